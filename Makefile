@@ -1,0 +1,54 @@
+# Everything runs from an environment of its own in .venv; another one: make test VENV=/path/to/environment
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+DATA ?= data
+# A tenth of the download where there is no GPU: make venv TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+STAMP := $(VENV)/.diffir-video-installed
+
+.PHONY: venv demo test test-all check format bench eval train-denoise-nano clean
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml requirements/constraints.txt
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet $(addprefix --extra-index-url ,$(TORCH_INDEX)) \
+		--constraint requirements/constraints.txt --editable ".[train,dev]"
+	touch $@
+
+demo: $(STAMP)
+	$(PYTHON) -m training.demo --out demo --data $(DATA)
+
+docs/images/before-after.png: demo
+	mkdir -p $(@D)
+	cp demo/before-after.png $@
+
+test: $(STAMP)
+	$(PYTHON) -m pytest --benchmark-skip
+
+test-all: $(STAMP)
+	$(PYTHON) -m pytest --benchmark-skip -m "slow or not slow"
+
+check: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright --pythonpath $(PYTHON)
+	$(VENV)/bin/lint-imports
+
+format: $(STAMP)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(STAMP)
+	$(PYTHON) -m pytest tests/benchmarks --benchmark-only
+
+eval: $(STAMP)
+	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano
+
+train-denoise-nano: $(STAMP)
+	$(VENV)/bin/diffir-train data fetch --root $(DATA)
+	$(VENV)/bin/diffir-train stage1 --config configs/train/denoise-nano/stage1.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/stage2.yaml
+
+clean:
+	rm -rf demo build dist .pytest_cache .ruff_cache

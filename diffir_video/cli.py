@@ -1,0 +1,287 @@
+"""The `diffir-video` command: parse, call the API, print. Exit codes are those of `errors`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from diffir_video.errors import DiffirVideoError, OutputError
+
+# Heavy modules (torch, PyAV) are imported inside the commands, so that --help and usage errors are instant.
+# Progress and errors go to stderr; what a command was asked for goes to stdout.
+
+_EXIT_CODES = """exit codes:
+  0  done
+  1  any other failure
+  2  usage: an option or argument that makes no sense, an unknown model
+  3  the input is missing or can't be read
+  4  the output is refused (exists, is the input, no folder) or can't be written
+  5  restored with losses: the input was damaged, the report says what is missing
+"""
+
+_CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code and never raises."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else 1
+    try:
+        return arguments.command(arguments)
+    except DiffirVideoError as exc:
+        return _fail(str(exc), exc.exit_code, debug=arguments.debug)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written", _INTERRUPTED, debug=arguments.debug)
+    except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
+        hint = "" if arguments.debug else " (run again with --debug for the trace)"
+        return _fail(f"{type(exc).__name__}: {exc}{hint}", 1, debug=arguments.debug)
+
+
+def _fail(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"diffir-video: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from diffir_video.job import restore_file, save_report
+    from diffir_video.media import check_output
+    from diffir_video.restorer import Restorer
+
+    check_output(arguments.output, copy_from=arguments.input, overwrite=arguments.overwrite)
+    if arguments.report is not None:
+        _check_folder(arguments.report)
+    restorer = Restorer.from_pretrained(
+        arguments.model, device=arguments.device, precision=arguments.precision, seed=arguments.seed
+    )
+    with _progress_bar(arguments.input) as progress:
+        report = restore_file(
+            arguments.input,
+            arguments.output,
+            restorer=restorer,
+            encoder=arguments.encoder,
+            encoder_options=dict(arguments.encoder_option),
+            overwrite=arguments.overwrite,
+            progress=progress,
+        )
+    print(report)
+    if arguments.report is not None:
+        save_report(report, arguments.report)
+    if not report.is_complete:
+        print(f"diffir-video: restored with losses: {'; '.join(report.lost())}", file=sys.stderr)
+    return report.exit_code
+
+
+def _models(_: argparse.Namespace) -> int:
+    from diffir_video.zoo import list_models
+
+    cards = list_models()
+    width = max((len(card.name) for card in cards), default=0)
+    for card in cards:
+        print(f"{card.name:<{width}}  {card.size_bytes / 1e6:5.1f} MB  {card.summary}")
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    if Path(arguments.file).suffix.lower() in _CHECKPOINT_SUFFIXES:
+        _print_fields(_checkpoint_fields(arguments.file))
+    else:
+        _print_fields(_media_fields(arguments.file))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from diffir_video.compare import compare_files
+
+    for path in (arguments.picture, arguments.json):
+        if path is not None:
+            _check_folder(path)
+    comparison = compare_files(arguments.reference, arguments.a, arguments.b, picture=arguments.picture)
+    print(comparison.format())
+    if arguments.json is not None:
+        _write_json(comparison.to_dict(), arguments.json)
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from diffir_video.checkpoint import load_checkpoint, save_checkpoint
+
+    if Path(arguments.output).exists() and not arguments.overwrite:
+        raise OutputError(f"output {arguments.output!r} exists; choose another name or use --overwrite")
+    _check_folder(arguments.output)
+    save_checkpoint(load_checkpoint(arguments.input), arguments.output)
+    print(f"{arguments.output}: {Path(arguments.output).stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _media_fields(path: str) -> dict[str, object]:
+    from diffir_video.media import probe_media
+
+    info = probe_media(path)
+    duration = "unknown" if info.duration_seconds is None else f"{info.duration_seconds:.3f} s"
+    fields: dict[str, object] = {
+        "file": info.path,
+        "container": info.container,
+        "video": f"{info.codec} {info.width}x{info.height} {info.pixel_format}",
+        "frame rate": info.average_rate or "unknown",
+        "duration": duration,
+        "frames": info.frame_count or "unknown until decoded",
+        "chapters": info.chapters,
+    }
+    for track in info.tracks:
+        described = [
+            track.kind,
+            track.codec,
+            track.language,
+            track.title,
+            "default" if track.default else None,
+        ]
+        fields[f"track {track.index}"] = " ".join(filter(None, described))
+    if info.missing_bytes:
+        fields["damaged"] = f"{info.missing_bytes} bytes missing at the end"
+    return fields
+
+
+def _checkpoint_fields(path: str) -> dict[str, object]:
+    from diffir_video.checkpoint import load_checkpoint
+
+    net = load_checkpoint(path)
+    return {
+        "file": path,
+        "stage": net.stage,
+        "parameters": f"{sum(p.numel() for p in net.parameters()):,}",
+        "config": net.config,
+    }
+
+
+def _print_fields(fields: dict[str, object]) -> None:
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _check_folder(path: str) -> None:
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise OutputError(f"can't write {path!r}: there is no folder {str(folder)!r}")
+
+
+def _write_json(content: dict[str, Any], path: str) -> None:
+    try:
+        Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as exc:
+        raise OutputError(f"can't write {path!r}: {exc.strerror}") from exc
+
+
+@contextmanager
+def _progress_bar(name: str) -> Generator[Callable[[Any], None] | None]:
+    """A bar with fps and ETA on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from diffir_video.pipeline import Progress as RunProgress
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[fps]:.1f} fps"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(escape(Path(name).name), total=None, fps=0.0)
+
+        def update(progress: RunProgress) -> None:
+            bar.update(task, completed=progress.frames_done, total=progress.frames_total, fps=progress.fps)
+
+        yield update
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="diffir-video",
+        description="Restore video with DiffIR.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--debug", action="store_true", help="show the trace of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    restore = commands.add_parser("restore", parents=[shared], help="restore a video file")
+    restore.add_argument("input", metavar="IN", help="the video to restore")
+    restore.add_argument("output", metavar="OUT", help="where to write it: .mkv .mp4 .mov .webm .ts …")
+    restore.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
+    restore.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    restore.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
+    restore.add_argument("--encoder", default="libx264", help="FFmpeg's name; default: %(default)s")
+    restore.add_argument(
+        "--encoder-option",
+        action="append",
+        default=[],
+        type=_key_and_value,
+        metavar="k=v",
+        help="an option of the encoder, such as crf=20; may be repeated",
+    )
+    restore.add_argument("--report", metavar="FILE.json", help="write what was done and verified")
+    restore.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    restore.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    restore.set_defaults(command=_restore)
+
+    models = commands.add_parser("models", parents=[shared], help="list the built-in models")
+    models.set_defaults(command=_models)
+
+    info = commands.add_parser("info", parents=[shared], help="say what a media file or checkpoint holds")
+    info.add_argument("file", metavar="FILE")
+    info.set_defaults(command=_info)
+
+    compare = commands.add_parser("compare", parents=[shared], help="measure files against a reference")
+    compare.add_argument("reference", metavar="REFERENCE")
+    compare.add_argument("a", metavar="A")
+    compare.add_argument("b", metavar="B", nargs="?")
+    compare.add_argument("--picture", metavar="FILE.png", help="write a before/after picture")
+    compare.add_argument("--json", metavar="FILE", help="write the figures of every frame")
+    compare.set_defaults(command=_compare)
+
+    convert = commands.add_parser(
+        "convert", parents=[shared], help="rewrite a checkpoint (.pth, .safetensors)"
+    )
+    convert.add_argument("input", metavar="IN")
+    convert.add_argument("output", metavar="OUT")
+    convert.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    convert.set_defaults(command=_convert)
+    return parser
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise argparse.ArgumentTypeError(f"expected k=v, got {text!r}")
+    return key, value
+
+
+def _version() -> str:
+    try:
+        return version("diffir-video")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

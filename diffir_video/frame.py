@@ -1,0 +1,139 @@
+"""Value types of the loop: `Frame`, `Clip`, `ColorTags`, `StreamInfo`. No I/O and no network here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+def _check_picture(data: Tensor, ndim: int) -> None:
+    if data.ndim != ndim or data.shape[-3] != 3:
+        expected = "(3, H, W)" if ndim == 3 else "(T, 3, H, W)"
+        raise ValueError(f"expected RGB data of shape {expected}, got {tuple(data.shape)}")
+    if not data.is_floating_point():
+        raise ValueError(f"expected floating-point data in [0, 1], got {data.dtype}")
+    if 0 in data.shape:
+        raise ValueError(f"expected at least one pixel and one frame, got shape {tuple(data.shape)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture and its place in time.
+
+    data: (3, H, W) RGB, float in [0, 1], nonlinear (gamma-coded) as in the source, full range.
+    pts, duration: in units of `time_base` seconds; `duration` is None where the container has none.
+    Raises ValueError on another shape or dtype, or a `time_base` that is not positive.
+    """
+
+    data: Tensor
+    pts: int
+    time_base: Fraction
+    duration: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_picture(self.data, 3)
+        if self.time_base <= 0:
+            raise ValueError(f"time_base must be positive, got {self.time_base}")
+
+    @property
+    def pts_seconds(self) -> Fraction:
+        return self.pts * self.time_base
+
+    def with_data(self, data: Tensor) -> Self:
+        """The same place in time with another picture."""
+        return replace(self, data=data)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """T consecutive frames of one size on one device.
+
+    data: (T, 3, H, W) RGB, float in [0, 1]. pts: T ints in `time_base` units, strictly increasing.
+    Raises ValueError on another shape or dtype, or timestamps that do not increase.
+    """
+
+    data: Tensor
+    pts: tuple[int, ...]
+    time_base: Fraction
+
+    def __post_init__(self) -> None:
+        _check_picture(self.data, 4)
+        if len(self.pts) != len(self.data):
+            raise ValueError(f"{len(self.data)} frames need as many pts, got {len(self.pts)}")
+        for earlier, later in zip(self.pts, self.pts[1:], strict=False):
+            if later <= earlier:
+                raise ValueError(f"pts must strictly increase, got {later} after {earlier}")
+        if self.time_base <= 0:
+            raise ValueError(f"time_base must be positive, got {self.time_base}")
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @classmethod
+    def from_frames(cls, frames: Sequence[Frame]) -> Self:
+        """Stack frames of one size and one time_base; raises ValueError for none or unequal ones."""
+        if not frames:
+            raise ValueError("a clip needs at least one frame")
+        first = frames[0]
+        for frame in frames:
+            if frame.data.shape != first.data.shape or frame.time_base != first.time_base:
+                raise ValueError(
+                    f"frames of one clip share size and time_base: {tuple(first.data.shape)} at "
+                    f"{first.time_base}, then {tuple(frame.data.shape)} at {frame.time_base}"
+                )
+        return cls(torch.stack([f.data for f in frames]), tuple(f.pts for f in frames), first.time_base)
+
+    def frames(self) -> list[Frame]:
+        """The frames one by one; their data are views of this clip's."""
+        return [Frame(d, p, self.time_base) for d, p in zip(self.data, self.pts, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class ColorTags:
+    """How a stream's code values mean colour: the four code points of ITU-T H.273, FFmpeg's integers.
+
+    `matrix` (AVColorSpace), `primaries`, `transfer`: 2 is unspecified. `color_range` (AVColorRange):
+    0 unspecified, 1 limited ("tv"), 2 full ("pc"). `chroma_location` (AVChromaLocation): 0 unspecified.
+    """
+
+    matrix: int = 2
+    primaries: int = 2
+    transfer: int = 2
+    color_range: int = 0
+    chroma_location: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What is known of a video stream before its first frame.
+
+    width, height: pixels of the frames as delivered (after rotation). `frame_count` and
+    `duration_seconds` are the container's word, None where it has none. `average_rate` is frames per
+    second, None where unknown (0/0); pts, never this, says when a frame is shown.
+    """
+
+    width: int
+    height: int
+    time_base: Fraction
+    pixel_format: str
+    bit_depth: int = 8
+    color: ColorTags = ColorTags()
+    sample_aspect_ratio: Fraction | None = None
+    average_rate: Fraction | None = None
+    frame_count: int | None = None
+    duration_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"width and height must be positive, got {self.width}x{self.height}")
+        if self.time_base <= 0:
+            raise ValueError(f"time_base must be positive, got {self.time_base}")
+
+    def scaled(self, scale: int) -> Self:
+        """The stream after a network that enlarges by `scale`."""
+        return replace(self, width=self.width * scale, height=self.height * scale)

@@ -1,0 +1,272 @@
+"""Open a media file and say what is in it, before a single frame is decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import av.error
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from diffir_video.errors import MediaInputError
+
+StrPath = str | os.PathLike[str]
+
+# These formats make FFmpeg open further files or hosts that the user never named.
+_PLAYLIST_FORMATS = frozenset({"hls", "concat", "dash", "imf", "rtsp", "sdp", "tee", "ffmetadata"})
+
+# A float32 RGB frame exists about this often at once: queues, the network's window, conversion.
+_FRAMES_IN_FLIGHT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class TrackInfo:
+    """One track of a file; `kind` is video, audio, subtitle, data, attachment or unknown."""
+
+    index: int
+    kind: str
+    codec: str | None
+    language: str | None = None
+    title: str | None = None
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What a file's headers say. `frame_count` and `duration_seconds` are None where they say nothing."""
+
+    path: str
+    container: str
+    size_bytes: int
+    duration_seconds: float | None
+    width: int
+    height: int
+    pixel_format: str | None
+    codec: str
+    average_rate: str | None
+    frame_count: int | None
+    chapters: int
+    missing_bytes: int
+    tracks: tuple[TrackInfo, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def probe_media(path: StrPath) -> MediaInfo:
+    """Read the headers of a media file; raises MediaInputError if it isn't one or has no video."""
+    with closing(open_input(path)) as container:
+        video = main_video_stream(container, path)
+        context = video.codec_context
+        return MediaInfo(
+            path=str(path),
+            container=container.format.name,
+            size_bytes=container.size,
+            duration_seconds=stream_duration(container, video),
+            width=context.width,
+            height=context.height,
+            pixel_format=context.pix_fmt,
+            codec=context.name,
+            average_rate=str(video.average_rate) if video.average_rate else None,
+            frame_count=video.frames or None,
+            chapters=len(container.chapters()),
+            missing_bytes=missing_bytes(path),
+            tracks=tuple(track_info(stream) for stream in container.streams),
+        )
+
+
+def open_input(path: StrPath) -> InputContainer:
+    """Open a file by its literal name: `-y` or `concat:a` is a file name, never an option or a protocol.
+
+    Raises MediaInputError (one line: the path and what to do) for a file that is missing, empty, no
+    media, or a playlist that points elsewhere.
+    """
+    _check_file(path)
+    try:
+        container = av.open(
+            f"file:{os.fspath(path)}",
+            "r",
+            options={"protocol_whitelist": "file", "max_pixels": str(largest_pixel_count())},
+            metadata_errors="replace",
+        )
+    except (av.error.FFmpegError, ValueError, MemoryError) as exc:
+        raise MediaInputError(f"can't read {str(path)!r}: {_why_unreadable(path, exc)}") from exc
+    if _PLAYLIST_FORMATS.intersection(container.format.name.split(",")):
+        name = container.format.name
+        container.close()
+        raise MediaInputError(f"{str(path)!r} is a playlist ({name}); give the media file itself")
+    return container
+
+
+def main_video_stream(container: InputContainer, path: StrPath) -> VideoStream:
+    """The video to restore: the default one, else the first; cover pictures don't count.
+
+    Raises MediaInputError without a decodable one, and for a declared size far beyond memory.
+    """
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not videos:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise MediaInputError(f"{str(path)!r} has no video stream (it holds {kinds})")
+    stream = next((s for s in videos if s.disposition & Disposition.default), videos[0])
+    if not has_decoder(stream):
+        raise MediaInputError(f"{str(path)!r}: this build of FFmpeg has no decoder for its video")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > largest_pixel_count():
+        raise MediaInputError(
+            f"{str(path)!r} declares frames of {width}x{height}, more than this machine's memory can hold"
+        )
+    return stream
+
+
+def largest_pixel_count() -> int:
+    """Pixels of the largest frame of which a pipeline's worth fits into this machine's memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(memory // (3 * 4 * _FRAMES_IN_FLIGHT), 2**31 - 1)
+
+
+def stream_duration(container: InputContainer, stream: Stream) -> float | None:
+    """Seconds, as the track says, else its DURATION tag (Matroska), else the file's."""
+    if stream.duration is not None and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    tagged = _duration_tag(stream.metadata)
+    if tagged is not None:
+        return tagged
+    duration: int | None = container.duration
+    return duration / av.time_base if duration is not None else None
+
+
+def track_info(stream: Stream) -> TrackInfo:
+    return TrackInfo(
+        index=stream.index,
+        kind=stream.type,
+        codec=codec_name(stream),
+        language=stream.metadata.get("language"),
+        title=stream.metadata.get("title"),
+        default=bool(stream.disposition & Disposition.default),
+    )
+
+
+def codec_name(stream: Stream) -> str | None:
+    """The codec's canonical name, None where FFmpeg knows none."""
+    if has_decoder(stream):
+        return stream.codec_context.codec.canonical_name
+    return getattr(stream, "name", None)
+
+
+def has_decoder(stream: Stream) -> bool:
+    # PyAV's stubs promise a context; without a decoder, and for attachments, it is None.
+    return getattr(stream, "codec_context", None) is not None
+
+
+def missing_bytes(path: StrPath) -> int:
+    """How many bytes an MP4/MOV, Matroska or MPEG-TS file lacks by its own account; 0 if none or unknown.
+
+    A cut file ends inside a box, segment or transport packet whose size goes past the end of the file.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if head[:4] == b"\x1a\x45\xdf\xa3":
+            return max(_matroska_end(file, size) - size, 0)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
+            return max(_last_box_end(file, size) - size, 0)
+        if packet_size := _transport_packet_size(file):
+            return -size % packet_size
+    return 0
+
+
+def _check_file(path: StrPath) -> None:
+    file = Path(path)
+    try:
+        if not file.exists():
+            raise MediaInputError(f"no such file: {str(path)!r}; check the path")
+        if not file.is_file():
+            raise MediaInputError(f"{str(path)!r} is not a regular file; give a video file")
+        if file.stat().st_size == 0:
+            raise MediaInputError(f"{str(path)!r} is empty (0 bytes); copy or download it again")
+    except (OSError, ValueError) as exc:
+        raise MediaInputError(f"can't read {str(path)!r}: {exc}") from exc
+
+
+def _why_unreadable(path: StrPath, exc: Exception) -> str:
+    if isinstance(exc, av.error.PermissionError):
+        return "permission denied"
+    try:
+        with open(path, "rb") as file:
+            is_mp4 = file.read(12)[4:8] == b"ftyp"
+    except OSError as error:
+        return str(error.strerror)
+    if is_mp4:
+        return "its index (moov) is missing or damaged; the recording was cut short, get a complete copy"
+    return "FFmpeg knows no such format, or the file is damaged; give a video file"
+
+
+def _duration_tag(metadata: Mapping[str, str]) -> float | None:
+    for key, value in metadata.items():
+        if key.upper().split("-")[0] == "DURATION":
+            try:
+                hours, minutes, seconds = value.split(":")
+                return float(int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds))
+            except ValueError:
+                return None
+    return None
+
+
+def _transport_packet_size(file: BinaryIO) -> int:
+    """188 for MPEG-TS, 192 with M2TS's time codes, 0 for anything else."""
+    for length, sync_at in ((188, 0), (192, 4)):
+        file.seek(0)
+        head = file.read(8 * length)
+        syncs = head[sync_at::length]
+        if len(syncs) > 2 and set(syncs) == {0x47}:
+            return length
+    return 0
+
+
+def _last_box_end(file: BinaryIO, size: int) -> int:
+    """Where the last top-level ISO-BMFF box should end."""
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        header = file.read(16)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        elif length == 0:
+            return size
+        if length < 8:
+            return size
+        position += length
+    return size + 1 if 0 < size - position < 8 else position
+
+
+def _matroska_end(file: BinaryIO, size: int) -> int:
+    """Where the Segment of a Matroska file should end; the file's own end if the size is unknown."""
+    file.seek(4)
+    header_length = _ebml_number(file)
+    if header_length is None:
+        return size
+    file.seek(header_length, os.SEEK_CUR)
+    if file.read(4) != b"\x18\x53\x80\x67":
+        return size
+    length = _ebml_number(file)
+    return size if length is None else file.tell() + length
+
+
+def _ebml_number(file: BinaryIO) -> int | None:
+    """A variable-length EBML size; None for "unknown", which live recordings carry."""
+    first = file.read(1)
+    if not first or first[0] == 0:
+        return None
+    width = 9 - first[0].bit_length()
+    rest = file.read(width - 1)
+    value = int.from_bytes(bytes([first[0] & (0xFF >> width)]) + rest, "big")
+    return None if value == (1 << (7 * width)) - 1 else value

@@ -1,0 +1,342 @@
+"""`VideoReader`: a file's video as `Frame`s in RGB, upright, each with the timestamp it came with."""
+
+# PyAV's stubs leave the parameter of Packet open.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import av.error
+import numpy as np
+import torch
+from av.packet import Packet
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from diffir_video.errors import MediaInputError
+from diffir_video.frame import ColorTags, Frame, StreamInfo
+from diffir_video.media.color import PictureDecoder, has_alpha
+from diffir_video.media.probe import (
+    StrPath,
+    largest_pixel_count,
+    main_video_stream,
+    missing_bytes,
+    open_input,
+    stream_duration,
+)
+
+# A track that ends earlier than its header says by less than this is rounding, not a cut.
+_DURATION_TOLERANCE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLosses:
+    """What a file held, or said it held, and reading could not give. False when nothing was lost.
+
+    missing_bytes: the container's own account of what was cut off its end. missing_frames: its frame
+    count less the packets found. missing_seconds: its duration less the end of the last packet.
+    truncated_packets: incomplete ones at the end, left out. corrupt_packets: damaged ones inside.
+    undecodable_packets: the decoder refused them. concealed_frames: delivered, but patched up by the
+    decoder. unordered_frames: left out, their pts did not increase. alpha: transparency was left out.
+    inferred_pts counts frames without a timestamp, to which one was given: no loss by itself.
+    """
+
+    missing_bytes: int = 0
+    missing_frames: int = 0
+    missing_seconds: float = 0.0
+    truncated_packets: int = 0
+    corrupt_packets: int = 0
+    undecodable_packets: int = 0
+    concealed_frames: int = 0
+    unordered_frames: int = 0
+    alpha: bool = False
+    inferred_pts: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.describe())
+
+    def describe(self) -> list[str]:
+        """One phrase for each kind of loss."""
+        counted = {
+            "bytes missing at the end of the file": self.missing_bytes,
+            "frames missing that the header counts": self.missing_frames,
+            "incomplete packets at the end left out": self.truncated_packets,
+            "damaged packets": self.corrupt_packets,
+            "packets that could not be decoded": self.undecodable_packets,
+            "frames repaired by the decoder": self.concealed_frames,
+            "frames out of order left out": self.unordered_frames,
+        }
+        phrases = [f"{count} {what}" for what, count in counted.items() if count]
+        if self.missing_seconds:
+            phrases.append(f"{self.missing_seconds:.2f} s missing at the end")
+        if self.alpha:
+            phrases.append("the alpha channel was left out")
+        return phrases
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class VideoReader:
+    """Frames of a file's video stream, once, in presentation order.
+
+    Each `Frame` holds (3, H, W) float32 RGB in [0, 1], full range, gamma-coded as in the source, turned
+    upright by the display matrix; pts and time_base are the source's. Matrix and range come from the
+    stream; unspecified ones are taken as players take them (see `color.resolved_tags`). No source goes
+    through fewer bits than it has.
+
+    info: the stream, read from the headers and the first frame, which is decoded at once.
+    losses: what could not be read; complete after the last frame.
+
+    Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
+    while iterating, when the frame size changes. Use as a context manager, or `close()`.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        self._path = path
+        self._container = open_input(path)
+        try:
+            self._stream = main_video_stream(self._container, path)
+            self._stream.codec_context.thread_type = "AUTO"
+            self._stream.codec_context.options = {"max_pixels": str(largest_pixel_count())}
+            self._counts = _Counts()
+            self._decoded = self._decode()
+            self._first = next(self._decoded, None)
+            if self._first is None:
+                limit = largest_pixel_count() / 1e6
+                raise MediaInputError(
+                    f"no frame of {str(path)!r} can be decoded: it is damaged, or its frames are larger than "
+                    f"this machine's memory can hold ({limit:.0f} megapixels)"
+                )
+            self._orientation = _Orientation.of(self._first)
+            self._converter = self._converter_for(self._first)
+            self.info = self._describe(self._first)
+            self._frames = self._deliver()
+        except BaseException:
+            self._container.close()
+            raise
+
+    @property
+    def losses(self) -> ReadLosses:
+        return self._counts.losses()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def close(self) -> None:
+        self._frames.close()
+        self._decoded.close()
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _deliver(self) -> Generator[Frame]:
+        assert self._first is not None
+        picture, self._first = self._first, None
+        clock = _Clock(self.info.time_base, self.info.average_rate)
+        while picture is not None:
+            frame = self._restamp(picture, clock)
+            if frame is not None:
+                yield frame
+            picture = next(self._decoded, None)
+
+    def _restamp(self, picture: av.VideoFrame, clock: _Clock) -> Frame | None:
+        pts, inferred = clock.pts_of(picture)
+        self._counts.inferred_pts += inferred
+        if pts is None:
+            self._counts.unordered_frames += 1
+            return None
+        return Frame(self._convert(picture), pts, self.info.time_base, picture.duration or None)
+
+    def _convert(self, picture: av.VideoFrame) -> Tensor:
+        if (picture.width, picture.height) != self._coded_size:
+            width, height = self._coded_size
+            raise MediaInputError(
+                f"{str(self._path)!r} changes its frame size from {width}x{height} to "
+                f"{picture.width}x{picture.height} at {picture.time:.3f} s; split the file there"
+            )
+        if picture.format.name != self._pixel_format:
+            self._converter = self._converter_for(picture)
+        return self._orientation.apply(self._converter.decode(picture))
+
+    def _converter_for(self, picture: av.VideoFrame) -> PictureDecoder:
+        self._coded_size = (picture.width, picture.height)
+        self._pixel_format = picture.format.name
+        self._counts.alpha = has_alpha(self._pixel_format)
+        return PictureDecoder(self._pixel_format, picture.width, picture.height, self._tags_of(picture))
+
+    def _describe(self, picture: av.VideoFrame) -> StreamInfo:
+        stream = self._stream
+        width, height = picture.width, picture.height
+        aspect = stream.sample_aspect_ratio or None
+        if self._orientation.transpose:
+            width, height = height, width
+            aspect = 1 / aspect if aspect else None
+        assert stream.time_base is not None
+        return StreamInfo(
+            width=width,
+            height=height,
+            time_base=stream.time_base,
+            pixel_format=self._pixel_format,
+            bit_depth=self._converter.layout.bit_depth,
+            color=self._tags_of(picture),
+            sample_aspect_ratio=aspect,
+            average_rate=stream.average_rate or None,
+            frame_count=stream.frames or None,
+            duration_seconds=stream_duration(self._container, stream),
+        )
+
+    def _tags_of(self, picture: av.VideoFrame) -> ColorTags:
+        """The picture's own tags; where it has none, the container's."""
+        context = self._stream.codec_context
+        return ColorTags(
+            matrix=_specified(picture.colorspace, context.colorspace, unspecified=2),
+            primaries=_specified(picture.color_primaries, context.color_primaries, unspecified=2),
+            transfer=_specified(picture.color_trc, context.color_trc, unspecified=2),
+            color_range=_specified(picture.color_range, context.color_range, unspecified=0),
+        )
+
+    def _decode(self) -> Generator[av.VideoFrame]:
+        """Pictures in presentation order, the decoder flushed at the end."""
+        held: Packet[VideoStream] | None = None
+        for packet in self._demux():
+            if held is not None:
+                yield from self._decode_packet(held)
+            held = packet
+        # A cut file ends in half a packet; what a decoder makes of it is not a frame of the source.
+        if held is not None and held.is_corrupt:
+            self._counts.corrupt_packets -= 1
+            self._counts.truncated_packets += 1
+        elif held is not None:
+            yield from self._decode_packet(held)
+        yield from self._decode_packet(None)
+
+    def _decode_packet(self, packet: Packet[VideoStream] | None) -> Iterator[av.VideoFrame]:
+        try:
+            pictures = self._stream.codec_context.decode(packet)
+        except (av.error.EOFError, av.error.BlockingIOError):
+            return
+        except av.error.FFmpegError:
+            self._counts.undecodable_packets += packet is not None
+            return
+        for picture in pictures:
+            self._counts.concealed_frames += picture.is_corrupt
+            yield picture
+
+    def _demux(self) -> Iterator[Packet[VideoStream]]:
+        """The video's packets; notes what the file promised and does not hold."""
+        video_packets = 0
+        end_seconds = float("-inf")
+        try:
+            for packet in self._container.demux():
+                if packet.dts is None and packet.pts is None and packet.size == 0:
+                    continue
+                end_seconds = max(end_seconds, _end_of(packet))
+                if packet.stream_index == self._stream.index:
+                    video_packets += 1
+                    self._counts.corrupt_packets += packet.is_corrupt
+                    yield packet  # pyright: ignore[reportReturnType]
+        except av.error.FFmpegError:
+            # A demuxer that trips over the cut end; everything before it was delivered.
+            self._counts.truncated_packets += 1
+        self._counts.missing_bytes = missing_bytes(self._path)
+        if self._stream.frames:
+            self._counts.missing_frames = max(self._stream.frames - video_packets, 0)
+        self._counts.missing_seconds = self._missing_seconds(end_seconds)
+
+    def _missing_seconds(self, end_seconds: float) -> float:
+        duration: int | None = self._container.duration
+        start: int | None = self._container.start_time
+        if duration is None:
+            return 0.0
+        # Matroska's duration counts from zero, everyone else's from the first timestamp.
+        begin = 0 if "matroska" in self._container.format.name else start or 0
+        missing = (begin + duration) / av.time_base - end_seconds
+        return missing if _DURATION_TOLERANCE_SECONDS < missing < float("inf") else 0.0
+
+
+@dataclass(slots=True)
+class _Counts:
+    missing_bytes: int = 0
+    missing_frames: int = 0
+    missing_seconds: float = 0.0
+    truncated_packets: int = 0
+    corrupt_packets: int = 0
+    undecodable_packets: int = 0
+    concealed_frames: int = 0
+    unordered_frames: int = 0
+    alpha: bool = False
+    inferred_pts: int = 0
+
+    def losses(self) -> ReadLosses:
+        return ReadLosses(**asdict(self))
+
+
+class _Clock:
+    """Gives each picture a pts: its own, else its packet's, else the previous one and a frame's length."""
+
+    def __init__(self, time_base: Fraction, average_rate: Fraction | None) -> None:
+        self._usual_duration = max(round(1 / (time_base * average_rate)), 1) if average_rate else 1
+        self._last: int | None = None
+        self._last_duration: int | None = None
+
+    def pts_of(self, picture: av.VideoFrame) -> tuple[int | None, bool]:
+        """The pts, None if it does not come after the previous one; and whether it had to be invented."""
+        pts = picture.pts if picture.pts is not None else picture.dts
+        inferred = pts is None
+        if pts is None:
+            step = self._last_duration or self._usual_duration
+            pts = 0 if self._last is None else self._last + step
+        if self._last is not None and pts <= self._last:
+            return None, inferred
+        self._last, self._last_duration = pts, picture.duration or None
+        return pts, inferred
+
+
+@dataclass(frozen=True, slots=True)
+class _Orientation:
+    """The display matrix, to the nearest of the eight ways to lay a picture down."""
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @classmethod
+    def of(cls, picture: av.VideoFrame) -> _Orientation:
+        side_data: Any = picture.side_data
+        matrix = side_data.get(SideDataType.DISPLAYMATRIX)
+        if matrix is None:
+            return cls()
+        # x' = a·x + c·y, y' = b·x + d·y in 16.16 fixed point, rows of three.
+        a, b, _, c, d = (int(v) for v in np.frombuffer(matrix, np.int32)[:5])
+        if abs(b) > abs(a):
+            return cls(transpose=True, flip_x=c < 0, flip_y=b < 0)
+        return cls(flip_x=a < 0, flip_y=d < 0)
+
+    def apply(self, data: Tensor) -> Tensor:
+        if self.transpose:
+            data = data.transpose(-1, -2)
+        axes = [axis for axis, flip in ((-1, self.flip_x), (-2, self.flip_y)) if flip]
+        return torch.flip(data, axes) if axes else data.contiguous()
+
+
+def _specified(first: int, second: int, *, unspecified: int) -> int:
+    return int(first) if first != unspecified else int(second)
+
+
+def _end_of(packet: Packet[Any]) -> float:
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    return float("-inf") if stamp is None else float((stamp + (packet.duration or 0)) * packet.time_base)

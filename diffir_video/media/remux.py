@@ -1,0 +1,189 @@
+"""Everything of a file that is not its main video, copied packet by packet into another file."""
+
+# PyAV's stubs leave the parameter of Packet open.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+from typing import Any
+
+import av.error
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+
+from diffir_video.errors import OutputError
+from diffir_video.media.probe import (
+    StrPath,
+    codec_name,
+    main_video_stream,
+    open_input,
+)
+
+# MPEG-TS takes any codec as "private data" that nobody can read; these it really carries.
+_MPEGTS_CODECS = frozenset(
+    (
+        *("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs", "dirac"),
+        *("aac", "aac_latm", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
+        *("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "hdmv_text_subtitle"),
+        *("klv", "timed_id3", "scte_35"),
+    )
+)
+
+# Written anew by the muxer, or true of the source's packets only.
+_CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
+_STREAM_KEYS = frozenset({"encoder", "vendor_id"})
+_STATISTICS_PREFIXES = ("DURATION", "NUMBER_OF_", "_STATISTICS_", "BPS")
+
+
+@dataclass(frozen=True, slots=True)
+class _CopiedTrack:
+    source: Stream
+    target: Stream
+
+
+class TrackCopier:
+    """Copies the tracks of `path` other than its main video, with metadata, chapters and dispositions.
+
+    Use: `attach` before the header is written, `copy_until(seconds)` while the video is encoded,
+    `copy_rest` after it. Packets are read when they are due, so memory stays bounded.
+
+    dropped: what the target can't hold, known after `attach`. unreadable: True once the source ended
+    in an error or in half a packet, which is left out. copied: packets written per source track index.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        self._path = path
+        self._container: InputContainer = open_input(path)
+        self.dropped: tuple[str, ...] = ()
+        self.unreadable = False
+        self.copied: dict[int, int] = {}
+        self._tracks: dict[int, _CopiedTrack] = {}
+        self._packets: Iterator[Packet[Any]] = iter(())
+        self._next: Packet[Any] | None = None
+
+    def attach(self, output: OutputContainer, add_video: Callable[[Stream], None]) -> None:
+        """Create the tracks in the source's order; `add_video(source stream)` at the main video's place.
+
+        Raises OutputError, naming them, when the target can't hold an audio or subtitle track. Data
+        tracks, attachments and chapters that it can't hold are listed in `dropped`.
+        """
+        video = main_video_stream(self._container, self._path)
+        refused: list[str] = []
+        dropped: list[str] = []
+        for source in self._container.streams:
+            if source.index == video.index:
+                add_video(source)
+                continue
+            target = _add_copy(output, source)
+            if target is not None:
+                self._tracks[source.index] = _CopiedTrack(source, target)
+            elif source.type in ("audio", "subtitle"):
+                refused.append(_named(source))
+            else:
+                dropped.append(_named(source))
+        if refused:
+            tracks = ", ".join(refused)
+            raise OutputError(
+                f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; write to .mkv instead"
+            )
+        output.metadata.update(_kept_metadata(self._container.metadata, _CONTAINER_KEYS))
+        chapters = self._container.chapters()
+        if chapters and output.format.name == "mpegts":
+            dropped.append(f"{len(chapters)} chapters")
+        elif chapters:
+            output.set_chapters(chapters)
+        self.dropped = tuple(dropped)
+        video.discard = Discard.all
+        self._packets = self._demux()
+        self._next = next(self._packets, None)
+
+    def movie_timescale(self, video_time_base: Fraction) -> int:
+        """A clock in which start times of all tracks are whole; MP4 rounds them to 1 ms by default."""
+        bases = [track.source.time_base for track in self._tracks.values()]
+        scale = lcm(video_time_base.denominator, *(base.denominator for base in bases if base))
+        return scale if scale < 2**31 else video_time_base.denominator
+
+    def copy_until(self, output: OutputContainer, seconds: Fraction) -> None:
+        """Write every packet due before `seconds`."""
+        while self._next is not None and _due(self._next) <= seconds:
+            self._write_next(output)
+
+    def copy_rest(self, output: OutputContainer) -> None:
+        while self._next is not None:
+            self._write_next(output)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _write_next(self, output: OutputContainer) -> None:
+        packet, self._next = self._next, next(self._packets, None)
+        assert packet is not None
+        if packet.is_corrupt and self._next is None:
+            self.unreadable = True
+            return
+        index = packet.stream_index
+        packet.stream = self._tracks[index].target
+        output.mux_one(packet)
+        self.copied[index] = self.copied.get(index, 0) + 1
+
+    def _demux(self) -> Iterator[Packet[Any]]:
+        sources = [track.source for track in self._tracks.values()]
+        if not sources:
+            return
+        try:
+            for packet in self._container.demux(sources):
+                is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
+                if not is_flush:
+                    yield packet
+        except av.error.FFmpegError:
+            self.unreadable = True
+
+
+def _add_copy(output: OutputContainer, source: Stream) -> Stream | None:
+    """The copy of a track in `output`, None if it can't be held there."""
+    name = output.format.name
+    codec = codec_name(source)
+    if source.type == "attachment" and name != "matroska":
+        return None
+    if source.type == "data" and name != "mpegts":
+        return None
+    if source.type == "unknown" or (name == "mpegts" and codec not in _MPEGTS_CODECS):
+        return None
+    try:
+        target = output.add_stream_from_template(source, opaque=True)
+    except ValueError:
+        return None
+    target.disposition = Disposition(source.disposition)
+    target.metadata.update(_kept_metadata(source.metadata, _STREAM_KEYS))
+    return target
+
+
+def copy_stream_tags(source: Stream, target: Stream) -> None:
+    """Carry a track's language, title and dispositions over to its re-encoded successor."""
+    target.disposition = Disposition(source.disposition)
+    target.metadata.update(_kept_metadata(source.metadata, _STREAM_KEYS | {"rotate"}))
+
+
+def _kept_metadata(metadata: dict[str, str], leave: frozenset[str]) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in leave and not key.upper().startswith(_STATISTICS_PREFIXES)
+    }
+
+
+def _named(stream: Stream) -> str:
+    language = stream.metadata.get("language")
+    return f"{stream.type} track {stream.index} ({codec_name(stream) or 'unknown codec'}" + (
+        f", {language})" if language else ")"
+    )
+
+
+def _due(packet: Packet[Any]) -> Fraction:
+    stamp = packet.dts if packet.dts is not None else packet.pts
+    return Fraction(-(10**9)) if stamp is None else stamp * packet.time_base

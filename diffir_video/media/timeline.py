@@ -1,0 +1,97 @@
+"""When every packet of a file is due, read without decoding: what a finished file is verified by."""
+
+from __future__ import annotations
+
+from array import array
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import av.error
+
+from diffir_video.errors import MediaInputError
+from diffir_video.frame import ColorTags
+from diffir_video.media.probe import (
+    StrPath,
+    codec_name,
+    main_video_stream,
+    open_input,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackTimeline:
+    """The packets of one track. pts: in `time_base` units, increasing; end: of the last one, seconds."""
+
+    index: int
+    kind: str
+    codec: str | None
+    time_base: Fraction
+    packets: int
+    pts: array[int]
+    end: Fraction | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """All tracks of a file, which of them is the main video, and that one's size and colour tags."""
+
+    tracks: tuple[TrackTimeline, ...]
+    video_index: int
+    width: int
+    height: int
+    color: ColorTags
+
+    @property
+    def video(self) -> TrackTimeline:
+        return next(track for track in self.tracks if track.index == self.video_index)
+
+
+def read_timeline(path: StrPath) -> Timeline:
+    """Demux a whole file; raises MediaInputError if it can't be read to its end."""
+    with closing(open_input(path)) as container:
+        video = main_video_stream(container, path)
+        streams = list(container.streams)
+        counts = [0] * len(streams)
+        stamps = [array("q") for _ in streams]
+        ends: list[int | None] = [None] * len(streams)
+        try:
+            for packet in container.demux():
+                if packet.size == 0 and packet.pts is None and packet.dts is None:
+                    continue
+                index = packet.stream_index
+                counts[index] += 1
+                if packet.pts is not None:
+                    stamps[index].append(packet.pts)
+                    end, previous = packet.pts + (packet.duration or 0), ends[index]
+                    ends[index] = end if previous is None else max(end, previous)
+        except av.error.FFmpegError as exc:
+            raise MediaInputError(f"can't read {str(path)!r} to its end: {exc.strerror}") from exc
+        context = video.codec_context
+        tracks: list[TrackTimeline] = []
+        for stream, count, pts, end in zip(streams, counts, stamps, ends, strict=True):
+            tick = stream.time_base or Fraction(1, av.time_base)
+            tracks.append(
+                TrackTimeline(
+                    index=stream.index,
+                    kind=stream.type,
+                    codec=codec_name(stream),
+                    time_base=tick,
+                    packets=count,
+                    pts=array("q", sorted(pts)),
+                    end=None if end is None else end * tick,
+                )
+            )
+        return Timeline(
+            tracks=tuple(tracks),
+            video_index=video.index,
+            width=context.width,
+            height=context.height,
+            color=ColorTags(
+                matrix=int(context.colorspace),
+                primaries=int(context.color_primaries),
+                transfer=int(context.color_trc),
+                color_range=int(context.color_range),
+            ),
+        )

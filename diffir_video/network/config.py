@@ -1,0 +1,131 @@
+"""`ModelConfig`: everything that tells one DiffIR from another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from diffir_video.errors import UsageError
+
+Norm = Literal["bias", "bias_free"]
+Tail = Literal["conv", "upsample"]
+
+# CPEN compares LQ and GT on one grid: that of the ground truth unshuffled by 4 (paper, section 3.1).
+GT_UNSHUFFLE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Hyper-parameters of both stages; the defaults are the published deblurring model's.
+
+    dim: channels of DIRformer's first level; each level below has twice as many, decoder level 1 and the
+        refinement ``2 * dim``.
+    blocks, heads: transformer blocks and attention heads of each level; four levels in the published models.
+    refinement_blocks: 0 leaves the module out.
+    ffn_expansion: hidden channels of a feed-forward are ``int(channels * ffn_expansion)``.
+    norm: "bias" is LayerNorm over channels; "bias_free" divides by the deviation, keeps the mean.
+    tail: "conv" is one 3x3 convolution, followed by a pixel shuffle where ``scale * unshuffle`` > 1;
+        "upsample" is the published super-resolution tail, for ``scale * unshuffle`` = 4.
+    residual: add the (nearest-upsampled) middle frame to the output.
+    image_channels: 3 for RGB; 4 for inpainting, RGB with holes at 0 and then the mask, 1 in a hole.
+    scale: output size over input size, 1, 2 or 4. unshuffle: pixel-unshuffle before DIRformer, 1, 2 or 4.
+    past, future: neighbouring frames the network sees before and after the one it restores.
+    cpen_blocks, cpen_width: residual blocks and channels of CPEN. prior_width: width of the prior.
+    timesteps, linear_start, linear_end: the diffusion's schedule. denoiser_blocks: its hidden layers.
+
+    Raises UsageError on values that make no network.
+    """
+
+    dim: int = 48
+    blocks: tuple[int, ...] = (3, 5, 6, 6)
+    refinement_blocks: int = 4
+    heads: tuple[int, ...] = (1, 2, 4, 8)
+    ffn_expansion: float = 2.0
+    norm: Norm = "bias"
+    tail: Tail = "conv"
+    residual: bool = True
+    image_channels: int = 3
+    scale: int = 1
+    unshuffle: int = 1
+    past: int = 0
+    future: int = 0
+    cpen_blocks: int = 5
+    cpen_width: int = 64
+    prior_width: int = 256
+    timesteps: int = 4
+    linear_start: float = 0.1
+    linear_end: float = 0.99
+    denoiser_blocks: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.dim > 0 and self.dim % 2 == 0, "dim", self.dim, "an even number above 0")
+        _require(len(self.blocks) >= 2 and min(self.blocks) >= 0, "blocks", self.blocks, "two counts or more")
+        _require(
+            len(self.heads) == len(self.blocks) and min(self.heads) >= 1,
+            "heads",
+            self.heads,
+            f"{len(self.blocks)} counts above 0, as many as blocks",
+        )
+        for level, heads in enumerate(self.heads):
+            channels = self.dim * 2**level
+            _require(
+                channels % heads == 0, "heads", self.heads, f"a divisor of {channels} at level {level + 1}"
+            )
+        _require(self.refinement_blocks >= 0, "refinement_blocks", self.refinement_blocks, "0 or more")
+        _require(self.ffn_expansion > 0, "ffn_expansion", self.ffn_expansion, "above 0")
+        _require(self.norm in get_args(Norm), "norm", self.norm, f"one of {get_args(Norm)}")
+        _require(self.tail in get_args(Tail), "tail", self.tail, f"one of {get_args(Tail)}")
+        _require(self.image_channels in (3, 4), "image_channels", self.image_channels, "3 or 4")
+        _require(self.scale in (1, 2, 4), "scale", self.scale, "1, 2 or 4")
+        _require(self.unshuffle in (1, 2, 4), "unshuffle", self.unshuffle, "1, 2 or 4")
+        if self.tail == "upsample":
+            _require(
+                self.scale * self.unshuffle == 4, "scale", self.scale, "4 / unshuffle with the upsample tail"
+            )
+        _require(self.past >= 0 and self.future >= 0, "past, future", (self.past, self.future), "0 or more")
+        _require(self.cpen_blocks >= 0, "cpen_blocks", self.cpen_blocks, "0 or more")
+        _require(self.cpen_width > 0, "cpen_width", self.cpen_width, "above 0")
+        _require(self.prior_width > 0, "prior_width", self.prior_width, "above 0")
+        _require(self.timesteps > 0, "timesteps", self.timesteps, "above 0")
+        _require(self.denoiser_blocks >= 0, "denoiser_blocks", self.denoiser_blocks, "0 or more")
+
+    @property
+    def frames(self) -> int:
+        """Frames the network sees at once."""
+        return self.past + 1 + self.future
+
+    @property
+    def lq_channels(self) -> int:
+        """Channels of the `lq` tensor: the window's frames one after the other, oldest first."""
+        return self.image_channels * self.frames
+
+    @property
+    def lq_unshuffle(self) -> int:
+        """Pixel-unshuffle of the LQ before CPEN, so that it lies on the grid of the unshuffled GT."""
+        return GT_UNSHUFFLE // self.scale
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of the LQ must be multiples of this: a halving per level after the unshuffle."""
+        return math.lcm(2 ** (len(self.blocks) - 1) * self.unshuffle, self.lq_unshuffle)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dict that `from_dict` takes back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values (lists for tuples); raises UsageError naming unknown keys."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UsageError(f"unknown model settings {unknown}; known are {sorted(known)}")
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**plain)
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise UsageError(f"model setting {name} = {value!r}: expected {expected}")

@@ -1,0 +1,266 @@
+"""DIRformer, the restoration network that the prior modulates (DiffIR, section 3.1).
+
+Tensors are (N, C, H, W) throughout, meant for ``torch.channels_last``: the norms and the 1x1 convolutions
+then read memory in order.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffir_video.network.config import ModelConfig, Norm
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of each pixel: (N, C, H, W) → (N, C, H, W).
+
+    The bias-free kind (Restormer, section 3.1) divides by the deviation but keeps the mean.
+    """
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.body = nn.Module()
+        self.body.weight = nn.Parameter(torch.ones(channels))
+        if norm == "bias":
+            self.body.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = cast(Tensor, self.body.weight)
+        pixels = x.permute(0, 2, 3, 1)
+        if hasattr(self.body, "bias"):
+            normed = F.layer_norm(pixels, weight.shape, weight, cast(Tensor, self.body.bias), eps=1e-5)
+        else:
+            variance = pixels.var(dim=-1, keepdim=True, correction=0)
+            normed = pixels * torch.rsqrt(variance + 1e-5) * weight
+        return normed.permute(0, 3, 1, 2)
+
+
+class PriorModulation(nn.Module):
+    """x·k1 + k2 with k1, k2 = Linear(prior): how the prior enters an attention or a feed-forward."""
+
+    def __init__(self, prior_width: int, channels: int) -> None:
+        super().__init__()
+        self.kernel = nn.Sequential(nn.Linear(prior_width, 2 * channels, bias=False))
+
+    def modulate(self, x: Tensor, prior: Tensor) -> Tensor:
+        scale, shift = self.kernel(prior)[:, :, None, None].chunk(2, dim=1)
+        return x * scale + shift
+
+
+class ChannelAttention(PriorModulation):
+    """Attention among channels: its C x C maps sum over all pixels of the frame (DGTA in the paper)."""
+
+    def __init__(self, channels: int, *, heads: int, prior_width: int) -> None:
+        super().__init__(prior_width, channels)
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=False)
+        self.project_out = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        qkv = self.qkv_dwconv(self.qkv(self.modulate(x, prior)))
+        pixels = qkv.permute(0, 2, 3, 1).reshape(n, height * width, 3 * channels)
+        q, k, v = pixels.chunk(3, dim=2)
+        projection = self.project_attended(self.attention_maps(q, k))
+        out = torch.bmm(v, projection.transpose(1, 2))
+        return out.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+    def attention_maps(self, q: Tensor, k: Tensor) -> Tensor:
+        """q, k: (N, pixels, C) → softmaxed maps (N, heads, C / heads, C / heads).
+
+        Normalising the Gram matrix's rows and columns equals normalising q and k over the pixels, at a
+        fraction of the memory traffic.
+        """
+        n, _, channels = q.shape
+        per_head = channels // self.heads
+        gram = torch.stack(
+            [
+                torch.bmm(q_head.transpose(1, 2), k_head)
+                for q_head, k_head in zip(q.split(per_head, 2), k.split(per_head, 2), strict=True)
+            ],
+            dim=1,
+        )
+        q_norm = q.square().sum(1).sqrt().clamp_min(1e-12).view(n, self.heads, per_head, 1)
+        k_norm = k.square().sum(1).sqrt().clamp_min(1e-12).view(n, self.heads, 1, per_head)
+        return (gram / (q_norm * k_norm) * self.temperature).softmax(dim=-1)
+
+    def project_attended(self, maps: Tensor) -> Tensor:
+        """project_out applied to the block-diagonal attention: one (N, C, C) matrix that takes v to the output."""
+        weight = self.project_out.weight.flatten(1)
+        n, heads, per_head, _ = maps.shape
+        by_head = weight.view(-1, heads, per_head).permute(1, 0, 2)
+        projected = torch.matmul(by_head, maps)
+        return projected.permute(0, 2, 1, 3).reshape(n, len(weight), heads * per_head)
+
+
+class GatedFeedForward(PriorModulation):
+    """1x1, depthwise 3x3, GELU of one half gates the other, 1x1 (DGFN in the paper)."""
+
+    def __init__(self, channels: int, *, expansion: float, prior_width: int) -> None:
+        super().__init__(prior_width, channels)
+        hidden = int(channels * expansion)
+        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=False)
+        self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
+        self.project_out = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        gate, value = self.dwconv(self.project_in(self.modulate(x, prior))).chunk(2, dim=1)
+        return self.project_out(F.gelu(gate) * value)
+
+
+class TransformerBlock(nn.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x)), both modulated by the prior."""
+
+    def __init__(self, channels: int, *, heads: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm1 = ChannelNorm(channels, config.norm)
+        self.attn = ChannelAttention(channels, heads=heads, prior_width=config.prior_width)
+        self.norm2 = ChannelNorm(channels, config.norm)
+        self.ffn = GatedFeedForward(channels, expansion=config.ffn_expansion, prior_width=config.prior_width)
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x), prior)
+        return x + self.ffn(self.norm2(x), prior)
+
+
+class PatchEmbedding(nn.Module):
+    """One 3x3 convolution from the input's channels to the first level's."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x)
+
+
+class Downsample(nn.Module):
+    """(N, C, H, W) → (N, 2C, H/2, W/2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Upsample(nn.Module):
+    """(N, C, H, W) → (N, C/2, 2H, 2W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels * 2, 3, padding=1, bias=False), nn.PixelShuffle(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+def upsample_tail(channels: int) -> nn.Sequential:
+    """The published super-resolution tail: twice (conv, PixelShuffle 2), then a conv to RGB; four times as large."""
+    return nn.Sequential(
+        nn.Sequential(
+            nn.Conv2d(channels, 4 * channels, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.Conv2d(channels, 4 * channels, 3, padding=1),
+            nn.PixelShuffle(2),
+        ),
+        nn.Conv2d(channels, 3, 3, padding=1),
+    )
+
+
+class DIRformer(nn.Module):
+    """The U-Net of transformer blocks: a window of frames and a prior in, the restored middle frame out.
+
+    Level l works at 1 / 2**(l - 1) of the (unshuffled) size with ``dim * 2**(l - 1)`` channels; the deepest is
+    called `latent`. Going up, level 1 keeps the channels of both inputs, the other levels halve them.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.depth = len(config.blocks)
+
+        def level(number: int, channels: int) -> nn.ModuleList:
+            return _blocks(channels, config.blocks[number - 1], config.heads[number - 1], config)
+
+        self.patch_embed = PatchEmbedding(config.lq_channels * config.unshuffle**2, config.dim)
+        for number in range(1, self.depth):
+            channels = config.dim * 2 ** (number - 1)
+            self.add_module(f"encoder_level{number}", level(number, channels))
+            self.add_module(f"down{number}_{number + 1}", Downsample(channels))
+        self.latent = level(self.depth, config.dim * 2 ** (self.depth - 1))
+        for number in reversed(range(1, self.depth)):
+            channels = config.dim * 2 ** (number - 1)
+            self.add_module(f"up{number + 1}_{number}", Upsample(2 * channels))
+            if number > 1:
+                self.add_module(
+                    f"reduce_chan_level{number}", nn.Conv2d(2 * channels, channels, 1, bias=False)
+                )
+            self.add_module(f"decoder_level{number}", level(number, channels if number > 1 else 2 * channels))
+        if config.refinement_blocks:
+            self.refinement = _blocks(2 * config.dim, config.refinement_blocks, config.heads[0], config)
+        if config.tail == "upsample":
+            self.tail = upsample_tail(2 * config.dim)
+        else:
+            out_channels = 3 * (config.scale * config.unshuffle) ** 2
+            self.output = nn.Conv2d(2 * config.dim, out_channels, 3, padding=1, bias=False)
+
+    def forward(self, lq: Tensor, prior: Tensor) -> Tensor:
+        """lq: (N, lq_channels, H, W) in [0, 1]; prior: (N, prior_width). Returns (N, 3, s·H, s·W), unclamped."""
+        x = lq.contiguous(memory_format=torch.channels_last)
+        if self.config.unshuffle > 1:
+            x = F.pixel_unshuffle(x, self.config.unshuffle)
+        x = self.patch_embed(x)
+        skips: list[Tensor] = []
+        for number in range(1, self.depth):
+            x = self._through(f"encoder_level{number}", x, prior)
+            skips.append(x)
+            x = self.get_submodule(f"down{number}_{number + 1}")(x)
+        x = self._through("latent", x, prior)
+        for number in reversed(range(1, self.depth)):
+            x = torch.cat([self.get_submodule(f"up{number + 1}_{number}")(x), skips.pop()], dim=1)
+            if number > 1:
+                x = self.get_submodule(f"reduce_chan_level{number}")(x)
+            x = self._through(f"decoder_level{number}", x, prior)
+        if self.config.refinement_blocks:
+            x = self._through("refinement", x, prior)
+        return self._to_pixels(x, lq)
+
+    def _through(self, level: str, x: Tensor, prior: Tensor) -> Tensor:
+        for block in cast(nn.ModuleList, self.get_submodule(level)):
+            x = block(x, prior)
+        return x
+
+    def _to_pixels(self, x: Tensor, lq: Tensor) -> Tensor:
+        config = self.config
+        if config.tail == "upsample":
+            out = self.tail(x)
+        else:
+            out = F.pixel_shuffle(self.output(x), config.scale * config.unshuffle)
+        if not config.residual:
+            return out
+        middle = middle_frame(lq, config)[:, :3]
+        if config.scale > 1:
+            middle = F.interpolate(middle, scale_factor=config.scale, mode="nearest")
+        return out + middle
+
+
+def middle_frame(lq: Tensor, config: ModelConfig) -> Tensor:
+    """The frame to be restored, (N, image_channels, H, W), out of a window (N, lq_channels, H, W)."""
+    first = config.past * config.image_channels
+    return lq[:, first : first + config.image_channels]
+
+
+def _blocks(channels: int, count: int, heads: int, config: ModelConfig) -> nn.ModuleList:
+    return nn.ModuleList(TransformerBlock(channels, heads=heads, config=config) for _ in range(count))

@@ -1,0 +1,369 @@
+"""`run`: THE loop. Decode, restore and encode at the same time, joined by bounded queues.
+
+::
+
+    decode thread ──▶ [queue] ──▶ restore, in the caller's thread ──▶ [queue] ──▶ encode thread
+
+File jobs, live filters, workers and benchmarks are this loop with other ends.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import torch
+
+from diffir_video.errors import DiffirVideoError, UsageError
+from diffir_video.frame import Frame, StreamInfo
+
+StageName = Literal["decode", "restore", "encode"]
+
+# Batches waiting between two stages: enough to bridge an uneven frame, little enough for 4K in memory.
+_QUEUED_BATCHES = 2
+
+
+class FrameSource(Protocol):
+    """Where frames come from: a file, a folder of pictures, a live stream."""
+
+    @property
+    def info(self) -> StreamInfo: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+
+class FrameSink(Protocol):
+    """Where frames go. `close` flushes and finishes; `abort` leaves nothing behind."""
+
+    def write(self, frame: Frame) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class FrameRestorerStream(Protocol):
+    """One stream's restoring: frames in order in, restored frames in order out, late by the window."""
+
+    def push(self, frames: Sequence[Frame]) -> list[Frame]: ...
+
+    def finish(self) -> list[Frame]: ...
+
+
+class FrameRestorer(Protocol):
+    """What `run` needs of a `Restorer`."""
+
+    def open_stream(self) -> FrameRestorerStream: ...
+
+
+class NullSink:
+    """The black hole: takes every frame, counts it, keeps none."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def write(self, frame: Frame) -> None:  # noqa: ARG002 - the protocol's argument
+        self.frames += 1
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. frames_total is the container's word, None where it has none."""
+
+    frames_done: int
+    frames_total: int | None
+    seconds: float
+
+    @property
+    def fps(self) -> float:
+        return self.frames_done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def eta_seconds(self) -> float | None:
+        if self.frames_total is None or self.fps == 0:
+            return None
+        return max(self.frames_total - self.frames_done, 0) / self.fps
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """Seconds a stage worked, and seconds it waited for its neighbours."""
+
+    busy_seconds: float
+    waiting_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run did. `bottleneck` is the stage that worked longest: the one to make faster first."""
+
+    frames_in: int
+    frames_out: int
+    wall_seconds: float
+    fps: float
+    stages: dict[StageName, StageTime]
+    bottleneck: StageName
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run(
+    source: FrameSource,
+    restorer: FrameRestorer,
+    sink: FrameSink,
+    *,
+    batch: int = 4,
+    progress: Callable[[Progress], None] | None = None,
+) -> RunReport:
+    """Restore every frame of `source` into `sink`; closes both.
+
+    Frames travel in lists of `batch`, always full but for the last, so that a run repeats exactly. At
+    most a handful of such lists are in memory, however long the stream. `progress` is called in the
+    caller's thread after each list.
+
+    The first failure of any stage, KeyboardInterrupt included, stops all of them, aborts the sink and is
+    raised; when `run` returns or raises, its threads have ended. Raises UsageError for `batch` < 1 and
+    DiffirVideoError when the restorer returns another number of frames than it was given.
+    """
+    if batch < 1:
+        raise UsageError(f"batch must be at least 1, got {batch}")
+    loop = _Loop(source, restorer, sink, batch, progress)
+    try:
+        report = loop.run()
+    except BaseException:
+        sink.abort()
+        raise
+    finally:
+        source.close()
+    return report
+
+
+class _Loop:
+    def __init__(
+        self,
+        source: FrameSource,
+        restorer: FrameRestorer,
+        sink: FrameSink,
+        batch: int,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._source, self._restorer, self._sink = source, restorer, sink
+        self._batch, self._progress = batch, progress
+        self._decoded = _Channel[list[Frame]](_QUEUED_BATCHES)
+        self._restored = _Channel[list[Frame]](_QUEUED_BATCHES)
+        self._failure: BaseException | None = None
+        self._failing = threading.Lock()
+        self._clocks: dict[StageName, _StageClock] = {
+            "decode": _StageClock(),
+            "restore": _StageClock(),
+            "encode": _StageClock(),
+        }
+        self._frames_in = self._frames_restored = self._frames_out = 0
+        self._started = time.perf_counter()
+
+    def run(self) -> RunReport:
+        threads = [
+            threading.Thread(target=self._guarded, args=(stage,), name=f"diffir-{name}", daemon=True)
+            for name, stage in (("decode", self._decode), ("encode", self._encode))
+        ]
+        try:
+            self._guarded(lambda: self._drive(threads))
+        finally:
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+        if self._failure is not None:
+            raise self._failure
+        if self._frames_restored != self._frames_in:
+            raise DiffirVideoError(f"{self._frames_in} frames went in, {self._frames_restored} were restored")
+        with self._clocks["encode"].busy():
+            self._sink.close()
+        return self._report()
+
+    def _drive(self, threads: Sequence[threading.Thread]) -> None:
+        for thread in threads:
+            thread.start()
+        self._restore()
+        # Joined here as well: an interrupt while the encoder drains must still stop it.
+        for thread in threads:
+            thread.join()
+
+    def _guarded(self, stage: Callable[[], None]) -> None:
+        """Run a stage; its failure is kept, if it is the first, and stops the others."""
+        try:
+            stage()
+        except _StoppedError:
+            pass
+        except BaseException as exc:  # noqa: BLE001 - raised again by run()
+            with self._failing:
+                if self._failure is None:
+                    self._failure = exc
+            self._stop()
+
+    def _stop(self) -> None:
+        self._decoded.stop()
+        self._restored.stop()
+
+    def _decode(self) -> None:
+        clock = self._clocks["decode"]
+        frames = iter(self._source)
+        while True:
+            with clock.busy():
+                batch = self._take_batch(frames)
+            if not batch:
+                break
+            self._frames_in += len(batch)
+            with clock.waiting():
+                self._decoded.put(batch)
+        self._decoded.end()
+
+    def _take_batch(self, frames: Iterator[Frame]) -> list[Frame]:
+        batch: list[Frame] = []
+        while len(batch) < self._batch and not self._decoded.stopped:
+            frame = next(frames, None)
+            if frame is None:
+                break
+            batch.append(frame)
+        return batch
+
+    def _restore(self) -> None:
+        clock = self._clocks["restore"]
+        stream = self._restorer.open_stream()
+        while True:
+            with clock.waiting():
+                batch = self._decoded.get()
+            if batch is None:
+                break
+            with clock.busy(), torch.inference_mode():
+                restored = stream.push(batch)
+            self._pass_on(restored)
+        with clock.busy(), torch.inference_mode():
+            restored = stream.finish()
+        self._pass_on(restored)
+        self._restored.end()
+
+    def _pass_on(self, restored: list[Frame]) -> None:
+        self._frames_restored += len(restored)
+        if restored:
+            with self._clocks["restore"].waiting():
+                self._restored.put(restored)
+        if self._progress is not None:
+            self._progress(
+                Progress(self._frames_out, self._source.info.frame_count, time.perf_counter() - self._started)
+            )
+
+    def _encode(self) -> None:
+        clock = self._clocks["encode"]
+        while True:
+            with clock.waiting():
+                batch = self._restored.get()
+            if batch is None:
+                return
+            for frame in batch:
+                if self._restored.stopped:
+                    return
+                with clock.busy():
+                    self._sink.write(frame)
+                self._frames_out += 1
+
+    def _report(self) -> RunReport:
+        wall = time.perf_counter() - self._started
+        stages: dict[StageName, StageTime] = {name: clock.total() for name, clock in self._clocks.items()}
+        return RunReport(
+            frames_in=self._frames_in,
+            frames_out=self._frames_out,
+            wall_seconds=wall,
+            fps=self._frames_out / wall if wall > 0 else 0.0,
+            stages=stages,
+            bottleneck=max(stages, key=lambda name: stages[name].busy_seconds),
+        )
+
+
+class _StoppedError(Exception):
+    """Another stage failed; this one ends without a word."""
+
+
+ItemT = TypeVar("ItemT")
+
+
+class _Channel(Generic[ItemT]):
+    """A bounded queue between two threads that can be ended by its writer and stopped by anyone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: deque[ItemT] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self.stopped = False
+
+    def put(self, item: ItemT) -> None:
+        """Wait for room; raises _StoppedError once stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopped or len(self._items) < self._size)
+            self._raise_if_stopped()
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def get(self) -> ItemT | None:
+        """Wait for an item, None after the last; raises _StoppedError once stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopped or self._ended or bool(self._items))
+            self._raise_if_stopped()
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        with self._changed:
+            self.stopped = True
+            self._items.clear()
+            self._changed.notify_all()
+
+    def _raise_if_stopped(self) -> None:
+        if self.stopped:
+            raise _StoppedError
+
+
+class _StageClock:
+    def __init__(self) -> None:
+        self._busy = self._waiting = 0.0
+
+    @contextmanager
+    def busy(self) -> Generator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._busy += time.perf_counter() - started
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waiting += time.perf_counter() - started
+
+    def total(self) -> StageTime:
+        return StageTime(self._busy, self._waiting)

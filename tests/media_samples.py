@@ -1,0 +1,189 @@
+"""Awkward clips, made with FFmpeg when a test first asks for one, gone when the tests end.
+
+`sample("vfr.mp4")` is the path of a small real file; the recipes below say what is awkward about it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import av
+import imageio_ffmpeg
+from av.packet import Packet
+
+_FOLDER = TemporaryDirectory(prefix="diffir-samples-")
+
+_VIDEO = "-f lavfi -i testsrc2=s=160x96:r=25:d=2"
+_AUDIO = "-f lavfi -i sine=f=440:r=44100:d=2"
+_H264 = "-c:v libx264 -preset veryfast -pix_fmt yuv420p"
+
+_CALM = "format=yuv420p,lutyuv=y=val/2+64:u=(val-128)/4+128:v=(val-128)/4+128"
+_BT601 = "setparams=color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m:range=tv"
+_FULL_BT709 = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=pc"
+
+# name: arguments before the output's name. {folder} is where the other files of the recipe are.
+_RECIPES = {
+    "bframes.mp4": f"{_VIDEO} {_AUDIO} {_H264} -bf 3 -c:a aac -movflags +faststart",
+    "index_at_end.mp4": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac",
+    "fragmented.mp4": f"{_VIDEO} {_AUDIO} {_H264} -g 10 -c:a aac -movflags +frag_keyframe+empty_moov",
+    "h264.mkv": f"{_VIDEO} {_AUDIO} {_H264} -bf 2 -c:a aac",
+    "vp9_opus.webm": (
+        "-f lavfi -i testsrc2=s=160x96:r=30000/1001:d=1.5 -f lavfi -i sine=f=440:r=48000:d=1.5 "
+        "-c:v libvpx-vp9 -cpu-used 8 -deadline realtime -c:a libopus"
+    ),
+    "mpeg2.ts": f"{_VIDEO} {_AUDIO} -c:v mpeg2video -q:v 3 -bf 2 -c:a mp2",
+    "odd.mkv": (
+        "-f lavfi -i testsrc2=s=161x97:r=24:d=1 -f lavfi -i sine=f=440:d=1 "
+        "-c:v libvpx-vp9 -cpu-used 8 -deadline realtime -pix_fmt yuv420p -c:a libopus -ar 48000"
+    ),
+    "silent.mp4": f"{_VIDEO} {_H264}",
+    "vfr.mp4": (
+        f"{_VIDEO} {_AUDIO} -vf select='not(mod(n,3))+not(mod(n,7))' -fps_mode passthrough {_H264} -c:a aac"
+    ),
+    "ten_bit.mp4": (
+        f"{_VIDEO} -vf format=yuv420p10le,"
+        "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv "
+        "-c:v libx265 -preset ultrafast -x265-params log-level=error"
+    ),
+    "upright.mp4": f"{_VIDEO} -frames:v 5 {_H264} -qp 0",
+    "start_offset.mkv": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -output_ts_offset 5.24",
+    "start_offset.mp4": f"{_VIDEO} {_H264} -bf 3 -output_ts_offset 1.48",
+    "full_range_bt709.mp4": (
+        f"{_VIDEO} -vf scale=out_color_matrix=bt709:out_range=full,{_FULL_BT709} {_H264}"
+    ),
+    "bt601.mp4": (f"{_VIDEO} -vf scale=out_color_matrix=bt601:out_range=limited,{_BT601} {_H264}"),
+    # Colours that lie in the RGB cube even where chroma is interpolated, as a camera's nearly always do.
+    "calm_bt601.mkv": f"{_VIDEO} -frames:v 10 -vf {_CALM},{_BT601} -c:v ffv1",
+    "calm_full_range_bt709.mkv": f"{_VIDEO} -frames:v 10 -vf {_CALM},{_FULL_BT709} -c:v ffv1",
+    "calm_ten_bit.mkv": (
+        f"{_VIDEO} -frames:v 10 -vf format=yuv420p10le,"
+        "lutyuv=y=val/2+256:u=(val-512)/4+512:v=(val-512)/4+512 -c:v ffv1"
+    ),
+    "calm_odd.mkv": f"-f lavfi -i testsrc2=s=161x97:d=1 -frames:v 10 -vf {_CALM} -c:v ffv1",
+    "anamorphic.mp4": f"{_VIDEO} -frames:v 5 -vf setsar=4/3 {_H264}",
+    "lossless444_bt709.mkv": (
+        f"{_VIDEO} -frames:v 5 -vf scale=out_color_matrix=bt709:out_range=limited,format=yuv444p -c:v ffv1 "
+        "-colorspace bt709 -color_range tv"
+    ),
+    "gray.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt gray -c:v ffv1",
+    "alpha.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt yuva420p -c:v ffv1",
+    "packed_rgb.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt bgr0 -c:v ffv1",
+    "nv12.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt nv12 -c:v rawvideo",
+    "audio_only.m4a": f"{_AUDIO} -c:a aac",
+    "long.mp4": f"-f lavfi -i testsrc2=s=64x48:r=25:d=80 -f lavfi -i sine=f=440:d=80 {_H264} -c:a aac",
+    "short.mp4": f"-f lavfi -i testsrc2=s=64x48:r=25:d=8 -f lavfi -i sine=f=440:d=8 {_H264} -c:a aac",
+    "larger.ts": "-f lavfi -i testsrc2=s=96x64:r=25:d=1 -c:v mpeg2video -q:v 3 -output_ts_offset 1",
+    "small.ts": "-f lavfi -i testsrc2=s=64x48:r=25:d=1 -c:v mpeg2video -q:v 3",
+}
+
+_SUBTITLES = """1
+00:00:00,200 --> 00:00:00,900
+first
+
+2
+00:00:01,100 --> 00:00:01,800
+second
+"""
+
+_CHAPTERS = """;FFMETADATA1
+title=Awkward clip
+[CHAPTER]
+TIMEBASE=1/1000
+START=0
+END=1000
+title=One
+[CHAPTER]
+TIMEBASE=1/1000
+START=1000
+END=2000
+title=Two
+"""
+
+
+@cache
+def sample(name: str) -> Path:
+    """The path of a sample; made on first use."""
+    path = Path(_FOLDER.name) / name
+    special = {
+        "everything.mkv": _make_everything,
+        "rotated.mp4": _make_rotated,
+        "resized.ts": _make_resized,
+        "huge.mkv": _make_huge,
+    }
+    if name in special:
+        special[name](path)
+    elif name.startswith("cut_"):
+        whole = sample(name.removeprefix("cut_")).read_bytes()
+        path.write_bytes(whole[: len(whole) * 6 // 10 | 1])
+    else:
+        _ffmpeg(*_RECIPES[name].split(), str(path))
+    return path
+
+
+def packets(path: Path) -> dict[int, list[Any]]:
+    """The packets of each track, in the order of the file."""
+    tracks: dict[int, list[Any]] = {}
+    with av.open(str(path)) as container:
+        for packet in container.demux():
+            if packet.size or packet.pts is not None:
+                tracks.setdefault(packet.stream.index, []).append(packet)
+    return tracks
+
+
+def video_pts(path: Path) -> list[Fraction]:
+    """When each video packet is shown, in seconds (exact fractions), in order."""
+    return sorted(packet.pts * packet.time_base for packet in packets(path)[0])
+
+
+def decoded_bytes(path: Path, pixel_format: str = "yuv444p16le") -> bytes:
+    """Every decoded picture of a file, as an independent FFmpeg sees it."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-map", "0:v:0"]
+    command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", pixel_format, "-"]
+    return subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
+
+
+def _ffmpeg(*arguments: str) -> None:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-threads", "1", *arguments]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def _make_everything(path: Path) -> None:
+    """Two audio tracks, two subtitle tracks, chapters, an attachment, metadata."""
+    folder = path.parent
+    (folder / "subtitles.srt").write_text(_SUBTITLES)
+    (folder / "chapters.txt").write_text(_CHAPTERS)
+    (folder / "font.ttf").write_bytes(bytes(range(256)) * 20)
+    texts = f"-i {folder}/subtitles.srt -i {folder}/chapters.txt"
+    inputs = f"{_VIDEO} {_AUDIO} -f lavfi -i sine=f=880:d=2 {texts}"
+    maps = "-map 0:v -map 1:a -map 2:a -map 3:s -map 3:s -map_metadata 4 -map_chapters 4"
+    tags = (
+        "-metadata:s:a:0 language=eng -metadata:s:a:1 language=deu -metadata:s:s:0 language=fra "
+        "-metadata:s:a:1 title=Kommentar -disposition:a:1 comment -disposition:s:1 forced "
+        f"-attach {folder}/font.ttf -metadata:s:t mimetype=font/ttf"
+    )
+    codecs = f"{_H264} -c:a:0 aac -c:a:1 ac3 -c:s:0 srt -c:s:1 ass"
+    _ffmpeg(*f"{inputs} {maps} {codecs} {tags}".split(), str(path))
+
+
+def _make_rotated(path: Path) -> None:
+    """`upright.mp4` with a display matrix that turns it by 90 degrees, as phones write it."""
+    _ffmpeg("-display_rotation", "90", "-i", str(sample("upright.mp4")), "-c", "copy", str(path))
+
+
+def _make_resized(path: Path) -> None:
+    """Two MPEG-2 programmes of different size, one after the other in one stream."""
+    path.write_bytes(sample("small.ts").read_bytes() + sample("larger.ts").read_bytes())
+
+
+def _make_huge(path: Path) -> None:
+    """A header that declares 30000 × 30000 pixels, and next to nothing behind it."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_mux_stream("mpeg4", rate=25, width=30000, height=30000)
+        packet = Packet(bytes(1000))
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 25)
+        container.mux(packet)

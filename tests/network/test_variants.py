@@ -1,0 +1,118 @@
+"""The published variants and our compact family are configurations of one network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import diffir_video as dv
+from diffir_video.network import DIRformer
+
+MODELS = Path(__file__).parents[2] / "configs" / "models"
+
+# Stage 2 and stage 1, from the published implementation.
+PUBLISHED = {
+    "deblur": (26_911_934, 26_742_206),
+    "sr-x4": (24_971_206, 24_801_478),
+    "sr-x2": (24_981_574, 24_811_846),
+    "sr-x1": (25_023_046, 24_853_318),
+    "inpaint": (26_402_474, 26_232_746),
+}
+
+
+def config(name: str) -> dv.ModelConfig:
+    return dv.ModelConfig.from_dict(yaml.safe_load((MODELS / f"{name}.yaml").read_text()))
+
+
+def tiny(**settings: object) -> dv.ModelConfig:
+    values = {
+        "dim": 8, "blocks": [1, 1], "heads": [1, 2], "refinement_blocks": 0,
+        "cpen_blocks": 1, "cpen_width": 8, "prior_width": 16,
+    }  # fmt: skip
+    return dv.ModelConfig.from_dict(values | settings)
+
+
+def count(net: torch.nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name: str) -> None:
+    with torch.device("meta"):
+        assert (count(dv.DiffIRS2(config(name))), count(dv.DiffIRS1(config(name)))) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("deblur", 8), ("sr-x4", 8), ("sr-x2", 16), ("sr-x1", 32)])
+def test_multiple_of_the_input_size(name: str, multiple: int) -> None:
+    assert config(name).multiple == multiple
+
+
+def test_denoise_nano_stays_within_its_budget() -> None:
+    """At most 12 kMAC per pixel in DIRformer, counted on the operations that run."""
+    nano = config("denoise-nano")
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        DIRformer(nano)(torch.zeros(1, nano.lq_channels, 256, 256), torch.zeros(1, nano.prior_width))
+    assert counter.get_total_flops() / 2 / 256**2 <= 12_000
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("unshuffle", [1, 2])
+def test_compact_family_scales(scale: int, unshuffle: int) -> None:
+    net = dv.DiffIRS2(tiny(scale=scale, unshuffle=unshuffle)).eval()
+    size = 4 * net.multiple
+    with torch.no_grad():
+        prior = net.estimate_prior(torch.rand(1, 3, size, size), torch.randn(1, 16))
+        out = net.restore(torch.rand(1, 3, size, size), prior)
+    assert out.shape == (1, 3, scale * size, scale * size)
+
+
+def test_windowed_model_starts_from_its_middle_frame() -> None:
+    """With the network silenced only the residual is left, and it is the frame in the middle."""
+    net = dv.DiffIRS2(tiny(past=2, future=1, unshuffle=2)).eval()
+    torch.nn.init.zeros_(net.G.output.weight)
+    window = torch.rand(1, 12, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(net.restore(window, torch.zeros(1, 16)), window[:, 6:9])
+
+
+def test_windowed_model_sees_every_frame_of_the_window() -> None:
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(tiny(past=1, future=1)).eval()
+    window = torch.rand(1, 9, 16, 16, requires_grad=True)
+    net.restore(window, torch.ones(1, 16)).sum().backward()
+    assert isinstance(window.grad, Tensor)
+    assert (window.grad.view(3, -1).abs().amax(1) > 0).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dim": 7}, {"blocks": [1]}, {"heads": [1, 3]}, {"heads": [1]}, {"norm": "batch"}, {"scale": 3},
+        {"tail": "upsample", "scale": 1, "unshuffle": 1}, {"past": -1}, {"image_channels": 5}, {"width": 4},
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_network_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(dv.UsageError, match=next(iter(settings))):
+        tiny(**settings)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 17, 16), (1, 4, 16, 16), (3, 16, 16)])
+def test_wrong_input_is_refused_with_its_shape(shape: tuple[int, ...]) -> None:
+    net = dv.DiffIRS2(tiny())
+    with pytest.raises(ValueError, match=str(shape[-2]) if len(shape) == 4 else "lq"):
+        net.restore(torch.zeros(shape), torch.zeros(shape[0], 16))
+
+
+def test_wrong_prior_and_noise_are_refused() -> None:
+    net = dv.DiffIRS2(tiny())
+    with pytest.raises(ValueError, match="prior"):
+        net.restore(torch.zeros(1, 3, 16, 16), torch.zeros(1, 15))
+    with pytest.raises(ValueError, match="noise"):
+        net.estimate_prior(torch.zeros(1, 3, 16, 16), torch.zeros(2, 16))
+    with pytest.raises(ValueError, match="gt"):
+        dv.DiffIRS1(tiny()).extract_prior(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 32, 32))

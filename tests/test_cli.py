@@ -1,0 +1,175 @@
+"""The command line: the contract's commands, exit codes and one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffir_video.cli import main
+from tests.media_samples import decoded_bytes, sample, video_pts
+
+
+def restore(source: object, output: object, *options: str) -> int:
+    return main(["restore", str(source), str(output), "--model", "identity", *options])
+
+
+def test_restore_writes_the_file_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        restore(sample("bframes.mp4"), tmp_path / "out.mkv", "--report", str(tmp_path / "report.json")) == 0
+    )
+    printed = capsys.readouterr()
+    assert "50 frames of 160x96" in printed.out
+    assert printed.err == ""
+    assert video_pts(tmp_path / "out.mkv") == video_pts(sample("bframes.mp4"))
+    assert json.loads((tmp_path / "report.json").read_text())["complete"] is True
+
+
+def test_encoder_and_its_options_are_passed_on(tmp_path: Path) -> None:
+    options = ["--encoder", "libx265", "--encoder-option", "preset=ultrafast", "--encoder-option", "crf=40"]
+    assert restore(sample("upright.mp4"), tmp_path / "out.mkv", *options) == 0
+    assert decoded_bytes(tmp_path / "out.mkv", "gray")
+
+
+def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert restore(sample("cut_bframes.mp4"), tmp_path / "out.mp4") == 5
+    assert "restored with losses" in capsys.readouterr().err
+    assert video_pts(tmp_path / "out.mp4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["restore", "missing.mp4", "out.mp4"], 3, "no such file"),
+        (["restore", "empty.mp4", "out.mp4"], 3, "empty"),
+        (["restore", "text.mp4", "out.mp4"], 3, "no such format"),
+        (["restore", "no_index.mp4", "out.mp4"], 3, "moov"),
+        (["restore", "good.mp4", "nowhere/out.mp4"], 4, "no folder"),
+        (["restore", "good.mp4", "good.mp4", "--overwrite"], 4, "is the input"),
+        (["restore", "good.mp4", "link.mp4", "--overwrite"], 4, "is the input"),
+        (["restore", "good.mp4", "old.mp4"], 4, "exists"),
+        (["restore", "good.mp4", "out.xyz"], 4, "no container"),
+        (["restore", "good.mp4", "out.mp4", "--encoder", "nonsense"], 4, "no encoder"),
+        (["restore", "good.mp4", "out.mp4", "--encoder-option", "nonsense=1"], 4, "no option nonsense"),
+        (["restore", "good.mp4", "out.mp4", "--report", "nowhere/report.json"], 4, "no folder"),
+        (["restore", "good.mp4", "out.mp4", "--model", "no-such-model"], 2, "no-such-model"),
+        (["restore", "good.mp4", "out.mp4", "--model", "evil.pth"], 3, "evil.pth"),
+        (["restore", "good.mp4", "out.mp4", "--model", "missing.pth"], 3, "missing.pth"),
+        (["restore", "good.mp4", "out.mp4", "--encoder-option", "crf"], 2, "expected k=v"),
+        (["restore", "good.mp4", "out.mp4", "--device", "tpu"], 2, "invalid choice"),
+        (["restore", "good.mp4"], 2, "OUT"),
+        (["nonsense"], 2, "invalid choice"),
+        ([], 2, "COMMAND"),
+        (["info", "text.mp4"], 3, "no such format"),
+        (["info", "evil.pth"], 3, "evil.pth"),
+        (["convert", "evil.pth", "out.safetensors"], 3, "evil.pth"),
+        (["convert", "missing.pth", "out.safetensors"], 3, "missing.pth"),
+        (["compare", "missing.mp4", "good.mp4"], 3, "missing.mp4"),
+    ],
+)
+def test_what_goes_wrong_has_its_code_and_one_clear_line(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lay_out_bad_inputs(tmp_path)
+    if arguments[:1] == ["restore"] and "--model" not in arguments:
+        arguments = [*arguments, "--model", "identity"]
+    before = sorted(os.listdir(tmp_path))
+    assert main(arguments) == code
+    *usage, line = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not usage or code == 2
+    assert sorted(os.listdir(tmp_path)) == before
+    assert (tmp_path / "old.mp4").read_text() == "precious"
+
+
+def test_debug_shows_the_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert restore(tmp_path / "missing.mp4", tmp_path / "out.mp4", "--debug") == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_unforeseen_error_is_one_line_and_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr("diffir_video.job.restore_file", fail)
+    assert restore(sample("upright.mp4"), tmp_path / "out.mp4") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "diffir-video: ZeroDivisionError: nobody thought of this (run again with --debug for the trace)"
+    ]
+
+
+def test_an_interrupt_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffir_video.media.VideoWriter.write", interrupt)
+    assert restore(sample("upright.mp4"), tmp_path / "out.mp4") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["-y.mp4", "concat:a.mp4"])
+def test_names_are_taken_literally(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).write_bytes(sample("upright.mp4").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert main(["restore", "--model", "identity", "--", name, "file:out.mp4"]) == 0
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "file:out.mp4"])
+
+
+def test_models_lists_the_identity(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert "identity" in capsys.readouterr().out
+
+
+def test_info_tells_what_a_media_file_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(sample("everything.mkv"))]) == 0
+    printed = capsys.readouterr().out
+    assert "h264 160x96 yuv420p" in printed
+    assert "track 2     audio ac3 deu Kommentar" in " ".join(printed.splitlines())
+
+
+def test_compare_measures_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    json_file = tmp_path / "figures.json"
+    reference, other = str(sample("bframes.mp4")), str(sample("index_at_end.mp4"))
+    assert main(["compare", reference, other, "--json", str(json_file)]) == 0
+    assert "PSNR" in capsys.readouterr().out
+    assert json.loads(json_file.read_text())
+
+
+def test_the_module_runs_as_a_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "diffir_video.cli", "restore", "--model", "identity"]
+    command += [str(tmp_path / "missing.mp4"), str(tmp_path / "out.mp4")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 3
+    assert len(finished.stderr.splitlines()) == 1
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("pwned",)
+
+
+def lay_out_bad_inputs(folder: Path) -> None:
+    (folder / "good.mp4").write_bytes(sample("upright.mp4").read_bytes())
+    (folder / "link.mp4").symlink_to("good.mp4")
+    (folder / "no_index.mp4").write_bytes(sample("cut_index_at_end.mp4").read_bytes())
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("not a video\n" * 50)
+    (folder / "old.mp4").write_text("precious")
+    torch.save({"params": Evil()}, folder / "evil.pth", pickle_module=pickle)

@@ -1,0 +1,204 @@
+"""A file job: what comes out is what went in, restored, and the report can be believed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffir_video import EncoderError, MediaInputError, OutputError, Restorer, StreamInfo
+from diffir_video.job import restore_file, save_report
+from diffir_video.media import VideoReader, read_timeline
+from diffir_video.pipeline import Progress
+from tests.media_samples import decoded_bytes, packets, sample, video_pts
+
+FAST = {"preset": "ultrafast"}
+
+# The clips of the issue, each with the container it is restored into.
+CLIPS = [
+    ("bframes.mp4", "out.mp4"),
+    ("bframes.mp4", "out.mkv"),
+    ("fragmented.mp4", "out.mp4"),
+    ("vp9_opus.webm", "out.mkv"),
+    ("mpeg2.ts", "out.ts"),
+    ("odd.mkv", "out.mkv"),
+    ("silent.mp4", "out.mp4"),
+    ("vfr.mp4", "out.mp4"),
+    ("vfr.mp4", "out.mkv"),
+    ("ten_bit.mp4", "out.mp4"),
+    ("start_offset.mkv", "out.mkv"),
+    ("start_offset.mp4", "out.mp4"),
+    ("full_range_bt709.mp4", "out.mp4"),
+    ("bt601.mp4", "out.mp4"),
+    ("everything.mkv", "out.mkv"),
+]
+
+
+@pytest.fixture(scope="module")
+def identity() -> Restorer:
+    return Restorer.from_pretrained("identity")
+
+
+@pytest.mark.parametrize(("name", "output"), CLIPS)
+def test_frames_times_duration_and_audio_are_the_sources(
+    name: str, output: str, identity: Restorer, tmp_path: Path
+) -> None:
+    report = restore_file(sample(name), tmp_path / output, restorer=identity, encoder_options=FAST)
+    before, after = packets(sample(name)), packets(tmp_path / output)
+    assert len(after[0]) == len(before[0]) == report.run.frames_out
+    assert video_pts(tmp_path / output) == video_pts(sample(name))
+    if not output.endswith(".ts"):  # which carries no durations
+        assert end_of_video(tmp_path / output) == end_of_video(sample(name))
+    for index in set(before) - {0}:
+        assert [bytes(packet) for packet in after[index]] == [bytes(packet) for packet in before[index]]
+    assert report.verification.pts_exact
+    assert report.lost() == []
+    assert report.exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["ten_bit.mp4", "full_range_bt709.mp4", "bt601.mp4"])
+def test_colour_and_depth_are_the_sources(name: str, identity: Restorer, tmp_path: Path) -> None:
+    restore_file(sample(name), tmp_path / "out.mp4", restorer=identity, encoder_options=FAST)
+    assert stream_of(tmp_path / "out.mp4").color == stream_of(sample(name)).color
+    assert stream_of(tmp_path / "out.mp4").pixel_format.replace("j", "") == (
+        stream_of(sample(name)).pixel_format.replace("j", "")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [
+        ("calm_bt601.mkv", "ffv1"),
+        ("calm_bt601.mkv", "libx264"),
+        ("calm_full_range_bt709.mkv", "ffv1"),
+        ("calm_full_range_bt709.mkv", "libx264"),
+        ("calm_ten_bit.mkv", "ffv1"),
+        ("calm_odd.mkv", "ffv1"),
+    ],
+)
+def test_the_identity_and_a_lossless_encoder_change_no_code_at_all(
+    name: str, encoder: str, identity: Restorer, tmp_path: Path
+) -> None:
+    options = {"qp": "0"} if encoder == "libx264" else {}
+    restore_file(
+        sample(name), tmp_path / "out.mkv", restorer=identity, encoder=encoder, encoder_options=options
+    )
+    assert np.array_equal(planes(sample(name)), planes(tmp_path / "out.mkv"))
+
+
+def test_colours_outside_the_rgb_cube_are_pulled_into_it_and_no_others(
+    identity: Restorer, tmp_path: Path
+) -> None:
+    restore_file(sample("bt601.mp4"), tmp_path / "out.mkv", restorer=identity, encoder="ffv1")
+    difference = planes(sample("bt601.mp4")).astype(int) - planes(tmp_path / "out.mkv")
+    assert 10 * np.log10(255**2 / (difference**2).mean()) > 35
+
+
+def test_a_rotated_clip_plays_upright(identity: Restorer, tmp_path: Path) -> None:
+    restore_file(sample("rotated.mp4"), tmp_path / "out.mp4", restorer=identity)
+    assert (stream_of(tmp_path / "out.mp4").width, stream_of(tmp_path / "out.mp4").height) == (96, 160)
+    assert decoded_bytes(tmp_path / "out.mp4", "gray")[:1000] != b""
+
+
+def test_the_same_job_twice_gives_the_same_frames(identity: Restorer, tmp_path: Path) -> None:
+    for name in ("a.mkv", "b.mkv"):
+        restore_file(sample("bframes.mp4"), tmp_path / name, restorer=identity)
+    assert decoded_bytes(tmp_path / "a.mkv") == decoded_bytes(tmp_path / "b.mkv")
+
+
+@pytest.mark.parametrize("name", ["cut_bframes.mp4", "cut_fragmented.mp4", "cut_h264.mkv", "cut_mpeg2.ts"])
+def test_a_cut_input_is_restored_as_far_as_it_goes(name: str, identity: Restorer, tmp_path: Path) -> None:
+    output = tmp_path / f"out{Path(name).suffix}"
+    report = restore_file(sample(name), output, restorer=identity, encoder_options=FAST)
+    assert report.exit_code == 5
+    assert not report.is_complete
+    assert "missing at the end" in report.lost()[0]
+    assert len(video_pts(output)) == report.run.frames_out > 10
+    assert "LOST" in str(report)
+
+
+def test_the_report_is_json_and_reads_well(identity: Restorer, tmp_path: Path) -> None:
+    report = restore_file(sample("bframes.mp4"), tmp_path / "out.mkv", restorer=identity)
+    save_report(report, tmp_path / "report.json")
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["run"]["frames_in"] == content["verification"]["frames"] == 50
+    assert content["verification"]["copied_packets"] == len(packets(sample("bframes.mp4"))[1])
+    assert content["complete"] is True
+    assert content["run"]["bottleneck"] in ("decode", "restore", "encode")
+    assert "50 frames of 160x96 yuv420p (libx264)" in str(report)
+
+
+def test_progress_is_told(identity: Restorer, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    restore_file(sample("bframes.mp4"), tmp_path / "out.mp4", restorer=identity, progress=seen.append)
+    assert seen[-1].frames_total == 50
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "options", "error"),
+    [
+        ("missing.mp4", "out.mp4", {}, MediaInputError),
+        ("empty.mp4", "out.mp4", {}, MediaInputError),
+        ("good.mp4", "nowhere/out.mp4", {}, OutputError),
+        ("good.mp4", "good.mp4", {"overwrite": True}, OutputError),
+        ("good.mp4", "old.mp4", {}, OutputError),
+        ("good.mp4", "out.mp4", {"encoder": "nonsense"}, EncoderError),
+        ("good.mp4", "out.webm", {}, OutputError),
+    ],
+)
+def test_a_refused_job_leaves_everything_as_it_was(
+    source: str, output: str, options: dict, error: type[Exception], identity: Restorer, tmp_path: Path
+) -> None:
+    (tmp_path / "good.mp4").write_bytes(sample("upright.mp4").read_bytes())
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "old.mp4").write_text("precious")
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    with pytest.raises(error):
+        restore_file(tmp_path / source, tmp_path / output, restorer=identity, **options)
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def test_an_input_that_breaks_half_way_leaves_no_output(identity: Restorer, tmp_path: Path) -> None:
+    with pytest.raises(MediaInputError, match="changes its frame size"):
+        restore_file(sample("resized.ts"), tmp_path / "out.mkv", restorer=identity)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
+    short = peak_memory(sample("short.mp4"), tmp_path / "short.mp4")
+    long = peak_memory(sample("long.mp4"), tmp_path / "long.mp4")
+    assert len(video_pts(tmp_path / "short.mp4")) == 200
+    assert len(video_pts(tmp_path / "long.mp4")) == 2000
+    assert long <= 1.1 * short
+
+
+def peak_memory(source: Path, output: Path) -> int:
+    """Peak resident kilobytes of a process that restores `source` with the identity."""
+    program = (
+        "import resource, sys; from diffir_video.cli import main; "
+        "code = main(['restore', sys.argv[1], sys.argv[2], '--model', 'identity']); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", program, str(source), str(output)]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(finished.stdout.split()[-1])
+
+
+def end_of_video(path: Path) -> Fraction | None:
+    return read_timeline(path).video.end
+
+
+def stream_of(path: Path) -> StreamInfo:
+    with VideoReader(path) as reader:
+        return reader.info
+
+
+def planes(path: Path) -> np.ndarray:
+    return np.frombuffer(decoded_bytes(path, stream_of(path).pixel_format), np.uint8)

@@ -1,0 +1,204 @@
+"""The loop: every frame once and in order, one failure stops all, nothing is left running."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import pytest
+import torch
+
+from diffir_video import DiffirVideoError, Frame, Restorer, StreamInfo, UsageError
+from diffir_video.pipeline import NullSink, Progress, RunReport, run
+
+TICK = Fraction(1, 25)
+INFO = StreamInfo(8, 8, TICK, "yuv420p", frame_count=23)
+
+
+class Counting:
+    """A source of `count` frames that knows how many were taken; fails at `fail_at`."""
+
+    def __init__(self, count: int = 23, fail_at: int | None = None) -> None:
+        self.info, self.count, self.fail_at = INFO, count, fail_at
+        self.taken, self.closed = 0, False
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self.count):
+            if index == self.fail_at:
+                raise OSError("the disk is gone")
+            self.taken += 1
+            yield Frame(torch.full((3, 8, 8), index / 100), index, TICK, 1)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Recording(NullSink):
+    """A sink that keeps what it got; fails at frame `fail_at`, or on `close`."""
+
+    def __init__(self, fail_at: int | None = None, *, fail_on_close: bool = False, pause: float = 0) -> None:
+        super().__init__()
+        self.kept: list[Frame] = []
+        self.fail_at, self.fail_on_close, self.pause = fail_at, fail_on_close, pause
+        self.closed = self.aborted = False
+
+    def write(self, frame: Frame) -> None:
+        if len(self.kept) == self.fail_at:
+            raise OSError("the disk is full")
+        time.sleep(self.pause)
+        self.kept.append(frame)
+
+    def close(self) -> None:
+        if self.fail_on_close:
+            raise OSError("the disk is full")
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Late:
+    """Returns frames `delay` frames late, as a window into the future makes them; counts its batches."""
+
+    scale = 1
+
+    def __init__(self, delay: int = 0, failure: BaseException | None = None, lose: int = 0) -> None:
+        self.delay, self.failure, self.lose = delay, failure, lose
+        self.batches: list[int] = []
+        self.held: list[Frame] = []
+
+    def open_stream(self) -> Late:
+        return self
+
+    def push(self, frames: Sequence[Frame]) -> list[Frame]:
+        self.batches.append(len(frames))
+        if self.failure is not None and len(self.batches) == 3:
+            raise self.failure
+        self.held += frames
+        ready, self.held = self.held[: len(self.held) - self.delay], self.held[len(self.held) - self.delay :]
+        return ready
+
+    def finish(self) -> list[Frame]:
+        return self.held[self.lose :]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("batch", [1, 4, 50])
+@pytest.mark.parametrize("delay", [0, 1, 7])
+def test_every_frame_arrives_once_and_in_order(delay: int, batch: int) -> None:
+    source, sink = Counting(), Recording()
+    report = run(source, Late(delay), sink, batch=batch)
+    assert [frame.pts for frame in sink.kept] == list(range(23))
+    assert [frame.duration for frame in sink.kept] == [1] * 23
+    assert (report.frames_in, report.frames_out) == (23, 23)
+    assert sink.closed
+    assert source.closed
+    assert not sink.aborted
+
+
+def test_the_identity_restorer_changes_nothing() -> None:
+    sink = Recording()
+    run(Counting(), Restorer.from_pretrained("identity"), sink)
+    for index, frame in enumerate(sink.kept):
+        assert torch.equal(frame.data, torch.full((3, 8, 8), index / 100))
+
+
+def test_batches_are_full_but_for_the_last_so_that_a_run_repeats_exactly() -> None:
+    restorer = Late()
+    run(Counting(), restorer, Recording(pause=0.001), batch=4)
+    assert restorer.batches == [4, 4, 4, 4, 4, 3]
+
+
+def test_decoding_waits_when_encoding_is_slow() -> None:
+    source = Counting(1000)
+    lead: list[int] = []
+
+    class Watching(Recording):
+        def write(self, frame: Frame) -> None:
+            time.sleep(0.001)
+            lead.append(source.taken - frame.pts)
+
+    run(source, Late(), Watching(), batch=4)
+    assert max(lead) <= 4 * 8
+
+
+def test_an_empty_source_gives_an_empty_result() -> None:
+    report = run(Counting(0), Late(), Recording())
+    assert (report.frames_in, report.frames_out, report.fps) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("source", "restorer", "sink", "failure"),
+    [
+        (Counting(fail_at=9), Late(), Recording(), "the disk is gone"),
+        (Counting(fail_at=0), Late(), Recording(), "the disk is gone"),
+        (Counting(1000), Late(failure=RuntimeError("the GPU is gone")), Recording(), "the GPU is gone"),
+        (Counting(1000), Late(), Recording(fail_at=0), "the disk is full"),
+        (Counting(1000), Late(), Recording(fail_at=500), "the disk is full"),
+        (Counting(), Late(), Recording(fail_on_close=True), "the disk is full"),
+        (Counting(), Late(failure=KeyboardInterrupt("interrupted")), Recording(), "interrupted"),
+    ],
+)
+def test_a_failure_anywhere_stops_all_and_is_raised_once(
+    source: Counting, restorer: Late, sink: Recording, failure: str
+) -> None:
+    with pytest.raises((OSError, RuntimeError, KeyboardInterrupt), match=failure):
+        run(source, restorer, sink)
+    assert sink.aborted
+    assert not sink.closed
+    assert source.closed
+
+
+def test_a_failing_progress_callback_stops_the_run_too() -> None:
+    def fail(_: Progress) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    sink = Recording()
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        run(Counting(1000), Late(), sink, progress=fail)
+    assert sink.aborted
+
+
+def test_a_restorer_that_loses_frames_is_found_out() -> None:
+    sink = Recording()
+    with pytest.raises(DiffirVideoError, match="23 frames went in, 22 were restored"):
+        run(Counting(), Late(delay=2, lose=1), sink)
+    assert sink.aborted
+
+
+def test_a_batch_below_one_makes_no_sense() -> None:
+    with pytest.raises(UsageError, match="got 0"):
+        run(Counting(), Late(), Recording(), batch=0)
+
+
+def test_progress_knows_how_far_it_is() -> None:
+    seen: list[Progress] = []
+    run(Counting(), Late(), Recording(), progress=seen.append)
+    assert [step.frames_done for step in seen] == sorted(step.frames_done for step in seen)
+    assert all(step.frames_total == 23 for step in seen)
+    assert Progress(10, 40, 5.0).fps == 2
+    assert Progress(10, 40, 5.0).eta_seconds == 15
+    assert Progress(10, None, 5.0).eta_seconds is None
+
+
+def test_the_report_names_the_bottleneck() -> None:
+    report = run(Counting(100), Late(), Recording(pause=0.002))
+    assert report.bottleneck == "encode"
+    assert report.stages["encode"].busy_seconds > 0.1
+    assert report.stages["decode"].waiting_seconds > report.stages["decode"].busy_seconds
+    assert isinstance(report, RunReport)
+    assert report.to_dict()["stages"]["encode"]["busy_seconds"] > 0.1
+
+
+def test_the_null_sink_counts() -> None:
+    sink = NullSink()
+    run(Counting(), Late(), sink)
+    assert sink.frames == 23

@@ -1,0 +1,120 @@
+"""A Restorer gives every frame back, once, in its place, whatever the size and however it is fed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import torch
+
+import diffir_video as dv
+from tests.network.test_variants import tiny
+
+
+def clip(frames: int = 6, height: int = 21, width: int = 34) -> dv.Clip:
+    generator = torch.Generator().manual_seed(1)
+    data = torch.rand(frames, 3, height, width, generator=generator)
+    return dv.Clip(data, tuple(7 * i for i in range(frames)), Fraction(1, 90))
+
+
+def restorer(seed: int = 0, **settings: object) -> dv.Restorer:
+    torch.manual_seed(0)
+    return dv.Restorer(dv.DiffIRS2(tiny(**settings)), device="cpu", seed=seed)
+
+
+def test_identity_passes_frames_through() -> None:
+    source = clip()
+    assert torch.equal(dv.Restorer.from_pretrained("identity").restore(source).data, source.data)
+
+
+@pytest.mark.parametrize("window", [(0, 0), (1, 1), (2, 0), (0, 2)])
+def test_every_frame_comes_back_in_its_place(window: tuple[int, int]) -> None:
+    source = clip()
+    out = restorer(past=window[0], future=window[1], scale=2).restore(source)
+    assert out.data.shape == (6, 3, 42, 68)
+    assert (out.pts, out.time_base) == (source.pts, source.time_base)
+    assert 0 <= float(out.data.min()) <= float(out.data.max()) <= 1
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_stream_equals_clip_whatever_the_batch(batch: int) -> None:
+    source, model = clip(), restorer(past=2, future=2)
+    stream, frames = model.open_stream(), source.frames()
+    out = [f for i in range(0, 6, batch) for f in stream.push(frames[i : i + batch])] + stream.finish()
+    assert [f.pts for f in out] == list(source.pts)
+    torch.testing.assert_close(dv.Clip.from_frames(out).data, model.restore(source).data, atol=1e-6, rtol=0)
+
+
+def test_ends_repeat_the_outer_frames() -> None:
+    model, source = restorer(past=1, future=1), clip(frames=1)
+    repeated = model.restore_windows(source.data.expand(3, -1, -1, -1))
+    torch.testing.assert_close(model.restore(source).data, repeated)
+
+
+def test_stream_never_holds_more_than_window_and_batch() -> None:
+    stream = restorer(past=2, future=2).open_stream()
+    held = []
+    for frame in clip(frames=12).frames():
+        stream.push([frame])
+        held.append(len(stream._ring))
+    assert max(held) <= 5
+
+
+def test_same_seed_same_bytes_other_seed_other_prior() -> None:
+    first, again, other = (restorer(seed).restore(clip()).data for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_padding_mirrors_and_is_cut_off() -> None:
+    """A frame that needs padding gives what the padded frame gives, cropped."""
+    model, source = restorer(unshuffle=2), clip(height=21, width=34)
+    padded = torch.nn.functional.pad(source.data, (0, 2, 0, 3), mode="reflect")
+    whole = model.restore(dv.Clip(padded, source.pts, source.time_base)).data
+    torch.testing.assert_close(model.restore(source).data, whole[:, :, :21, :34])
+
+
+def test_tiny_frames_restore() -> None:
+    assert restorer(unshuffle=2).restore(clip(height=1, width=2)).data.shape == (6, 3, 1, 2)
+
+
+def test_low_precision_stays_close() -> None:
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(tiny())
+    full = dv.Restorer(net, device="cpu", precision="fp32").restore(clip()).data
+    half = dv.Restorer(net, device="cpu", precision="bf16").restore(clip()).data
+    assert half.dtype == torch.float32
+    assert 0 < float((full - half).abs().max()) < 0.05
+
+
+def test_size_change_is_refused() -> None:
+    stream = restorer(past=1).open_stream()
+    stream.push(clip().frames())
+    with pytest.raises(ValueError, match="one size"):
+        stream.push(clip(height=10).frames())
+
+
+def test_what_cannot_restore_video_is_refused() -> None:
+    with pytest.raises(dv.UsageError, match="stage-1"):
+        dv.Restorer(dv.DiffIRS1(tiny()))
+    with pytest.raises(dv.UsageError, match="mask"):
+        dv.Restorer(dv.DiffIRS2(tiny(image_channels=4, residual=False)))
+    with pytest.raises(dv.UnknownModelError, match=r"identiti.*identity"):
+        dv.Restorer.from_pretrained("identiti")
+    with pytest.raises(dv.UsageError, match="tpu"):
+        dv.Restorer.from_pretrained("identity", device="tpu")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the CUDA device the test must lack")
+def test_missing_gpu_is_an_error_not_a_fallback() -> None:
+    with pytest.raises(dv.UsageError, match="CUDA"):
+        dv.Restorer.from_pretrained("identity", device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_equals_cpu() -> None:
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(tiny(past=1))
+    cpu = dv.Restorer(net, device="cpu").restore(clip()).data
+    gpu = dv.Restorer(net, device="cuda", precision="fp32").restore(clip()).data
+    torch.testing.assert_close(gpu, cpu, atol=1e-4, rtol=0)

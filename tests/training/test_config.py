@@ -1,0 +1,69 @@
+"""A recipe that can't run fails at once and says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import diffir_video as dv
+from tests.training.conftest import Recipe
+from training.cli import main
+from training.config import load_config
+from training.stage1 import train_stage1
+
+RECIPES = Path(__file__).parents[2] / "configs" / "train"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_recipe_of_the_repository_is_valid(path: Path) -> None:
+    assert load_config(path).max_steps > 0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("max_stepz=5", "max_stepz"),
+        ("data.nose={}", "nose"),
+        ("data.train.0.kind=movies", "movies"),
+        ("data.train.7.kind=clips", "7"),
+        ("max_steps=many", "many"),
+        ("max_steps=true", "True"),
+        ("patch_size=31", "31"),
+        ("batch_size=3", "batch_size"),
+        ("data.sequence_frames=2", "window of 3"),
+        ("prior_steps=9", "prior_steps"),
+        ("data.noise.sigma=[1]", "2 values"),
+        ("model.dim=7", "dim"),
+        ("data.train=[]", "no source"),
+        ("nonsense", "key=value"),
+    ],
+)
+def test_bad_setting_is_named(recipe: Recipe, override: str, message: str) -> None:
+    with pytest.raises(dv.UsageError, match=message):
+        recipe.config(override)
+
+
+def test_overrides_reach_into_lists_and_numbers_may_be_written_2e_4(recipe: Recipe) -> None:
+    config = recipe.config("data.train.0.weight=3", "learning_rate=2e-4")
+    assert config.data.train[0].weight == 3
+    assert config.learning_rate == pytest.approx(2e-4)
+
+
+def test_missing_folder_and_empty_folder(recipe: Recipe) -> None:
+    with pytest.raises(dv.UsageError, match="nowhere"):
+        train_stage1(recipe.config(f"data.train.0.root={recipe.folder / 'nowhere'}"))
+    (recipe.folder / "empty").mkdir()
+    with pytest.raises(dv.UsageError, match="no readable photos"):
+        train_stage1(recipe.config(f"data.train.0.root={recipe.folder / 'empty'}"))
+
+
+def test_command_reports_in_one_line_with_exit_code_2(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.config()
+    assert main(["stage1", "--config", str(recipe.folder / "recipe.yaml"), "--set", "max_stepz=5"]) == 2
+    assert main(["stage1", "--config", str(recipe.folder / "none.yaml")]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 2
+    assert all(line.startswith("diffir-train: ") for line in errors)

@@ -1,0 +1,142 @@
+"""Both stages train, resume to the last bit, and learn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import diffir_video as dv
+from tests.training.conftest import Recipe
+from training.cli import main
+from training.stage1 import train_stage1
+from training.stage2 import train_stage2
+from training.trainer import DivergenceError, cosine
+
+
+def losses(run: Path) -> list[float]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+def trained_stage1(recipe: Recipe, *overrides: str) -> Path:
+    output = recipe.folder / "s1"
+    train_stage1(recipe.config(f"output={output}", *overrides))
+    return output / "checkpoints" / "last.safetensors"
+
+
+def test_stage_1_leaves_a_loadable_checkpoint_and_its_recipe(recipe: Recipe) -> None:
+    checkpoint = trained_stage1(recipe)
+    net = dv.load_checkpoint(checkpoint)
+    assert (net.stage, net.config) == (1, recipe.config().model)
+    assert (recipe.folder / "s1" / "config.yaml").is_file()
+    assert len(losses(recipe.folder / "s1")) == 4
+
+
+def test_stage_2_trains_the_prior_first_and_then_everything(recipe: Recipe) -> None:
+    checkpoint = trained_stage1(recipe)
+    stage1 = dv.load_checkpoint(checkpoint)
+
+    def trained(steps: int) -> dv.DiffIRS2:
+        config = recipe.config(
+            f"stage1={checkpoint}",
+            "prior_steps=2",
+            f"max_steps={steps}",
+            f"output={recipe.folder / str(steps)}",
+        )
+        net = train_stage2(config).net
+        assert isinstance(net, dv.DiffIRS2)
+        return net
+
+    def dirformer_moved(net: dv.DiffIRS2) -> bool:
+        then = stage1.G.state_dict()
+        return any(not torch.equal(tensor, then[name]) for name, tensor in net.G.state_dict().items())
+
+    prior_only, joint = trained(2), trained(4)
+    assert not dirformer_moved(prior_only)
+    assert dirformer_moved(joint)
+    assert dv.load_checkpoint(recipe.folder / "4" / "checkpoints" / "last.safetensors").stage == 2
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(recipe: Recipe, stage: int) -> None:
+    train, extra = train_stage1, []
+    if stage == 2:
+        train, extra = train_stage2, [f"stage1={trained_stage1(recipe)}", "prior_steps=3"]
+    whole = train(recipe.config(*extra, f"output={recipe.folder / 'whole'}", "max_steps=6"))
+
+    class Killed(Exception):
+        pass
+
+    part = recipe.config(*extra, f"output={recipe.folder / 'part'}", "max_steps=6")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+
+        def die_at_step_5(step: int, **_: object) -> float:
+            if step == 5:
+                raise Killed
+            return cosine(step, **_)  # type: ignore[arg-type]
+
+        patch.setattr(f"training.stage{stage}.cosine", die_at_step_5)
+        train(part)
+    resumed = train(part, resume=True)
+
+    for net in ("net", "ema"):
+        expected, got = getattr(whole, net).state_dict(), getattr(resumed, net).state_dict()
+        assert all(torch.equal(expected[name], got[name]) for name in expected)
+    assert losses(recipe.folder / "part")[-1] == losses(recipe.folder / "whole")[-1]
+
+
+def test_overfits_one_picture(recipe: Recipe) -> None:
+    """One noisy picture, seen again and again, ends far closer to its ground truth than it began."""
+    torch.manual_seed(0)
+    net = dv.DiffIRS1(recipe.config("model.past=0", "model.future=0").model)
+    gt = torch.rand(1, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    lq = (gt + 0.2 * torch.randn(gt.shape)).clamp(0, 1)
+    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = (net.restore(lq, net.extract_prior(lq, gt)) - gt).abs().mean()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.25 * float((lq - gt).abs().mean())
+
+
+def test_run_folder_is_not_overwritten(recipe: Recipe) -> None:
+    train_stage1(recipe.config())
+    with pytest.raises(dv.UsageError, match="--resume"):
+        train_stage1(recipe.config())
+
+
+def test_stage_2_refuses_what_is_no_stage_1_of_its_model(recipe: Recipe) -> None:
+    checkpoint = trained_stage1(recipe)
+    with pytest.raises(dv.UsageError, match="stage1=PATH"):
+        train_stage2(recipe.config())
+    with pytest.raises(dv.UsageError, match="another model"):
+        train_stage2(recipe.config(f"stage1={checkpoint}", "model.dim=16"))
+    train_stage2(recipe.config(f"stage1={checkpoint}"))
+    second = recipe.folder / "run" / "checkpoints" / "last.safetensors"
+    with pytest.raises(dv.UsageError, match="stage-2"):
+        train_stage2(recipe.config(f"stage1={second}", f"output={recipe.folder / 'x'}"))
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(recipe: Recipe) -> None:
+    config = recipe.config("learning_rate=1e30", "max_steps=6", "checkpoint_every=1")
+    with pytest.raises(DivergenceError, match="step"):
+        train_stage1(config)
+    kept = dv.load_checkpoint(recipe.folder / "run" / "checkpoints" / "last.safetensors")
+    assert all(bool(p.isfinite().all()) for p in kept.parameters())
+
+
+def test_command_trains_validates_and_writes_a_sample_sheet(recipe: Recipe) -> None:
+    recipe.config()
+    photos = recipe.folder / "photos"
+    settings = ["validate_every=2", f"data.validation=[{{root: {photos}, kind: photos, shrink: 1}}]"]
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    assert main(["stage1", "--config", str(recipe.folder / "recipe.yaml"), *arguments]) == 0
+    assert len(list((recipe.folder / "run" / "samples").glob("*.png"))) == 2
+    rows = [json.loads(line) for line in (recipe.folder / "run" / "log.jsonl").read_text().splitlines()]
+    validated = [row for row in rows if "sigma25_psnr_y" in row]
+    assert [row["step"] for row in validated] == [2, 4]
+    assert 22 < validated[0]["sigma25_input"] < 27

@@ -1,0 +1,156 @@
+"""Samples are repeatable, moved and degraded as recipes say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import diffir_video as dv
+from diffir_video.media import transcode
+from tests.training.conftest import Recipe, picture
+from training.config import CodecConfig, NoiseConfig, SourceConfig
+from training.data.degradations import add_camera_noise, compress_randomly
+from training.data.frames import Footage, load_source, shrink_area
+from training.data.windows import WindowDataset, batches, cut_from_clip, pan_over
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def moving(frames: int = 8, size: int = 64) -> np.ndarray:
+    wide = picture(size, size + 4 * frames, 0)
+    return np.stack([wide[:, 4 * t : 4 * t + size] for t in range(frames)])
+
+
+def test_sample_is_a_function_of_seed_and_index(recipe: Recipe) -> None:
+    first, again = WindowDataset(recipe.config()), WindowDataset(recipe.config())
+    assert all(torch.equal(a, b) for a, b in zip(first[3], again[3], strict=True))
+    other_seed = WindowDataset(recipe.config("seed=4"))
+    assert not torch.equal(first[3][1], other_seed[3][1])
+    assert not torch.equal(first[3][1], first[4][1])
+
+
+def test_shapes_of_a_batch(recipe: Recipe) -> None:
+    lq, gt = next(batches(recipe.config(), first_step=0))
+    assert (lq.shape, gt.shape) == ((4, 9, 32, 32), (4, 3, 32, 32))
+    assert lq.dtype == gt.dtype == torch.float32
+    assert 0 <= float(lq.min()) < float(lq.max()) <= 1
+
+
+def test_resumed_loader_goes_on_where_it_stopped(recipe: Recipe) -> None:
+    config = recipe.config()
+    whole = [lq for lq, _ in batches(config, first_step=0)]
+    rest = [lq for lq, _ in batches(config, first_step=2)]
+    assert len(whole) == 4
+    assert all(torch.equal(a, b) for a, b in zip(whole[2:], rest, strict=True))
+
+
+def test_worker_makes_the_same_samples(recipe: Recipe) -> None:
+    here = [lq for lq, _ in batches(recipe.config(), first_step=0)]
+    there = [lq for lq, _ in batches(recipe.config("data.workers=1"), first_step=0)]
+    assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+
+
+def test_ground_truth_is_the_middle_frame_of_a_clean_window(recipe: Recipe) -> None:
+    dataset = WindowDataset(recipe.config("data.noise.clean=1", "data.codec.share=0"))
+    for index in range(5):
+        lq, gt = dataset[index]
+        assert torch.equal(lq[:, 3:6], gt)
+
+
+def test_noise_has_the_level_asked_for() -> None:
+    flat = np.full((4, 64, 64, 3), 128, np.uint8)
+    noisy = add_camera_noise(flat, NoiseConfig(sigma=(20, 20), poisson=0, clean=0), rng())
+    assert noisy.dtype == np.uint8
+    assert (noisy.astype(float) - 128).std() == pytest.approx(20, rel=0.03)
+
+
+def test_poisson_noise_grows_with_the_signal() -> None:
+    halves = np.full((4, 64, 64, 3), 60, np.uint8)
+    halves[:, :, 32:] = 190
+    noisy = add_camera_noise(halves, NoiseConfig(sigma=(15, 15), poisson=1, clean=0), rng()).astype(float)
+    assert noisy[:, :, 32:].std() > 1.1 * noisy[:, :, :32].std()
+
+
+@pytest.mark.parametrize("codec", ["x264", "x265", "mpeg2", "jpeg"])
+def test_every_codec_degrades_and_keeps_the_frames_in_order(codec: str) -> None:
+    odds = {name: float(name == codec) for name in ("x264", "x265", "mpeg2", "jpeg")}
+    settings = CodecConfig(share=1, x264_crf=(30, 30), x265_crf=(30, 30), **odds)
+    clean = moving()
+    coded = compress_randomly(clean, settings, rng())
+    error = np.abs(coded.astype(float) - clean).mean(axis=(1, 2, 3))
+    assert coded.shape == clean.shape
+    assert (error > 0).all()
+    for t, picture_ in enumerate(coded):
+        distances = np.abs(clean.astype(float) - picture_).mean(axis=(1, 2, 3))
+        assert distances.argmin() == t
+
+
+def test_lower_rate_is_worse() -> None:
+    errors = [
+        np.abs(transcode(moving(), "libx264", options={"crf": crf}).astype(float) - moving()).mean()
+        for crf in ("18", "28", "38")
+    ]
+    assert errors == sorted(errors)
+
+
+def test_codec_that_refuses_is_a_typed_error() -> None:
+    with pytest.raises(dv.EncoderError, match="63x64"):
+        transcode(np.zeros((2, 64, 63, 3), np.uint8), "libx264")
+    with pytest.raises(dv.EncoderError, match="nonesuch"):
+        transcode(np.zeros((2, 64, 64, 3), np.uint8), "nonesuch")
+
+
+def test_pan_moves_and_sometimes_rests() -> None:
+    photo = picture(200, 200, 0)
+    moved = [np.ptp(pan_over(photo, 5, 32, rng(seed)), axis=0).any() for seed in range(40)]
+    assert 10 < sum(moved) < 40
+
+
+def test_clip_crop_stays_within_one_shot() -> None:
+    frames = np.zeros((12, 32, 32, 3), np.uint8)
+    frames[5:] = 200
+    clip = Footage("cut", frames, (5,))
+    assert clip.shots() == [(0, 5), (5, 12)]
+    for seed in range(30):
+        assert np.ptp(cut_from_clip(clip, 4, 16, rng(seed))) == 0
+
+
+def test_shrinking_averages_squares() -> None:
+    frames = np.array([[0, 2, 9], [4, 6, 9]], np.uint8)[None, :, :, None]
+    assert shrink_area(frames, 2).tolist() == [[[[3]]]]
+
+
+def test_sources_are_cached_and_broken_files_skipped(
+    recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (recipe.folder / "photos" / "broken.png").write_bytes(b"no picture")
+    source = SourceConfig(root=recipe.folder / "photos", kind="photos", shrink=2, exclude=("1",))
+    footage = load_source(source, tmp_path / "cache")
+    assert [f.name for f in footage] == ["0", "2"]
+    assert footage[0].frames.shape == (1, 36, 44, 3)
+    assert "broken.png" in caplog.text
+    Image.open(recipe.folder / "photos" / "0.png").verify()
+    assert load_source(source, tmp_path / "cache")[0].frames.tobytes() == footage[0].frames.tobytes()
+
+
+def test_patch_larger_than_the_material_is_named(recipe: Recipe) -> None:
+    with pytest.raises(dv.UsageError, match="smaller than"):
+        WindowDataset(recipe.config("patch_size=64"))[0]
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "libx265", "mpeg2video", "mjpeg"])
+def test_transcoding_is_repeatable(encoder: str) -> None:
+    options = {"x265-params": "log-level=none:pools=none:frame-threads=1"} if encoder == "libx265" else {}
+    first, *others = (transcode(moving(), encoder, options=options) for _ in range(5))
+    assert all(np.array_equal(first, other) for other in others)
+
+
+def test_picture_too_small_for_x265_is_refused() -> None:
+    with pytest.raises(dv.EncoderError, match="48x48"):
+        transcode(np.zeros((2, 48, 48, 3), np.uint8), "libx265")

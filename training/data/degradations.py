@@ -1,0 +1,63 @@
+"""What a camera and a codec do to clean frames; every draw comes from the generator passed in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffir_video.media import transcode
+from training.config import CodecConfig, NoiseConfig
+
+
+def add_camera_noise(frames: np.ndarray, noise: NoiseConfig, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian or Poisson-Gaussian noise of one random level for the whole sequence.
+
+    frames: (T, H, W, 3) uint8; returns the same, rounded and clipped as a camera does. The variance of
+    Poisson-Gaussian noise is a·signal + b (Foi et al. 2008), of the drawn level at mid grey.
+    """
+    if rng.random() < noise.clean:
+        return frames
+    low, high = noise.sigma
+    sigma = low + (high - low) * rng.random() ** noise.skew
+    if rng.random() < noise.poisson:
+        signal_share = rng.uniform(0.2, 1.0)
+        variance = sigma**2 * (1 - signal_share + signal_share * frames.astype(np.float32) / 127.5)
+        return _with_gaussian(frames, np.sqrt(variance), rng)
+    return _with_gaussian(frames, np.float32(sigma), rng)
+
+
+def add_gaussian_noise(frames: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """White Gaussian noise of `sigma` code values of 255; (T, H, W, 3) uint8 in and out, rounded and clipped."""
+    return _with_gaussian(frames, np.float32(sigma), rng)
+
+
+def _with_gaussian(
+    frames: np.ndarray, deviation: np.ndarray | np.float32, rng: np.random.Generator
+) -> np.ndarray:
+    noisy = rng.standard_normal(frames.shape, dtype=np.float32) * deviation + frames
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+
+def compress_randomly(frames: np.ndarray, codec: CodecConfig, rng: np.random.Generator) -> np.ndarray:
+    """The sequence through a random codec at a random rate, or (share) untouched.
+
+    frames: (T, H, W, 3) uint8 with even H and W; returns the same. Raises EncoderError.
+    """
+    if rng.random() >= codec.share:
+        return frames
+    odds = np.array([codec.x264, codec.x265, codec.mpeg2, codec.jpeg])
+    choice = rng.choice(["x264", "x265", "mpeg2", "jpeg"], p=odds / odds.sum())
+    if choice == "x264":
+        preset = str(rng.choice(["veryfast", "fast", "medium"], p=[0.4, 0.2, 0.4]))
+        options = {"crf": str(_integer(codec.x264_crf, rng)), "preset": preset}
+        return transcode(frames, "libx264", options=options)
+    if choice == "x265":
+        one_thread = "log-level=none:pools=none"
+        options = {"crf": str(_integer(codec.x265_crf, rng)), "preset": "veryfast", "x265-params": one_thread}
+        return transcode(frames, "libx265", options=options)
+    if choice == "mpeg2":
+        return transcode(frames, "mpeg2video", qscale=_integer(codec.mpeg2_qscale, rng))
+    return transcode(frames, "mjpeg", qscale=_integer(codec.jpeg_qscale, rng), pixel_format="yuvj420p")
+
+
+def _integer(bounds: tuple[int, int], rng: np.random.Generator) -> int:
+    return int(rng.integers(bounds[0], bounds[1] + 1))

@@ -1,0 +1,126 @@
+"""Ground truth that is decoded once: every clip and photograph of a source as a memory-mapped array."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from diffir_video.errors import UsageError
+from training.config import SourceConfig
+
+CLIP_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".ts", ".m4v"}
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+
+# Mean absolute difference of two consecutive frames, in code values, from which they count as a cut.
+CUT_DIFFERENCE = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Frames of one file. `frames`: (T, H, W, 3) uint8 RGB, memory-mapped; T is 1 for a photograph.
+
+    `cuts`: indices of frames that start a new shot.
+    """
+
+    name: str
+    frames: np.ndarray
+    cuts: tuple[int, ...]
+
+    def shots(self) -> list[tuple[int, int]]:
+        """(start, end) of each stretch without a cut, `end` exclusive."""
+        edges = [0, *self.cuts, len(self.frames)]
+        return list(zip(edges, edges[1:], strict=False))
+
+
+def load_source(source: SourceConfig, cache: Path) -> list[Footage]:
+    """All files of a source, sorted by name, from the cache where they are already decoded.
+
+    A file that can't be decoded is skipped with a warning. Raises UsageError if the folder is missing or
+    holds nothing readable.
+    """
+    if not source.root.is_dir():
+        raise UsageError(
+            f"training folder {source.root} does not exist; see `diffir-train data fetch --help`"
+        )
+    suffixes = CLIP_SUFFIXES if source.kind == "clips" else PHOTO_SUFFIXES
+    footage: list[Footage] = []
+    skipped = 0
+    for path in sorted(p for p in source.root.rglob("*") if p.suffix.lower() in suffixes):
+        if path.stem in source.exclude or (source.only and path.stem not in source.only):
+            continue
+        try:
+            footage.append(_load_cached(path, source, cache))
+        except (OSError, RuntimeError, ValueError) as exc:
+            skipped += 1
+            _log.warning("skipped %s: %s", path, exc)
+    if skipped:
+        _log.warning("%d unreadable files in %s were skipped", skipped, source.root)
+    if not footage:
+        raise UsageError(f"no readable {source.kind} in {source.root}")
+    return footage
+
+
+def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
+    stat = path.stat()
+    key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{source.kind}:{source.shrink}:{source.max_frames}"
+    stem = cache / f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    frames_file, cuts_file = stem.with_suffix(".npy"), stem.with_suffix(".cuts.npy")
+    if not (frames_file.exists() and cuts_file.exists()):
+        cache.mkdir(parents=True, exist_ok=True)
+        frames = _decode_clip(path, source) if source.kind == "clips" else _decode_photo(path, source)
+        _save(cuts_file, _find_cuts(frames))
+        _save(frames_file, frames)
+    cuts = tuple(int(c) for c in np.load(cuts_file))
+    return Footage(path.stem, np.load(frames_file, mmap_mode="r"), cuts)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.save(file, array)
+    temporary.replace(path)
+
+
+def _decode_clip(path: Path, source: SourceConfig) -> np.ndarray:
+    import decord
+
+    reader = decord.VideoReader(str(path), num_threads=1)
+    count = min(len(reader), source.max_frames)
+    return np.concatenate(list(_decode_batches(reader, count, source.shrink)))
+
+
+def _decode_batches(reader: object, count: int, shrink: int) -> Iterator[np.ndarray]:
+    for start in range(0, count, 32):
+        batch = reader.get_batch(range(start, min(start + 32, count)))  # type: ignore[attr-defined]
+        yield shrink_area(batch.asnumpy(), shrink)
+
+
+def _decode_photo(path: Path, source: SourceConfig) -> np.ndarray:
+    with Image.open(path) as image:
+        return shrink_area(np.asarray(image.convert("RGB"))[None], source.shrink)
+
+
+def shrink_area(frames: np.ndarray, factor: int) -> np.ndarray:
+    """(T, H, W, 3) uint8 → (T, H // factor, W // factor, 3) uint8, each pixel the rounded mean of a square."""
+    if factor == 1:
+        return frames
+    t, h, w, c = frames.shape
+    h, w = h // factor, w // factor
+    squares = frames[:, : h * factor, : w * factor].reshape(t, h, factor, w, factor, c)
+    total = squares.sum(axis=(2, 4), dtype=np.uint32)
+    return ((total + factor * factor // 2) // (factor * factor)).astype(np.uint8)
+
+
+def _find_cuts(frames: np.ndarray) -> np.ndarray:
+    thumbnails = frames[:, ::8, ::8].astype(np.float32)
+    differences = np.abs(np.diff(thumbnails, axis=0)).mean(axis=(1, 2, 3))
+    return np.flatnonzero(differences > CUT_DIFFERENCE) + 1

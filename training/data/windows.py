@@ -1,0 +1,183 @@
+"""Training samples: a window of degraded frames and the clean middle frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from diffir_video.errors import UsageError
+from diffir_video.media import transcode
+from training.config import SourceConfig, TrainConfig
+from training.data.degradations import add_camera_noise, add_gaussian_noise, compress_randomly
+from training.data.frames import Footage, load_source
+
+# A pan is cut from the photograph at twice the size and averaged down, so that whole pixels of the
+# photograph are half pixels of the sample and nothing is blurred by interpolation.
+PAN_OVERSAMPLING = 2
+
+
+class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Item i is a function of (seed, i) alone: a few windows cut from one degraded sequence.
+
+    Returns lq (K, 3·frames, P / s, P / s) and gt (K, 3, P, P), uint8, K = `windows_per_sequence`.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        if config.model.scale != 1 or config.model.image_channels != 3:
+            raise UsageError("clip windows are made for models of scale 1 and three channels")
+        self._config = config
+        self._sources = [(source, load_source(source, config.data.cache)) for source in config.data.train]
+        weights = np.array([source.weight for source, _ in self._sources])
+        self._odds = weights / weights.sum()
+
+    def __len__(self) -> int:
+        return self._config.max_steps * self._config.batch_size // self._config.data.windows_per_sequence
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        config = self._config
+        rng = np.random.default_rng((config.seed, index))
+        clean = augment(self._draw_sequence(rng), rng)
+        noisy = add_camera_noise(clean, config.data.noise, rng)
+        degraded = compress_randomly(noisy, config.data.codec, rng)
+        return self._cut_windows(degraded, clean, rng)
+
+    def _draw_sequence(self, rng: np.random.Generator) -> np.ndarray:
+        source, footage = self._sources[rng.choice(len(self._sources), p=self._odds)]
+        count, size = self._config.data.sequence_frames, self._config.patch_size
+        if source.kind == "photos":
+            return pan_over(_draw(footage, rng).frames[0], count, size, rng)
+        return cut_from_clip(_draw(footage, rng), count, size, rng)
+
+    def _cut_windows(
+        self, degraded: np.ndarray, clean: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        model, wanted = self._config.model, self._config.data.windows_per_sequence
+        starts = rng.permutation(len(clean) - model.frames + 1)[:wanted]
+        starts = np.resize(starts, wanted)
+        lq = torch.stack([window_tensor(degraded[s : s + model.frames]) for s in starts])
+        gt = torch.stack([window_tensor(clean[s + model.past : s + model.past + 1]) for s in starts])
+        return lq, gt
+
+
+def window_tensor(frames: np.ndarray) -> Tensor:
+    """(T, H, W, 3) uint8 → (3·T, H, W) uint8, frame after frame."""
+    t, h, w, c = frames.shape
+    return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).view(t * c, h, w)
+
+
+def _draw(footage: list[Footage], rng: np.random.Generator) -> Footage:
+    return footage[int(rng.integers(len(footage)))]
+
+
+def cut_from_clip(clip: Footage, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A (count, size, size, 3) uint8 crop of `count` frames of one shot, every or every other frame.
+
+    A shot that is too short repeats its last frame. Raises UsageError if the frames are smaller than `size`.
+    """
+    _, height, width, _ = clip.frames.shape
+    if height < size or width < size:
+        raise UsageError(f"clip {clip.name} of {width}x{height} is smaller than a patch of {size}")
+    shots = clip.shots()
+    lengths = np.array([end - start for start, end in shots], dtype=np.float64)
+    start, end = shots[rng.choice(len(shots), p=lengths / lengths.sum())]
+    stride = 2 if rng.random() < 0.15 else 1
+    first = int(rng.integers(start, max(start + 1, end - (count - 1) * stride)))
+    indices = np.minimum(first + stride * np.arange(count), end - 1)
+    y, x = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+    return np.stack([clip.frames[i, y : y + size, x : x + size] for i in indices])
+
+
+def pan_over(photo: np.ndarray, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A pan at random speed, at rest in a quarter of the draws: (count, size, size, 3) uint8.
+
+    photo: (H, W, 3) uint8, at least twice `size`. Raises UsageError if it is smaller.
+    """
+    span = size * PAN_OVERSAMPLING
+    room = np.array(photo.shape[:2]) - span
+    if room.min() < 0:
+        raise UsageError(f"a photograph of {photo.shape[1]}x{photo.shape[0]} is smaller than {span}")
+    velocity = np.zeros(2) if rng.random() < 0.25 else rng.normal(0, 5, 2)
+    shake = 0.0 if rng.random() < 0.6 else rng.uniform(0, 2)
+    origin = rng.uniform(0, 1, 2) * room
+    frames = []
+    for t in range(count):
+        corner = origin + velocity * t + rng.normal(0, 1, 2) * shake
+        y, x = np.clip(np.rint(corner), 0, room).astype(int)
+        big = photo[y : y + span, x : x + span].astype(np.uint16)
+        frames.append((big[::2, ::2] + big[1::2, ::2] + big[::2, 1::2] + big[1::2, 1::2] + 2) // 4)
+    return np.stack(frames).astype(np.uint8)
+
+
+def augment(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same flips, transposition and direction of time for all frames; (T, H, W, 3) in and out."""
+    if rng.random() < 0.5:
+        frames = frames[::-1]
+    if rng.random() < 0.5:
+        frames = frames[:, ::-1]
+    if rng.random() < 0.5:
+        frames = frames[:, :, ::-1]
+    if rng.random() < 0.5:
+        frames = frames.transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(frames)
+
+
+def batches(config: TrainConfig, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of step `first_step` and on: lq (N, 3·frames, P, P), gt (N, 3, P, P), float in [0, 1].
+
+    A run resumed at a step sees the same data as one that never stopped.
+    """
+    dataset = WindowDataset(config)
+    sequences = config.batch_size // config.data.windows_per_sequence
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        dataset,
+        batch_size=sequences,
+        sampler=range(first_step * sequences, len(dataset)),
+        num_workers=config.data.workers,
+        prefetch_factor=8 if config.data.workers else None,
+        worker_init_fn=_use_one_thread,
+    )
+    for lq, gt in loader:
+        yield lq.flatten(0, 1).float() / 255, gt.flatten(0, 1).float() / 255
+
+
+def _use_one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def validation_windows(
+    config: TrainConfig, *, sigma: float, crf: int | None, size: int = 192
+) -> list[tuple[Tensor, Tensor]]:
+    """One window from the middle of each validation clip: Gaussian noise, then x264 unless `crf` is None.
+
+    Returns pairs lq (1, 3·frames, h, w) and gt (1, 3, h, w), float in [0, 1]; h, w at most `size`.
+    """
+    windows: list[tuple[Tensor, Tensor]] = []
+    for source in config.data.validation:
+        for index, clip in enumerate(load_source(source, config.data.cache)):
+            clean = _middle_of(clip, source, config, size)
+            rng = np.random.default_rng((config.seed, index))
+            noisy = add_gaussian_noise(clean, sigma, rng)
+            if crf is not None:
+                noisy = transcode(noisy, "libx264", options={"crf": str(crf), "preset": "medium"})
+            frames, past = config.model.frames, config.model.past
+            start = len(clean) - frames
+            lq = window_tensor(noisy[start:])[None].float() / 255
+            windows.append((lq, window_tensor(clean[start + past : start + past + 1])[None].float() / 255))
+    return windows
+
+
+def _middle_of(clip: Footage, source: SourceConfig, config: TrainConfig, size: int) -> np.ndarray:
+    if source.kind == "photos":
+        return pan_over(
+            clip.frames[0], config.data.sequence_frames, config.patch_size, np.random.default_rng(0)
+        )
+    count = config.data.sequence_frames
+    start = max(0, (len(clip.frames) - count) // 2)
+    multiple = config.model.multiple
+    height, width = (min(side, size) // multiple * multiple for side in clip.frames.shape[1:3])
+    y, x = (clip.frames.shape[1] - height) // 2, (clip.frames.shape[2] - width) // 2
+    return np.ascontiguousarray(clip.frames[start : start + count, y : y + height, x : x + width])

@@ -1,0 +1,197 @@
+"""`make eval`: what a denoiser gains on real clips it has never seen, next to FFmpeg's own filters.
+
+``python -m training.evaluate --data DIR --models denoise-nano --json FILE --markdown FILE``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from torch import Tensor
+
+from diffir_video.checkpoint import load_checkpoint
+from diffir_video.errors import CheckpointError, DiffirVideoError, OutputError, UnknownModelError, UsageError
+from diffir_video.frame import Clip
+from diffir_video.metrics import psnr, psnr_y, ssim, temporal_flicker
+from diffir_video.network import DiffIRS1, DiffIRS2
+from diffir_video.restorer import Restorer
+from diffir_video.zoo import find_weights
+from training.evaluation.filters import FILTERS, score_filters
+from training.evaluation.material import (
+    ALL_DAMAGE,
+    CLIPS,
+    Damage,
+    EvaluationClip,
+    damaged,
+    ground_truth,
+    to_bytes,
+    to_tensor,
+)
+from training.evaluation.report import Cell, Evaluation, Quality, to_markdown, to_text
+from training.evaluation.stages import LabelledInput, PriorComparison, compare_priors
+
+logger = logging.getLogger(__name__)
+
+FRAMES = 60
+_PRIOR_FRAMES_PER_CLIP = 12
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the evaluation; returns the exit code."""
+    options = _parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        evaluations = [
+            evaluate(
+                model,
+                options.data,
+                stage1=options.stage1,
+                clips=CLIPS[: options.clips],
+                frame_limit=options.frames,
+            )
+            for model in options.models or [None]
+        ]
+        print("\n\n".join(to_text(e) for e in evaluations))
+        _write_whole(options.json, json.dumps([e.to_dict() for e in evaluations], indent=1))
+        _write_whole(options.markdown, "\n".join(to_markdown(e) for e in evaluations))
+    except DiffirVideoError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return exc.exit_code
+    return 0
+
+
+def evaluate(
+    model: str | None,
+    data: Path,
+    *,
+    stage1: str | None = None,
+    clips: Sequence[EvaluationClip] = CLIPS,
+    frame_limit: int = FRAMES,
+) -> Evaluation:
+    """Measure one model on every clip and damage, and FFmpeg's filters at the reference damage.
+
+    Args:
+        model: a built-in name or a checkpoint; None measures inputs and filters only.
+        data: where the clips are, or are fetched to; `data/cache` keeps encoded inputs and filter scores.
+        stage1: the checkpoint whose ground-truth prior stage 2 is compared with; None looks for the one named
+            like the model with ``-s1`` behind, and leaves the comparison out, saying so, where there is none.
+        frame_limit: frames of each clip, from its start.
+
+    Raises:
+        DiffirVideoError: clips that can't be fetched, an unknown model.
+    """
+    cache = data / "cache"
+    restorer = (
+        None if model is None else Restorer.from_pretrained(model, device="cpu", precision="fp32", seed=0)
+    )
+    cells = [
+        _measure(item, restorer) for clip in clips for item in _inputs_of_clip(clip, data, cache, frame_limit)
+    ]
+    filter_scores = {
+        clip.name: score_filters(ground_truth(data, clip, frame_limit), clip.name, FILTERS, cache)
+        for clip in clips
+    }
+    priors, notes = None, []
+    if model is not None:
+        try:
+            first = find_weights(stage1 or _stage1_name(model))
+        except (UnknownModelError, CheckpointError):
+            if stage1 is not None:
+                raise
+            notes = [f"no {_stage1_name(model)}: stage 2 was not compared with stage 1"]
+        else:
+
+            def inputs() -> Iterator[LabelledInput]:
+                for clip in clips:
+                    yield from _inputs_of_clip(clip, data, cache, frame_limit)
+
+            priors = _compare_priors(first, find_weights(model), inputs)
+    return Evaluation(
+        model=model, frames=frame_limit, cells=cells, filters=filter_scores, priors=priors, notes=notes
+    )
+
+
+def _inputs_of_clip(
+    clip: EvaluationClip, data: Path, cache: Path, frame_limit: int
+) -> Iterator[LabelledInput]:
+    truth = ground_truth(data, clip, frame_limit)
+    for damage in ALL_DAMAGE:
+        picture = damaged(truth, clip.name, damage, cache)
+        yield LabelledInput(clip.name, damage, to_tensor(picture), to_tensor(truth))
+
+
+def _measure(item: LabelledInput, restorer: Restorer | None) -> Cell:
+    before = _quality(item, item.damaged)
+    if restorer is None:
+        return Cell(item.clip, item.damage, before, None)
+    clip = Clip(item.damaged, tuple(range(len(item.damaged))), Fraction(1, 25))
+    # Rounded to 8 bits like the file it would become.
+    restored = to_tensor(to_bytes(restorer.restore(clip).data))
+    after = _quality(item, restored)
+    logger.info("%s, %s: %.2f → %.2f dB", item.clip, item.damage, before.psnr_y, after.psnr_y)
+    return Cell(item.clip, item.damage, before, after)
+
+
+def _quality(item: LabelledInput, pictures: Tensor) -> Quality:
+    return Quality(
+        psnr_y=psnr_y(pictures, item.truth).mean().item(),
+        psnr=psnr(pictures, item.truth).mean().item(),
+        ssim=ssim(pictures, item.truth).mean().item(),
+        flicker=temporal_flicker(pictures, item.truth).mean().item() * 255,
+    )
+
+
+def _compare_priors(
+    stage1: Path, stage2: Path, inputs: Callable[[], Iterable[LabelledInput]]
+) -> dict[Damage, PriorComparison]:
+    networks = load_checkpoint(stage1), load_checkpoint(stage2)
+    match networks:
+        case DiffIRS1() as first, DiffIRS2() as second:
+            return compare_priors(first, second, inputs, _PRIOR_FRAMES_PER_CLIP)
+        case first, second:
+            raise UsageError(
+                f"expected a stage-1 and a stage-2 checkpoint, got stage {first.stage} in {stage1} "
+                f"and stage {second.stage} in {stage2}"
+            )
+
+
+def _stage1_name(model: str) -> str:
+    """The stage-1 checkpoint beside a model: ``denoise-nano`` → ``denoise-nano-s1``, files likewise."""
+    path = Path(model)
+    return str(path.with_stem(f"{path.stem}-s1")) if path.suffix else f"{model}-s1"
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="where the clips are or are fetched to")
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        default=["denoise-nano"],
+        help="built-in names or checkpoints; none: filters only",
+    )
+    parser.add_argument("--stage1", help="stage-1 checkpoint to compare with (default: MODEL-s1)")
+    parser.add_argument("--clips", type=int, default=len(CLIPS), help="only the first N clips")
+    parser.add_argument("--frames", type=int, default=FRAMES, help="frames of each clip")
+    parser.add_argument("--json", type=Path, help="write every figure here")
+    parser.add_argument("--markdown", type=Path, help="write the tables here, for a model card")
+    return parser.parse_args(argv)
+
+
+def _write_whole(path: Path | None, text: str) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(text)
+    except OSError as exc:
+        raise OutputError(f"{path}: {exc.strerror}") from exc
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""The evaluation's tables and its bars, for the terminal, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeAlias
+
+from rich.console import Console
+from rich.table import Table
+
+from training.evaluation.filters import FILTERS, FilterScores
+from training.evaluation.material import REFERENCE_DAMAGE, Damage
+from training.evaluation.stages import PriorComparison
+
+MIN_GAIN_AT_REFERENCE = 6.5
+MIN_GAIN_COMPRESSED = 1.5
+MIN_GAIN_ANYWHERE = 0.3
+MAX_STAGE_GAP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Means over a clip's frames: PSNR-Y and PSNR in dB, SSIM, flicker in 8-bit levels."""
+
+    psnr_y: float
+    psnr: float
+    ssim: float
+    flicker: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One clip with one damage, before and (where there is a model) after restoration."""
+
+    clip: str
+    damage: Damage
+    before: Quality
+    after: Quality | None = None
+
+    @property
+    def gain(self) -> float:
+        """Gain in PSNR-Y, dB."""
+        assert self.after is not None, "no model, no gain"
+        return self.after.psnr_y - self.before.psnr_y
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One thing asked of the model, and what came of it."""
+
+    asked: str
+    found: str
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that was measured of one model (None: inputs and filters only).
+
+    filters: FFmpeg's scores by clip, at `REFERENCE_DAMAGE`. priors: by damage; None without a stage-1 model.
+    """
+
+    model: str | None
+    frames: int
+    cells: Sequence[Cell]
+    filters: Mapping[str, FilterScores]
+    priors: Mapping[Damage, PriorComparison] | None = None
+    notes: Sequence[str] = field(default_factory=tuple[str, ...])
+
+    @property
+    def model_name(self) -> str:
+        """The built-in name, or the file's without its folder; empty without a model."""
+        return Path(self.model).name if self.model else ""
+
+    @property
+    def clips(self) -> list[str]:
+        return list(dict.fromkeys(cell.clip for cell in self.cells))
+
+    @property
+    def damages(self) -> list[Damage]:
+        return list(dict.fromkeys(cell.damage for cell in self.cells))
+
+    def cell(self, clip: str, damage: Damage) -> Cell:
+        return next(c for c in self.cells if (c.clip, c.damage) == (clip, damage))
+
+    def at(self, damage: Damage) -> list[Cell]:
+        return [c for c in self.cells if c.damage == damage]
+
+    def bars(self) -> list[Bar]:
+        """The bars that what was measured can answer, in the order of the issue that set them."""
+        if self.model is None:
+            return []
+        reference = self.at(REFERENCE_DAMAGE)
+        bars = [
+            _at_least(
+                f"mean gain at {REFERENCE_DAMAGE} uncompressed",
+                MIN_GAIN_AT_REFERENCE,
+                fmean(c.gain for c in reference),
+            ),
+            _at_least(
+                "mean gain over the compressed settings",
+                MIN_GAIN_COMPRESSED,
+                fmean(c.gain for c in self.cells if c.damage.crf is not None),
+            ),
+            self._least_gain_bar(),
+        ]
+        return [*bars, *self._filter_bars(), *self._prior_bars()]
+
+    def _least_gain_bar(self) -> Bar:
+        least = min(self.cells, key=lambda c: c.gain)
+        asked = f"no clip and setting below {MIN_GAIN_ANYWHERE:+.1f} dB"
+        found = f"least is {least.gain:+.2f} dB, {least.clip} at {least.damage}"
+        return Bar(asked, found, least.gain >= MIN_GAIN_ANYWHERE)
+
+    def _filter_bars(self) -> list[Bar]:
+        ours = fmean(c.after.psnr_y for c in self.at(REFERENCE_DAMAGE) if c.after is not None)
+        bars: list[Bar] = []
+        for each in FILTERS:
+            best = fmean(scores.best(each)[1] for scores in self.filters.values())
+            asked = f"mean at {REFERENCE_DAMAGE} above FFmpeg's {each.name}, tuned per clip"
+            bars.append(Bar(asked, f"{ours:.2f} against {best:.2f} dB", ours > best))
+        return bars
+
+    def _prior_bars(self) -> list[Bar]:
+        if self.priors is None:
+            return []
+        mean = mean_of_priors(self.priors.values())
+        gap = mean.stage1_gt_prior - mean.stage2
+        edge = mean.stage2 - mean.stage2_mean_prior
+        return [
+            Bar(
+                f"stage 2 within {MAX_STAGE_GAP} dB of stage 1 with its GT prior",
+                f"{-gap:+.3f} dB",
+                gap <= MAX_STAGE_GAP,
+            ),
+            Bar("stage 2 better than with one constant (mean) prior", f"{edge:+.3f} dB", edge > 0),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        return {
+            "model": self.model,
+            "frames": self.frames,
+            "cells": [asdict(c) for c in self.cells],
+            "filters": {clip: dict(scores.psnr_y) for clip, scores in self.filters.items()},
+            "priors": None
+            if self.priors is None
+            else [{"damage": asdict(d), **p.to_dict()} for d, p in self.priors.items()],
+            "bars": [asdict(b) for b in self.bars()],
+            "notes": list(self.notes),
+        }
+
+
+def mean_of_priors(comparisons: Iterable[PriorComparison]) -> PriorComparison:
+    """The mean of comparisons, each counted once."""
+    rows = list(comparisons)
+    return PriorComparison(
+        stage1_gt_prior=fmean(r.stage1_gt_prior for r in rows),
+        stage2=fmean(r.stage2 for r in rows),
+        stage2_mean_prior=fmean(r.stage2_mean_prior for r in rows),
+    )
+
+
+def to_text(evaluation: Evaluation) -> str:
+    """The report as tables for a terminal of 140 columns, without colours."""
+    console = Console(width=140, color_system=None)
+    with console.capture() as capture:
+        for title, heading, rows in _tables(evaluation):
+            table = Table(title=title, title_justify="left")
+            for i, name in enumerate(heading):
+                table.add_column(name, justify="left" if i == 0 else "right")
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+        for line in _closing_lines(evaluation):
+            console.print(line, markup=False, highlight=False)
+    return capture.get().rstrip()
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """The report as Markdown, for a model card."""
+    parts: list[str] = []
+    for title, heading, rows in _tables(evaluation):
+        alignment = ["---", *["---:"] * (len(heading) - 1)]
+        lines = [_markdown_row(row) for row in (heading, alignment, *rows)]
+        parts.append("\n".join([f"**{title}**", "", *lines]))
+    closing = _closing_lines(evaluation)
+    if closing:
+        parts.append("\n".join(f"- {line}" for line in closing))
+    return "\n\n".join(parts) + "\n"
+
+
+_TableText: TypeAlias = tuple[str, list[str], list[list[str]]]
+
+
+def _tables(evaluation: Evaluation) -> list[_TableText]:
+    tables = [_gain_table(evaluation), _filter_table(evaluation)]
+    if evaluation.priors is not None:
+        tables.append(_prior_table(evaluation.priors))
+    return tables
+
+
+def _gain_table(evaluation: Evaluation) -> _TableText:
+    subject = evaluation.model_name or "inputs"
+    title = f"{subject}: PSNR-Y in dB of input → output (gain), first {evaluation.frames} frames of each clip"
+    rows = [
+        [clip, *(_gain_text([evaluation.cell(clip, damage)]) for damage in evaluation.damages)]
+        for clip in evaluation.clips
+    ]
+    rows.append(["mean", *(_gain_text(evaluation.at(damage)) for damage in evaluation.damages)])
+    # Nine columns of three figures are too wide for a page: one row for each setting instead.
+    heading = ["setting", *evaluation.clips, "mean"]
+    settings = [[str(damage)] for damage in evaluation.damages]
+    turned = [[*name, *(row[i + 1] for row in rows)] for i, name in enumerate(settings)]
+    return title, heading, turned
+
+
+def _gain_text(cells: Sequence[Cell]) -> str:
+    before = fmean(c.before.psnr_y for c in cells)
+    after = [c.after.psnr_y for c in cells if c.after is not None]
+    if not after:
+        return f"{before:.2f}"
+    return f"{before:.2f} → {fmean(after):.2f} ({fmean(after) - before:+.2f})"
+
+
+def _filter_table(evaluation: Evaluation) -> _TableText:
+    title = f"FFmpeg's filters at {REFERENCE_DAMAGE}, uncompressed: PSNR-Y in dB"
+    scores = list(evaluation.filters.values())
+    rows: list[list[str]] = []
+    for each in FILTERS:
+        setting = best_common_setting(scores, each.settings)
+        common = [s.psnr_y[setting] for s in scores]
+        label = f"{each.name} at its best for all: {arguments_of(setting)}"
+        rows.append([label, *(f"{x:.2f}" for x in (*common, fmean(common)))])
+        own = [s.best(each) for s in scores]
+        texts = [f"{x:.2f} ({arguments_of(name)})" for name, x in own]
+        rows.append([f"{each.name} at its best for each clip", *texts, f"{fmean(x for _, x in own):.2f}"])
+    reference = evaluation.at(REFERENCE_DAMAGE)
+    inputs = [c.before.psnr_y for c in reference]
+    rows.insert(0, ["input", *(f"{x:.2f}" for x in (*inputs, fmean(inputs)))])
+    outputs = [c.after.psnr_y for c in reference if c.after is not None]
+    if outputs:
+        rows.append([evaluation.model_name, *(f"{x:.2f}" for x in (*outputs, fmean(outputs)))])
+    return title, ["", *evaluation.clips, "mean"], rows
+
+
+def best_common_setting(scores: Sequence[FilterScores], settings: Sequence[str]) -> str:
+    """The setting of the highest mean PSNR-Y over the clips."""
+    return max(settings, key=lambda setting: fmean(s.psnr_y[setting] for s in scores))
+
+
+def arguments_of(setting: str) -> str:
+    """``"nlmeans=s=11"`` to ``"s=11"``."""
+    return setting.partition("=")[2]
+
+
+def _prior_table(priors: Mapping[Damage, PriorComparison]) -> _TableText:
+    title = "Where the prior comes from: PSNR-Y in dB on the same frames"
+    rows = [[str(damage), *_prior_columns(p)] for damage, p in priors.items()]
+    rows.append(["mean", *_prior_columns(mean_of_priors(priors.values()))])
+    return title, ["setting", "stage 1, GT prior", "stage 2, diffusion", "stage 2, mean prior"], rows
+
+
+def _prior_columns(p: PriorComparison) -> list[str]:
+    return [f"{x:.3f}" for x in (p.stage1_gt_prior, p.stage2, p.stage2_mean_prior)]
+
+
+def _closing_lines(evaluation: Evaluation) -> list[str]:
+    bars = [f"{'met' if b.met else 'MISSED'}: {b.asked}: {b.found}" for b in evaluation.bars()]
+    return [*bars, *evaluation.notes]
+
+
+def _at_least(what: str, least: float, found: float) -> Bar:
+    return Bar(f"{what} ≥ {least} dB", f"{found:+.2f} dB", found >= least)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

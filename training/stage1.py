@@ -1,0 +1,42 @@
+"""Stage 1: CPEN sees LQ and ground truth; CPEN and DIRformer learn together (DiffIR, section 3.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffir_video.network import DiffIR, DiffIRS1
+from training.config import TrainConfig
+from training.losses import pixel_loss
+from training.trainer import Trainer, cosine
+
+
+def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
+    """Run the recipe to its last step; the run folder then holds ``checkpoints/last.safetensors``.
+
+    Raises UsageError on a recipe that can't run, DivergenceError when the loss blows up.
+    """
+    torch.manual_seed(config.seed)
+    net = DiffIRS1(config.model)
+    trainer = Trainer(config, net, restore_with_gt_prior, resume=resume)
+    for step, lq, gt in trainer.steps():
+        with trainer.autocast():
+            prior = net.extract_prior(lq, gt)
+            restored = net.restore(lq, prior)
+        loss = pixel_loss(restored, gt)
+        rate = cosine(
+            step,
+            start=0,
+            end=config.max_steps,
+            first=config.learning_rate,
+            last=config.final_learning_rate,
+            warmup=config.warmup_steps,
+        )
+        trainer.descend(loss, rate)
+    return trainer
+
+
+def restore_with_gt_prior(net: DiffIR, lq: Tensor, gt: Tensor) -> Tensor:
+    """What stage 1 can do at best: the prior comes from the ground truth itself."""
+    assert isinstance(net, DiffIRS1)
+    return net.restore(lq, net.extract_prior(lq, gt))
