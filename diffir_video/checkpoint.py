@@ -1,4 +1,4 @@
-"""Loading and saving weights: published ``.pth`` files and our ``.safetensors``, recognised by their tensors."""
+"""Loading and saving weights: published ``.pth`` files, recognised by tensors, and our ``.safetensors``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from diffir_video.errors import CheckpointError, OutputError, UsageError
@@ -78,8 +78,8 @@ def save_checkpoint(
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with cast(Any, safe_open(path, framework="pt")) as file:
+            state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return state, dict(file.metadata() or {})
     except (OSError, SafetensorError) as exc:
         raise CheckpointError(f"{path} is no readable safetensors file: {exc}") from exc

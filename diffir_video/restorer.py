@@ -44,10 +44,11 @@ class Restorer:
         self.device = _choose_device(device)
         self.precision = _choose_precision(precision, self.device)
         self.seed = seed
-        self._net = None
+        self._net: DiffIRS2 | None = None
         self._noise = torch.empty(0)
         if net is not None:
-            self._net = net.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net.eval().to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            self._net = net
             generator = torch.Generator().manual_seed(seed)
             self._noise = torch.randn(1, net.config.prior_width, generator=generator).to(self.device)
 
@@ -106,7 +107,6 @@ class Restorer:
         count = len(frames) - past - future
         if self._net is None:
             return frames
-        assert isinstance(self._net, DiffIRS2)
         height, width = frames.shape[-2:]
         padded = pad_to_multiple(frames.to(self.device, torch.float32), self.multiple)
         lq = torch.cat([padded[i : i + count] for i in range(past + 1 + future)], dim=1)

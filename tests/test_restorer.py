@@ -102,7 +102,7 @@ def test_what_cannot_restore_video_is_refused() -> None:
     with pytest.raises(dv.UnknownModelError, match=r"identiti.*identity"):
         dv.Restorer.from_pretrained("identiti")
     with pytest.raises(dv.UsageError, match="tpu"):
-        dv.Restorer.from_pretrained("identity", device="tpu")  # type: ignore[arg-type]
+        dv.Restorer.from_pretrained("identity", device="tpu")  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the CUDA device the test must lack")

@@ -93,8 +93,9 @@ class TrainConfig:
     output: run folder. model: the network. stage1: checkpoint that stage 2 starts from. batch_size: samples
     per step; patch_size: of the ground truth, in pixels. max_steps: of all phases. prior_steps: of stage 2's
     first phase, which trains the prior alone. learning_rate falls along a cosine to `final_learning_rate`
-    from the start of each phase to its end, after `warmup_steps`. max_hours: stop early after this time, the
-    state saved. precision: "bf16" computes under autocast, weights stay float32. threads: for torch, 0 leaves
+    from the start of each phase to its end, after `warmup_steps`. cpen_frozen_steps: of stage 1, in which
+    CPEN stays as it was initialised: DIRformer learns what a prior tells before CPEN can learn to say
+    nothing. precision: "bf16" computes under autocast, weights stay float32. threads: for torch, 0 leaves
     torch's choice.
     """
 
@@ -107,6 +108,7 @@ class TrainConfig:
     patch_size: int = 96
     max_steps: int = 1000
     prior_steps: int = 0
+    cpen_frozen_steps: int = 0
     learning_rate: float = 2e-4
     prior_learning_rate: float = 2e-4
     final_learning_rate: float = 1e-6

@@ -16,10 +16,11 @@ def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
 
     Raises UsageError on a recipe that can't run, DivergenceError when the loss blows up.
     """
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # pyright: ignore[reportUnknownMemberType]
     net = DiffIRS1(config.model)
     trainer = Trainer(config, net, restore_with_gt_prior, resume=resume)
     for step, lq, gt in trainer.steps():
+        net.E.requires_grad_(step >= config.cpen_frozen_steps)
         with trainer.autocast():
             prior = net.extract_prior(lq, gt)
             restored = net.restore(lq, prior)

@@ -20,7 +20,7 @@ def train_stage2(config: TrainConfig, *, resume: bool = False) -> Trainer:
     DivergenceError when the loss blows up.
     """
     stage1 = load_stage1(config)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # pyright: ignore[reportUnknownMemberType]
     net = DiffIRS2(config.model)
     net.G.load_state_dict(stage1.G.state_dict())
     trainer = Trainer(config, net, restore_with_sampled_prior, resume=resume)
@@ -49,7 +49,8 @@ def load_stage1(config: TrainConfig) -> DiffIRS1:
         raise UsageError(f"{config.stage1} is a stage-{net.stage} checkpoint; stage 2 starts from stage 1")
     if net.config != config.model:
         raise UsageError(f"{config.stage1} holds another model than the recipe: {net.config}, {config.model}")
-    return net.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return net.requires_grad_(False)
 
 
 def _learning_rate(step: int, config: TrainConfig) -> float:

@@ -22,6 +22,7 @@ from torch.optim import Adam
 
 from diffir_video.checkpoint import save_checkpoint
 from diffir_video.errors import CheckpointError, DiffirVideoError, UsageError
+from diffir_video.metrics import psnr_y
 from diffir_video.network import DiffIR
 from training.config import TrainConfig
 from training.data.windows import batches, validation_windows
@@ -60,7 +61,8 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config = config
-        self.net = net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.net = net.train()
         self.ema = deepcopy(net).eval().requires_grad_(False)
         self.optimizer = Adam(net.parameters(), lr=config.learning_rate, betas=config.adam_betas)
         self.step = 0
@@ -127,8 +129,8 @@ class Trainer:
         # A decay that grows with the step lets a short run forget its random start.
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            averages, current = list(self.ema.parameters()), list(self.net.parameters())
-            torch._foreach_lerp_(averages, current, 1 - decay)
+            for average, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
+                average.lerp_(current, 1 - decay)
 
     def _prepare_folder(self, resume: bool) -> None:
         if resume:
@@ -140,7 +142,7 @@ class Trainer:
         (self._folder / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
 
     def _save(self) -> None:
-        state = {
+        state: dict[str, Any] = {
             "step": self.step,
             "net": self.net.state_dict(),
             "ema": self.ema.state_dict(),
@@ -177,14 +179,15 @@ class Trainer:
         row: dict[str, float] = {"step": self.step}
         sheet: list[Tensor] = []
         for name, windows in validation.items():
-            before, after = [], []
+            before: list[float] = []
+            after: list[float] = []
             for lq, gt in windows:
                 with torch.no_grad():
                     restored = self._restore(self.ema, lq, gt).clamp(0, 1)
                 first = 3 * self.config.model.past
                 middle = lq[:, first : first + 3]
-                before.append(psnr_y(middle, gt))
-                after.append(psnr_y(restored, gt))
+                before.append(float(psnr_y(middle, gt).mean()))
+                after.append(float(psnr_y(restored, gt).mean()))
                 if len(sheet) < 4 or (name != "sigma25" and len(sheet) < 8):
                     sheet.append(torch.cat([middle, restored, gt], dim=3)[0])
             row[f"{name}_input"] = float(np.mean(before))
@@ -196,13 +199,6 @@ class Trainer:
         with (self._folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         _log.info("  ".join(f"{name} {value:.5g}" for name, value in row.items()))
-
-
-def psnr_y(a: Tensor, b: Tensor) -> float:
-    """PSNR in dB of the BT.601 luma of two (N, 3, H, W) pictures in [0, 1]."""
-    weights = torch.tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1) / 255
-    error = ((a - b) * weights).sum(1).square().mean()
-    return float(-10 * torch.log10(error))
 
 
 def save_sheet(rows: list[Tensor], path: Path) -> None:

@@ -1,14 +1,19 @@
 """Frames through a codec and back in memory: the compression that training and evaluation add."""
 
+# PyAV's stubs leave the parameter of Packet open.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
-import av
 import numpy as np
 import torch
 from av.codec.context import CodecContext
+from av.error import FFmpegError
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
@@ -19,8 +24,8 @@ from diffir_video.media.encoders import made_repeatable
 
 _RATE = 25
 
-# x265's lookahead reads past the end of pictures smaller than this: results change from run to run.
-_SMALLEST = {"libx265": 64}
+# x265 reads past the end of pictures of one coding tree unit (64): results change from run to run.
+_SMALLEST = {"libx265": 80}
 
 
 def transcode(
@@ -53,8 +58,8 @@ def transcode(
         if qscale is not None:
             encode.qmin = encode.qmax = qscale
         to_codes = PictureEncoder(pixel_format, width, height, ColorTags())
-        packets: list[av.Packet] = []
-        for index, picture in enumerate(torch.from_numpy(frames).permute(0, 3, 1, 2)):
+        packets: list[Packet[Any]] = []
+        for index, picture in enumerate(torch.as_tensor(frames).permute(0, 3, 1, 2)):
             frame = to_codes.encode(picture.float() / 255)
             frame.pts, frame.time_base = index, Fraction(1, _RATE)
             packets += encode.encode(frame)
@@ -67,7 +72,7 @@ def transcode(
             decode.extradata = encode.extradata
         decoded = [frame for packet in packets for frame in decode.decode(packet)]
         decoded += decode.decode(None)
-    except (av.FFmpegError, ValueError) as exc:
+    except (FFmpegError, ValueError) as exc:
         raise EncoderError(f"{encoder} refused {count} frames of {width}x{height}: {exc}") from exc
     if len(decoded) != count:
         raise EncoderError(f"{encoder} gave back {len(decoded)} of {count} frames")

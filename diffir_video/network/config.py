@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 from diffir_video.errors import UsageError
 
@@ -122,7 +122,10 @@ class ModelConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             raise UsageError(f"unknown model settings {unknown}; known are {sorted(known)}")
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        plain: dict[str, Any] = {
+            name: tuple(cast(list[Any], value)) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
         return cls(**plain)
 
 

@@ -112,7 +112,10 @@ class DiffIRS2(DiffIR):
         )
 
     def extract_condition(self, lq: Tensor) -> Tensor:
-        """CPEN's view of the LQ (N, lq_channels, H, W): (N, prior_width). Raises ValueError on other shapes."""
+        """CPEN's view of the LQ: (N, lq_channels, H, W) → (N, prior_width).
+
+        Raises ValueError on other shapes.
+        """
         self._check_lq(lq)
         return self.condition(self._lq_for_cpen(lq))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffir_video.network.cpen import CPEN, SLOPE
+from diffir_video.network.cpen import CPEN, SLOPE, init_for_leaky_relu
 
 
 class ResidualMLP(nn.Module):
@@ -33,6 +34,7 @@ class Denoiser(nn.Module):
             nn.LeakyReLU(SLOPE),
             *(ResidualMLP(width) for _ in range(blocks)),
         )
+        self.apply(init_for_leaky_relu)
 
     def forward(self, condition: Tensor, step: Tensor, noisy: Tensor) -> Tensor:
         return self.resmlp(torch.cat([condition, step, noisy], dim=1))
@@ -60,7 +62,7 @@ class PriorDiffusion(nn.Module):
         self.model = model
         self.timesteps = timesteps
         for name, values in schedule(timesteps, linear_start, linear_end).items():
-            self.register_buffer(name, torch.from_numpy(values.astype(np.float32)))
+            self.register_buffer(name, torch.as_tensor(values.astype(np.float32)))
 
     def add_noise(self, prior: Tensor, noise: Tensor) -> Tensor:
         """q(x_T | prior): the prior (N, width) as the last, noisiest step sees it."""
@@ -77,14 +79,16 @@ class PriorDiffusion(nn.Module):
         return x
 
 
-def schedule(timesteps: int, linear_start: float, linear_end: float) -> dict[str, np.ndarray]:
+def schedule(timesteps: int, linear_start: float, linear_end: float) -> dict[str, NDArray[np.float64]]:
     """The twelve buffers of the published diffusion, float64, each of shape (T,).
 
     β is spaced evenly in the square root; the posterior is that of DDPM (Ho et al. 2020, eq. 7).
     """
-    betas = np.linspace(linear_start**0.5, linear_end**0.5, timesteps) ** 2
+    first: float = linear_start**0.5
+    last: float = linear_end**0.5
+    betas = np.linspace(first, last, timesteps) ** 2
     alphas = 1 - betas
-    cumprod = np.cumprod(alphas)
+    cumprod = np.cumprod(alphas, dtype=np.float64)
     cumprod_prev = np.append(1.0, cumprod[:-1])
     variance = betas * (1 - cumprod_prev) / (1 - cumprod)
     return {

@@ -15,6 +15,15 @@ from torch import Tensor, nn
 from diffir_video.network.config import ModelConfig, Norm
 
 
+class _NormParameters(nn.Module):
+    """A norm's weight (C,) and, of the kind "bias", bias (C,); published keys call it `body`."""
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels)) if norm == "bias" else None
+
+
 class ChannelNorm(nn.Module):
     """LayerNorm over the channels of each pixel: (N, C, H, W) → (N, C, H, W).
 
@@ -23,16 +32,13 @@ class ChannelNorm(nn.Module):
 
     def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
-        self.body = nn.Module()
-        self.body.weight = nn.Parameter(torch.ones(channels))
-        if norm == "bias":
-            self.body.bias = nn.Parameter(torch.zeros(channels))
+        self.body = _NormParameters(channels, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = cast(Tensor, self.body.weight)
+        weight, bias = self.body.weight, self.body.bias
         pixels = x.permute(0, 2, 3, 1)
-        if hasattr(self.body, "bias"):
-            normed = F.layer_norm(pixels, weight.shape, weight, cast(Tensor, self.body.bias), eps=1e-5)
+        if bias is not None:
+            normed = F.layer_norm(pixels, weight.shape, weight, bias, eps=1e-5)
         else:
             variance = pixels.var(dim=-1, keepdim=True, correction=0)
             normed = pixels * torch.rsqrt(variance + 1e-5) * weight
@@ -79,10 +85,11 @@ class ChannelAttention(PriorModulation):
         """
         n, _, channels = q.shape
         per_head = channels // self.heads
+        q_heads, k_heads = torch.split(q, per_head, 2), torch.split(k, per_head, 2)
         gram = torch.stack(
             [
                 torch.bmm(q_head.transpose(1, 2), k_head)
-                for q_head, k_head in zip(q.split(per_head, 2), k.split(per_head, 2), strict=True)
+                for q_head, k_head in zip(q_heads, k_heads, strict=True)
             ],
             dim=1,
         )
@@ -91,7 +98,7 @@ class ChannelAttention(PriorModulation):
         return (gram / (q_norm * k_norm) * self.temperature).softmax(dim=-1)
 
     def project_attended(self, maps: Tensor) -> Tensor:
-        """project_out applied to the block-diagonal attention: one (N, C, C) matrix that takes v to the output."""
+        """project_out applied to the block-diagonal attention: an (N, C, C) matrix taking v to the output."""
         weight = self.project_out.weight.flatten(1)
         n, heads, per_head, _ = maps.shape
         by_head = weight.view(-1, heads, per_head).permute(1, 0, 2)
@@ -167,7 +174,7 @@ class Upsample(nn.Module):
 
 
 def upsample_tail(channels: int) -> nn.Sequential:
-    """The published super-resolution tail: twice (conv, PixelShuffle 2), then a conv to RGB; four times as large."""
+    """The published super-resolution tail: twice (conv, PixelShuffle 2), then a conv to RGB; 4x the size."""
     return nn.Sequential(
         nn.Sequential(
             nn.Conv2d(channels, 4 * channels, 3, padding=1),
@@ -182,8 +189,8 @@ def upsample_tail(channels: int) -> nn.Sequential:
 class DIRformer(nn.Module):
     """The U-Net of transformer blocks: a window of frames and a prior in, the restored middle frame out.
 
-    Level l works at 1 / 2**(l - 1) of the (unshuffled) size with ``dim * 2**(l - 1)`` channels; the deepest is
-    called `latent`. Going up, level 1 keeps the channels of both inputs, the other levels halve them.
+    Level l works at 1 / 2**(l - 1) of the (unshuffled) size with ``dim * 2**(l - 1)`` channels; the deepest
+    is called `latent`. Going up, level 1 keeps the channels of both inputs, the other levels halve them.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -217,7 +224,10 @@ class DIRformer(nn.Module):
             self.output = nn.Conv2d(2 * config.dim, out_channels, 3, padding=1, bias=False)
 
     def forward(self, lq: Tensor, prior: Tensor) -> Tensor:
-        """lq: (N, lq_channels, H, W) in [0, 1]; prior: (N, prior_width). Returns (N, 3, s·H, s·W), unclamped."""
+        """Restore the middle frame of a window.
+
+        lq: (N, lq_channels, H, W) in [0, 1]; prior: (N, prior_width). Returns (N, 3, s·H, s·W), unclamped.
+        """
         x = lq.contiguous(memory_format=torch.channels_last)
         if self.config.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.config.unshuffle)

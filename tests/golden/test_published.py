@@ -111,7 +111,7 @@ def test_stage_2_training_starts_from_the_noisy_stage_1_prior(golden: Golden) ->
 
 
 def test_losses_of_the_golden_tensors(golden: Golden) -> None:
-    """The expected values are written out with NumPy's arithmetic, from the definitions in the losses' docstrings."""
+    """Expected values are NumPy's arithmetic, written out from the definitions in the losses' docstrings."""
     restored, gt = golden["s2.output"].double().numpy(), golden["gt"].double().numpy()
     assert float(pixel_loss(golden["s2.output"], golden["gt"])) == pytest.approx(
         abs(restored - gt).mean(), rel=1e-5

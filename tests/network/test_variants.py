@@ -116,3 +116,20 @@ def test_wrong_prior_and_noise_are_refused() -> None:
         net.estimate_prior(torch.zeros(1, 3, 16, 16), torch.zeros(2, 16))
     with pytest.raises(ValueError, match="gt"):
         dv.DiffIRS1(tiny()).extract_prior(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 32, 32))
+
+
+def test_fresh_prior_tells_noisy_from_clean() -> None:
+    """Noise of σ = 25 moves a fresh prior by more than a tenth, and more than as much brightness does."""
+    torch.manual_seed(0)
+    net = dv.DiffIRS1(config("denoise-nano"))
+    gt = 0.4 + 0.1 * torch.rand(1, 3, 12, 12).repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+    def prior(lq: Tensor) -> Tensor:
+        with torch.no_grad():
+            return net.extract_prior(lq.repeat(1, net.config.frames, 1, 1), gt)
+
+    clean = prior(gt)
+    by_noise = float((prior(gt + 0.1 * torch.randn(gt.shape)) - clean).norm() / clean.norm())
+    by_brightness = float((prior(gt + 0.1) - clean).norm() / clean.norm())
+    assert by_noise > 0.1
+    assert by_noise > by_brightness

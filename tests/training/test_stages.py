@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,26 +61,28 @@ def test_stage_2_trains_the_prior_first_and_then_everything(recipe: Recipe) -> N
     assert dv.load_checkpoint(recipe.folder / "4" / "checkpoints" / "last.safetensors").stage == 2
 
 
+class KilledError(Exception):
+    """Stands for the end of a process in the middle of a run."""
+
+
+def die_at_step_5(step: int, **schedule: Any) -> float:
+    """The learning rate, until step 5."""
+    if step == 5:
+        raise KilledError
+    return cosine(step, **schedule)
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(recipe: Recipe, stage: int) -> None:
     train, extra = train_stage1, []
     if stage == 2:
         train, extra = train_stage2, [f"stage1={trained_stage1(recipe)}", "prior_steps=3"]
     whole = train(recipe.config(*extra, f"output={recipe.folder / 'whole'}", "max_steps=6"))
-
-    class Killed(Exception):
-        pass
-
     part = recipe.config(*extra, f"output={recipe.folder / 'part'}", "max_steps=6")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-
-        def die_at_step_5(step: int, **_: object) -> float:
-            if step == 5:
-                raise Killed
-            return cosine(step, **_)  # type: ignore[arg-type]
-
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"training.stage{stage}.cosine", die_at_step_5)
-        train(part)
+        with pytest.raises(KilledError):
+            train(part)
     resumed = train(part, resume=True)
 
     for net in ("net", "ema"):
@@ -140,3 +143,17 @@ def test_command_trains_validates_and_writes_a_sample_sheet(recipe: Recipe) -> N
     validated = [row for row in rows if "sigma25_psnr_y" in row]
     assert [row["step"] for row in validated] == [2, 4]
     assert 22 < validated[0]["sigma25_input"] < 27
+
+
+def test_cpen_rests_while_frozen_and_learns_afterwards(recipe: Recipe) -> None:
+    def cpen_after(steps: int) -> torch.Tensor:
+        config = recipe.config(
+            "cpen_frozen_steps=2", f"max_steps={steps}", f"output={recipe.folder / str(steps)}"
+        )
+        net = train_stage1(config).net
+        assert isinstance(net, dv.DiffIRS1)
+        return net.E.get_parameter("mlp.0.weight").detach()
+
+    after_1, after_2, after_3 = (cpen_after(steps) for steps in (1, 2, 3))
+    assert torch.equal(after_1, after_2)
+    assert not torch.equal(after_2, after_3)

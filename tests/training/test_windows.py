@@ -22,7 +22,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def moving(frames: int = 8, size: int = 64) -> np.ndarray:
+def moving(frames: int = 8, size: int = 96) -> np.ndarray:
     wide = picture(size, size + 4 * frames, 0)
     return np.stack([wide[:, 4 * t : 4 * t + size] for t in range(frames)])
 
@@ -79,8 +79,15 @@ def test_poisson_noise_grows_with_the_signal() -> None:
 
 @pytest.mark.parametrize("codec", ["x264", "x265", "mpeg2", "jpeg"])
 def test_every_codec_degrades_and_keeps_the_frames_in_order(codec: str) -> None:
-    odds = {name: float(name == codec) for name in ("x264", "x265", "mpeg2", "jpeg")}
-    settings = CodecConfig(share=1, x264_crf=(30, 30), x265_crf=(30, 30), **odds)
+    settings = CodecConfig(
+        share=1,
+        x264=float(codec == "x264"),
+        x265=float(codec == "x265"),
+        mpeg2=float(codec == "mpeg2"),
+        jpeg=float(codec == "jpeg"),
+        x264_crf=(30, 30),
+        x265_crf=(30, 30),
+    )
     clean = moving()
     coded = compress_randomly(clean, settings, rng())
     error = np.abs(coded.astype(float) - clean).mean(axis=(1, 2, 3))
@@ -146,11 +153,12 @@ def test_patch_larger_than_the_material_is_named(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265", "mpeg2video", "mjpeg"])
 def test_transcoding_is_repeatable(encoder: str) -> None:
-    options = {"x265-params": "log-level=none:pools=none:frame-threads=1"} if encoder == "libx265" else {}
-    first, *others = (transcode(moving(), encoder, options=options) for _ in range(5))
+    """Smooth moving waves once gave another x264 stream in half of the runs (its AVX-512 lookahead)."""
+    pixel_format = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
+    first, *others = (transcode(moving(), encoder, pixel_format=pixel_format) for _ in range(8))
     assert all(np.array_equal(first, other) for other in others)
 
 
 def test_picture_too_small_for_x265_is_refused() -> None:
-    with pytest.raises(dv.EncoderError, match="48x48"):
-        transcode(np.zeros((2, 48, 48, 3), np.uint8), "libx265")
+    with pytest.raises(dv.EncoderError, match="64x64"):
+        transcode(np.zeros((2, 64, 64, 3), np.uint8), "libx265")

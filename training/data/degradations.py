@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffir_video.media import transcode
 from training.config import CodecConfig, NoiseConfig
 
 
-def add_camera_noise(frames: np.ndarray, noise: NoiseConfig, rng: np.random.Generator) -> np.ndarray:
+def add_camera_noise(
+    frames: NDArray[np.uint8], noise: NoiseConfig, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """Gaussian or Poisson-Gaussian noise of one random level for the whole sequence.
 
     frames: (T, H, W, 3) uint8; returns the same, rounded and clipped as a camera does. The variance of
@@ -25,19 +28,23 @@ def add_camera_noise(frames: np.ndarray, noise: NoiseConfig, rng: np.random.Gene
     return _with_gaussian(frames, np.float32(sigma), rng)
 
 
-def add_gaussian_noise(frames: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """White Gaussian noise of `sigma` code values of 255; (T, H, W, 3) uint8 in and out, rounded and clipped."""
+def add_gaussian_noise(
+    frames: NDArray[np.uint8], sigma: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """White Gaussian noise of `sigma` code values of 255; (T, H, W, 3) uint8 → the same, rounded, clipped."""
     return _with_gaussian(frames, np.float32(sigma), rng)
 
 
 def _with_gaussian(
-    frames: np.ndarray, deviation: np.ndarray | np.float32, rng: np.random.Generator
-) -> np.ndarray:
+    frames: NDArray[np.uint8], deviation: NDArray[np.floating] | np.float32, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     noisy = rng.standard_normal(frames.shape, dtype=np.float32) * deviation + frames
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
-def compress_randomly(frames: np.ndarray, codec: CodecConfig, rng: np.random.Generator) -> np.ndarray:
+def compress_randomly(
+    frames: NDArray[np.uint8], codec: CodecConfig, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """The sequence through a random codec at a random rate, or (share) untouched.
 
     frames: (T, H, W, 3) uint8 with even H and W; returns the same. Raises EncoderError.

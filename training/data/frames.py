@@ -7,9 +7,12 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from diffir_video.errors import UsageError
@@ -32,13 +35,13 @@ class Footage:
     """
 
     name: str
-    frames: np.ndarray
+    frames: NDArray[np.uint8]
     cuts: tuple[int, ...]
 
     def shots(self) -> list[tuple[int, int]]:
         """(start, end) of each stretch without a cut, `end` exclusive."""
         edges = [0, *self.cuts, len(self.frames)]
-        return list(zip(edges, edges[1:], strict=False))
+        return list(pairwise(edges))
 
 
 def load_source(source: SourceConfig, cache: Path) -> list[Footage]:
@@ -71,7 +74,8 @@ def load_source(source: SourceConfig, cache: Path) -> list[Footage]:
 
 def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
     stat = path.stat()
-    key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{source.kind}:{source.shrink}:{source.max_frames}"
+    version = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    key = f"{version}:{source.kind}:{source.shrink}:{source.max_frames}"
     stem = cache / f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     frames_file, cuts_file = stem.with_suffix(".npy"), stem.with_suffix(".cuts.npy")
     if not (frames_file.exists() and cuts_file.exists()):
@@ -83,34 +87,34 @@ def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
     return Footage(path.stem, np.load(frames_file, mmap_mode="r"), cuts)
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def _save(path: Path, array: NDArray[Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         np.save(file, array)
     temporary.replace(path)
 
 
-def _decode_clip(path: Path, source: SourceConfig) -> np.ndarray:
-    import decord
+def _decode_clip(path: Path, source: SourceConfig) -> NDArray[np.uint8]:
+    import decord  # pyright: ignore[reportMissingTypeStubs]
 
     reader = decord.VideoReader(str(path), num_threads=1)
     count = min(len(reader), source.max_frames)
     return np.concatenate(list(_decode_batches(reader, count, source.shrink)))
 
 
-def _decode_batches(reader: object, count: int, shrink: int) -> Iterator[np.ndarray]:
+def _decode_batches(reader: Any, count: int, shrink: int) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, count, 32):
-        batch = reader.get_batch(range(start, min(start + 32, count)))  # type: ignore[attr-defined]
+        batch = reader.get_batch(range(start, min(start + 32, count)))
         yield shrink_area(batch.asnumpy(), shrink)
 
 
-def _decode_photo(path: Path, source: SourceConfig) -> np.ndarray:
+def _decode_photo(path: Path, source: SourceConfig) -> NDArray[np.uint8]:
     with Image.open(path) as image:
         return shrink_area(np.asarray(image.convert("RGB"))[None], source.shrink)
 
 
-def shrink_area(frames: np.ndarray, factor: int) -> np.ndarray:
-    """(T, H, W, 3) uint8 → (T, H // factor, W // factor, 3) uint8, each pixel the rounded mean of a square."""
+def shrink_area(frames: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """(T, H, W, 3) uint8 → (T, H // factor, W // factor, 3) uint8: each pixel a square's rounded mean."""
     if factor == 1:
         return frames
     t, h, w, c = frames.shape
@@ -120,7 +124,7 @@ def shrink_area(frames: np.ndarray, factor: int) -> np.ndarray:
     return ((total + factor * factor // 2) // (factor * factor)).astype(np.uint8)
 
 
-def _find_cuts(frames: np.ndarray) -> np.ndarray:
+def _find_cuts(frames: NDArray[np.uint8]) -> NDArray[np.intp]:
     thumbnails = frames[:, ::8, ::8].astype(np.float32)
     differences = np.abs(np.diff(thumbnails, axis=0)).mean(axis=(1, 2, 3))
     return np.flatnonzero(differences > CUT_DIFFERENCE) + 1

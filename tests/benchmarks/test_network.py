@@ -1,0 +1,77 @@
+"""Ratios within one run: `make bench`. Nothing here passes or fails on absolute time."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from fractions import Fraction
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+import diffir_video as dv
+from diffir_video.pipeline import NullSink, run
+from tests.network.test_variants import config
+
+# One training batch of the denoise-nano recipe.
+BATCH, PATCH = 8, 96
+
+
+@pytest.mark.benchmark(group="training step of denoise-nano, stage 1", min_rounds=5, warmup=True)
+@pytest.mark.parametrize("formulation", ["nchw fp32", "channels_last fp32", "channels_last bf16"])
+def test_training_step(benchmark: BenchmarkFixture, formulation: str) -> None:
+    layout = torch.contiguous_format if "nchw" in formulation else torch.channels_last
+    torch.manual_seed(0)
+    net = dv.DiffIRS1(config("denoise-nano")).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    lq, gt = torch.rand(BATCH, net.config.lq_channels, PATCH, PATCH), torch.rand(BATCH, 3, PATCH, PATCH)
+    precision = torch.autocast("cpu", torch.bfloat16) if "bf16" in formulation else nullcontext()
+
+    def step() -> None:
+        net.zero_grad(set_to_none=True)
+        with precision:
+            restored, _ = net(lq, gt)
+        (restored.float() - gt).abs().mean().backward()
+
+    benchmark(step)
+
+
+@pytest.mark.benchmark(group="one frame of 640x360", min_rounds=5, warmup=True)
+@pytest.mark.parametrize("part", ["prior", "restore", "both"])
+def test_frame(benchmark: BenchmarkFixture, part: str) -> None:
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(config("denoise-nano")).eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    lq, noise = torch.rand(1, net.config.lq_channels, 360, 640), torch.randn(1, net.config.prior_width)
+
+    @torch.inference_mode()
+    def frame() -> None:
+        prior = noise if part == "restore" else net.estimate_prior(lq, noise)
+        if part != "prior":
+            net.restore(lq, prior)
+
+    benchmark(frame)
+
+
+class Noise:
+    """The same frame again and again, without a decoder."""
+
+    def __init__(self, frames: int) -> None:
+        self.info = dv.StreamInfo(320, 180, Fraction(1, 25), "yuv420p")
+        self._data, self._frames = torch.rand(3, 180, 320), frames
+
+    def __iter__(self):
+        return (dv.Frame(self._data, pts, self.info.time_base) for pts in range(self._frames))
+
+    def close(self) -> None:
+        return None
+
+
+@pytest.mark.benchmark(group="the loop, 16 frames of 320x180", min_rounds=3, warmup=True)
+@pytest.mark.parametrize("through", ["restorer alone", "run()"])
+def test_loop(benchmark: BenchmarkFixture, through: str) -> None:
+    torch.manual_seed(0)
+    restorer = dv.Restorer(dv.DiffIRS2(config("denoise-nano")), device="cpu")
+    if through == "run()":
+        benchmark(lambda: run(Noise(16), restorer, NullSink()))
+    else:
+        clip = dv.Clip.from_frames(list(Noise(16)))
+        benchmark(lambda: restorer.restore(clip))
