@@ -125,15 +125,15 @@ def _recognise(
             stage: Stage = 1 if metadata.get(STAGE_KEY) == "1" else 2
             return ModelConfig.from_dict(json.loads(metadata[CONFIG_KEY])), stage
         return infer_config(state)
-    except (KeyError, ValueError, IndexError, TypeError) as exc:
+    except (LookupError, ValueError, ArithmeticError, TypeError) as exc:
         raise CheckpointError(f"the tensors in {path} are those of no DiffIR known here: {exc}") from exc
 
 
 def infer_config(state: Mapping[str, Tensor]) -> tuple[ModelConfig, Stage]:
     """Configuration and stage of a published state dict, from names and shapes alone.
 
-    Which frames a windowed model sees can't be told from shapes, nor the ends of the noise schedule in
-    stage 1: the first is an error, the second takes the published values. Raises KeyError or ValueError
+    Which frames a windowed model sees can't be told from shapes, nor the noise schedule where its buffers are
+    missing, as in stage 1: the first is an error, the second takes the published values. Raises KeyError or ValueError
     when the tensors fit no DiffIR.
     """
     stage: Stage = 2 if "condition.E.0.weight" in state else 1
@@ -177,12 +177,11 @@ def infer_config(state: Mapping[str, Tensor]) -> tuple[ModelConfig, Stage]:
         prior_width=state[f"{cpen}mlp.2.weight"].shape[0],
     )
     if stage == 2:
-        betas = state["diffusion.betas"]
+        if (betas := state.get("diffusion.betas")) is not None:
+            ends = {"linear_start": round(float(betas[0]), 6), "linear_end": round(float(betas[-1]), 6)}
+            config = replace(config, timesteps=len(betas), **ends)
         config = replace(
             config,
-            timesteps=len(betas),
-            linear_start=round(float(betas[0]), 6),
-            linear_end=round(float(betas[-1]), 6),
             denoiser_blocks=sum(
                 bool(re.fullmatch(r"denoise\.resmlp\.\d+\.resmlp\.0\.weight", k)) for k in state
             ),
@@ -206,7 +205,8 @@ def _shortest_expansion(dim: int, hidden: list[int]) -> float:
 
 def _build(config: ModelConfig, stage: Stage, state: Mapping[str, Tensor], path: Path) -> DiffIR:
     net: DiffIR = DiffIRS1(config) if stage == 1 else DiffIRS2(config)
-    complete = dict(state)
+    # The diffusion's buffers follow from the configuration: a file may leave them out.
+    complete = dict(net.named_buffers()) | dict(state)
     for second, first in _TWICE.items():
         if stage == 2:
             for name, tensor in state.items():

@@ -165,3 +165,12 @@ def test_schedule_has_the_published_coefficients(golden: Golden) -> None:
     }
     for name, values in expected.items():
         assert getattr(diffusion, name).tolist() == pytest.approx(values, abs=1e-6), name
+
+
+def test_stage_2_file_with_nothing_but_its_parameters_loads(golden: Golden, tmp_path: Path) -> None:
+    """Buffers and second names follow from the rest."""
+    parameters = {name: tensor.detach() for name, tensor in golden.s2.named_parameters()}
+    torch.save(parameters, tmp_path / "net.pth")
+    loaded = dv.load_checkpoint(tmp_path / "net.pth")
+    for name, tensor in golden.s2.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
