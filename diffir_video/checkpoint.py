@@ -133,8 +133,8 @@ def infer_config(state: Mapping[str, Tensor]) -> tuple[ModelConfig, Stage]:
     """Configuration and stage of a published state dict, from names and shapes alone.
 
     Which frames a windowed model sees can't be told from shapes, nor the noise schedule where its buffers are
-    missing, as in stage 1: the first is an error, the second takes the published values. Raises KeyError or ValueError
-    when the tensors fit no DiffIR.
+    missing, as in stage 1: the first is an error, the second takes the published values. Raises KeyError or
+    ValueError when the tensors fit no DiffIR.
     """
     stage: Stage = 2 if "condition.E.0.weight" in state else 1
     cpen = "condition." if stage == 2 else "E."

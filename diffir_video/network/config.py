@@ -29,6 +29,9 @@ class ModelConfig:
     tail: "conv" is one 3x3 convolution, followed by a pixel shuffle where ``scale * unshuffle`` > 1;
         "upsample" is the published super-resolution tail, for ``scale * unshuffle`` = 4.
     residual: add the (nearest-upsampled) middle frame to the output.
+    blend: add a blend of the window's frames instead. Their weights, which sum to 1, come from the network,
+        for each cell of `unshuffle` x `unshuffle` pixels; so the detail of neighbours need not fit through its
+        channels.
     image_channels: 3 for RGB; 4 for inpainting, RGB with holes at 0 and then the mask, 1 in a hole.
     scale: output size over input size, 1, 2 or 4. unshuffle: pixel-unshuffle before DIRformer, 1, 2 or 4.
     past, future: neighbouring frames the network sees before and after the one it restores.
@@ -46,6 +49,7 @@ class ModelConfig:
     norm: Norm = "bias"
     tail: Tail = "conv"
     residual: bool = True
+    blend: bool = False
     image_channels: int = 3
     scale: int = 1
     unshuffle: int = 1
@@ -85,6 +89,13 @@ class ModelConfig:
                 self.scale * self.unshuffle == 4, "scale", self.scale, "4 / unshuffle with the upsample tail"
             )
         _require(self.past >= 0 and self.future >= 0, "past, future", (self.past, self.future), "0 or more")
+        if self.blend:
+            _require(
+                self.residual and self.tail == "conv" and self.frames > 1 and self.image_channels == 3,
+                "blend",
+                self.blend,
+                "a residual, the conv tail, RGB and a window of more than one frame",
+            )
         _require(self.cpen_blocks >= 0, "cpen_blocks", self.cpen_blocks, "0 or more")
         _require(self.cpen_width > 0, "cpen_width", self.cpen_width, "above 0")
         _require(self.prior_width > 0, "prior_width", self.prior_width, "above 0")

@@ -220,7 +220,7 @@ class DIRformer(nn.Module):
         if config.tail == "upsample":
             self.tail = upsample_tail(2 * config.dim)
         else:
-            out_channels = 3 * (config.scale * config.unshuffle) ** 2
+            out_channels = 3 * (config.scale * config.unshuffle) ** 2 + (config.frames if config.blend else 0)
             self.output = nn.Conv2d(2 * config.dim, out_channels, 3, padding=1, bias=False)
 
     def forward(self, lq: Tensor, prior: Tensor) -> Tensor:
@@ -255,15 +255,31 @@ class DIRformer(nn.Module):
     def _to_pixels(self, x: Tensor, lq: Tensor) -> Tensor:
         config = self.config
         if config.tail == "upsample":
-            out = self.tail(x)
-        else:
-            out = F.pixel_shuffle(self.output(x), config.scale * config.unshuffle)
-        if not config.residual:
+            return self._add_residual(self.tail(x), middle_frame(lq, config))
+        out = self.output(x)
+        base = middle_frame(lq, config)
+        if config.blend:
+            out, logits = torch.split(out, [out.shape[1] - config.frames, config.frames], dim=1)
+            base = blend_frames(lq, logits, config.unshuffle)
+        return self._add_residual(F.pixel_shuffle(out, config.scale * config.unshuffle), base)
+
+    def _add_residual(self, out: Tensor, base: Tensor) -> Tensor:
+        if not self.config.residual:
             return out
-        middle = middle_frame(lq, config)[:, :3]
-        if config.scale > 1:
-            middle = F.interpolate(middle, scale_factor=config.scale, mode="nearest")
-        return out + middle
+        base = base[:, :3]
+        if self.config.scale > 1:
+            base = F.interpolate(base, scale_factor=self.config.scale, mode="nearest")
+        return out + base
+
+
+def blend_frames(lq: Tensor, logits: Tensor, cell: int) -> Tensor:
+    """The window's frames weighted by the softmax of `logits`, each cell of pixels by its own.
+
+    lq: (N, 3·frames, H, W); logits: (N, frames, H / cell, W / cell). Returns (N, 3, H, W).
+    """
+    weights = F.interpolate(logits.float().softmax(dim=1), scale_factor=float(cell), mode="nearest")
+    n, frames, height, width = weights.shape
+    return (lq.reshape(n, frames, 3, height, width) * weights.unsqueeze(2)).sum(dim=1)
 
 
 def middle_frame(lq: Tensor, config: ModelConfig) -> Tensor:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import diffir_video as dv
 from diffir_video.network import DIRformer
+from diffir_video.network.dirformer import blend_frames
 
 MODELS = Path(__file__).parents[2] / "configs" / "models"
 
@@ -94,6 +95,7 @@ def test_windowed_model_sees_every_frame_of_the_window() -> None:
     [
         {"dim": 7}, {"blocks": [1]}, {"heads": [1, 3]}, {"heads": [1]}, {"norm": "batch"}, {"scale": 3},
         {"tail": "upsample", "scale": 1, "unshuffle": 1}, {"past": -1}, {"image_channels": 5}, {"width": 4},
+        {"blend": True},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_network_are_refused(settings: dict[str, object]) -> None:
@@ -133,3 +135,22 @@ def test_fresh_prior_tells_noisy_from_clean() -> None:
     by_brightness = float((prior(gt + 0.1) - clean).norm() / clean.norm())
     assert by_noise > 0.1
     assert by_noise > by_brightness
+
+
+def test_blending_model_starts_from_a_mean_of_its_window() -> None:
+    """With the network silenced all frames weigh the same."""
+    net = dv.DiffIRS2(tiny(past=1, future=1, unshuffle=2, blend=True)).eval()
+    torch.nn.init.zeros_(net.G.output.weight)
+    window = torch.rand(1, 9, 16, 16)
+    with torch.no_grad():
+        out = net.restore(window, torch.zeros(1, 16))
+    torch.testing.assert_close(out, window.view(1, 3, 3, 16, 16).mean(1))
+
+
+def test_blend_takes_each_cell_from_the_frame_with_all_the_weight() -> None:
+    window = torch.rand(1, 6, 4, 4)
+    logits = torch.full((1, 2, 2, 2), -100.0)
+    logits[0, 0, :, 0] = logits[0, 1, :, 1] = 100.0
+    blended = blend_frames(window, logits, cell=2)
+    assert torch.equal(blended[..., :2], window[:, :3, :, :2])
+    assert torch.equal(blended[..., 2:], window[:, 3:, :, 2:])
