@@ -30,7 +30,7 @@ class ModelConfig:
         "upsample" is the published super-resolution tail, for ``scale * unshuffle`` = 4.
     residual: add the (nearest-upsampled) middle frame to the output.
     blend: add a blend of the window's frames instead. Their weights, which sum to 1, come from the network,
-        for each cell of `unshuffle` x `unshuffle` pixels; so the detail of neighbours need not fit through its
+        for each cell of `unshuffle` x `unshuffle` pixels; so the detail of neighbours need not fit in its
         channels.
     image_channels: 3 for RGB; 4 for inpainting, RGB with holes at 0 and then the mask, 1 in a hole.
     scale: output size over input size, 1, 2 or 4. unshuffle: pixel-unshuffle before DIRformer, 1, 2 or 4.
