@@ -19,9 +19,9 @@ $(STAMP): pyproject.toml requirements/constraints.txt
 demo: $(STAMP)
 	$(PYTHON) -m training.demo --out demo --data $(DATA)
 
-docs/images/before-after.png: demo
+docs/images/before-after.jpg: demo
 	mkdir -p $(@D)
-	cp demo/before-after.png $@
+	$(PYTHON) -c "from PIL import Image; Image.open('demo/before-after.png').convert('RGB').save('$@', quality=85)"
 
 test: $(STAMP)
 	$(PYTHON) -m pytest --benchmark-skip
