@@ -90,19 +90,21 @@ class DataConfig:
 class TrainConfig:
     """A recipe for one stage.
 
-    output: run folder. model: the network. stage1: checkpoint that stage 2 starts from. batch_size: samples
-    per step; patch_size: of the ground truth, in pixels. max_steps: of all phases. prior_steps: of stage 2's
-    first phase, which trains the prior alone. learning_rate falls along a cosine to `final_learning_rate`
-    from the start of each phase to its end, after `warmup_steps`. cpen_frozen_steps: of stage 1, in which
-    CPEN stays as it was initialised: DIRformer learns what a prior tells before CPEN can learn to say
-    nothing. precision: "bf16" computes under autocast, weights stay float32. threads: for torch, 0 leaves
-    torch's choice.
+    output: run folder. model: the network. stage1: checkpoint that stage 2 starts from. init: stage-2
+    checkpoint to go on from, instead of a fresh CPEN and denoiser and stage 1's DIRformer. batch_size:
+    samples per step; patch_size: of the ground truth, in pixels. max_steps: of all phases. prior_steps: of
+    stage 2's first phase, which trains the prior alone. learning_rate falls along a cosine to
+    `final_learning_rate` from the start of each phase to its end, after `warmup_steps`. cpen_frozen_steps:
+    of stage 1, in which CPEN stays as it was initialised: DIRformer learns what a prior tells before CPEN
+    can learn to say nothing. precision: "bf16" computes under autocast, weights stay float32. threads: for
+    torch, 0 leaves torch's choice.
     """
 
     output: Path
     model: ModelConfig
     data: DataConfig
     stage1: Path | None = None
+    init: Path | None = None
     seed: int = 0
     batch_size: int = 8
     patch_size: int = 96

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,8 @@ def train_stage2(config: TrainConfig, *, resume: bool = False) -> Trainer:
     torch.manual_seed(config.seed)  # pyright: ignore[reportUnknownMemberType]
     net = DiffIRS2(config.model)
     net.G.load_state_dict(stage1.G.state_dict())
+    if config.init is not None:
+        net.load_state_dict(load_finetuned(config.init, config).state_dict())
     trainer = Trainer(config, net, restore_with_sampled_prior, resume=resume)
     for step, lq, gt in trainer.steps():
         joint = step >= config.prior_steps
@@ -51,6 +55,16 @@ def load_stage1(config: TrainConfig) -> DiffIRS1:
         raise UsageError(f"{config.stage1} holds another model than the recipe: {net.config}, {config.model}")
     net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return net.requires_grad_(False)
+
+
+def load_finetuned(init: Path, config: TrainConfig) -> DiffIRS2:
+    """The stage-2 network that a run goes on from; raises UsageError if it is none, or of another model."""
+    net = load_checkpoint(init)
+    if not isinstance(net, DiffIRS2):
+        raise UsageError(f"{init} is a stage-{net.stage} checkpoint; init takes one of stage 2")
+    if net.config != config.model:
+        raise UsageError(f"{init} holds another model than the recipe: {net.config}, {config.model}")
+    return net
 
 
 def _learning_rate(step: int, config: TrainConfig) -> float:

@@ -157,3 +157,18 @@ def test_cpen_rests_while_frozen_and_learns_afterwards(recipe: Recipe) -> None:
     after_1, after_2, after_3 = (cpen_after(steps) for steps in (1, 2, 3))
     assert torch.equal(after_1, after_2)
     assert not torch.equal(after_2, after_3)
+
+
+def test_stage_2_goes_on_from_a_stage_2_checkpoint(recipe: Recipe) -> None:
+    stage1 = trained_stage1(recipe)
+    train_stage2(recipe.config(f"stage1={stage1}", f"output={recipe.folder / 's2'}"))
+    stage2 = recipe.folder / "s2" / "checkpoints" / "last.safetensors"
+
+    # With a learning rate of next to nothing, what is left is where the run began.
+    still = [f"stage1={stage1}", "learning_rate=1e-20", "final_learning_rate=1e-20", "max_steps=1"]
+    gone_on = train_stage2(recipe.config(*still, f"init={stage2}", f"output={recipe.folder / 'on'}"))
+
+    for name, tensor in dv.load_checkpoint(stage2).state_dict().items():
+        torch.testing.assert_close(gone_on.net.state_dict()[name], tensor, atol=1e-6, rtol=0)
+    with pytest.raises(dv.UsageError, match="stage-1"):
+        train_stage2(recipe.config(*still, f"init={stage1}", f"output={recipe.folder / 'wrong'}"))
