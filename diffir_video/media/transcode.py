@@ -15,6 +15,7 @@ from av.codec.context import CodecContext
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from diffir_video.errors import EncoderError
@@ -35,12 +36,16 @@ def transcode(
     options: Mapping[str, str] | None = None,
     pixel_format: str = "yuv420p",
     qscale: int | None = None,
+    swscale_in: bool = False,
+    swscale_out: bool = False,
 ) -> NDArray[np.uint8]:
     """Encode and decode T frames of 25 fps, single-threaded and so repeatable.
 
     frames: (T, H, W, 3) uint8 RGB; H and W as the pixel format demands (even for 4:2:0). `encoder` is
     FFmpeg's name ("libx264", "libx265", "mpeg2video", "mjpeg"), `options` its private options. `qscale`
     fixes the quantiser of encoders that know one (1 best to 31).
+    `swscale_in` converts to YUV as FFmpeg's program does for most files, not as our writer does;
+    `swscale_out` converts back as most players do. The chroma they make differs more than one would think.
     Returns (T, H, W, 3) uint8 in the same order. Raises EncoderError if the encoder refuses its settings
     or frames are lost.
     """
@@ -60,7 +65,11 @@ def transcode(
         to_codes = PictureEncoder(pixel_format, width, height, ColorTags())
         packets: list[Packet[Any]] = []
         for index, picture in enumerate(torch.as_tensor(frames).permute(0, 3, 1, 2)):
-            frame = to_codes.encode(picture.float() / 255)
+            if swscale_in:
+                rgb24 = picture.permute(1, 2, 0).contiguous().numpy()
+                frame = VideoFrame.from_ndarray(rgb24, format="rgb24").reformat(format=pixel_format)
+            else:
+                frame = to_codes.encode(picture.float() / 255)
             frame.pts, frame.time_base = index, Fraction(1, _RATE)
             packets += encode.encode(frame)
         packets += encode.encode(None)
@@ -76,6 +85,8 @@ def transcode(
         raise EncoderError(f"{encoder} refused {count} frames of {width}x{height}: {exc}") from exc
     if len(decoded) != count:
         raise EncoderError(f"{encoder} gave back {len(decoded)} of {count} frames")
+    if swscale_out:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
     to_rgb = PictureDecoder(pixel_format, width, height, ColorTags())
     rgb = torch.stack([to_rgb.decode(frame) for frame in decoded])
     return rgb.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

@@ -51,19 +51,22 @@ def compress_randomly(
     """
     if rng.random() >= codec.share:
         return frames
+    # Files are made and read by other converters than ours, and their chroma noise is another.
+    convert = {"swscale_in": bool(rng.random() < 0.8), "swscale_out": bool(rng.random() < 0.5)}
     odds = np.array([codec.x264, codec.x265, codec.mpeg2, codec.jpeg])
     choice = rng.choice(["x264", "x265", "mpeg2", "jpeg"], p=odds / odds.sum())
     if choice == "x264":
         preset = str(rng.choice(["veryfast", "fast", "medium"], p=[0.4, 0.2, 0.4]))
         options = {"crf": str(_integer(codec.x264_crf, rng)), "preset": preset}
-        return transcode(frames, "libx264", options=options)
+        return transcode(frames, "libx264", options=options, **convert)
     if choice == "x265":
         one_thread = "log-level=none:pools=none"
         options = {"crf": str(_integer(codec.x265_crf, rng)), "preset": "veryfast", "x265-params": one_thread}
-        return transcode(frames, "libx265", options=options)
+        return transcode(frames, "libx265", options=options, **convert)
     if choice == "mpeg2":
-        return transcode(frames, "mpeg2video", qscale=_integer(codec.mpeg2_qscale, rng))
-    return transcode(frames, "mjpeg", qscale=_integer(codec.jpeg_qscale, rng), pixel_format="yuvj420p")
+        return transcode(frames, "mpeg2video", qscale=_integer(codec.mpeg2_qscale, rng), **convert)
+    qscale = _integer(codec.jpeg_qscale, rng)
+    return transcode(frames, "mjpeg", qscale=qscale, pixel_format="yuvj420p", **convert)
 
 
 def _integer(bounds: tuple[int, int], rng: np.random.Generator) -> int:
