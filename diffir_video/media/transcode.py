@@ -86,7 +86,7 @@ def transcode(
     if len(decoded) != count:
         raise EncoderError(f"{encoder} gave back {len(decoded)} of {count} frames")
     if swscale_out:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
+        return np.stack([frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in decoded])
     to_rgb = PictureDecoder(pixel_format, width, height, ColorTags())
     rgb = torch.stack([to_rgb.decode(frame) for frame in decoded])
     return rgb.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,21 +54,21 @@ def compress_randomly(
     if rng.random() >= codec.share:
         return frames
     # Files are made and read by other converters than ours, and their chroma noise is another.
-    convert = {"swscale_in": bool(rng.random() < 0.8), "swscale_out": bool(rng.random() < 0.5)}
+    through = partial(transcode, swscale_in=bool(rng.random() < 0.8), swscale_out=bool(rng.random() < 0.5))
     odds = np.array([codec.x264, codec.x265, codec.mpeg2, codec.jpeg])
     choice = rng.choice(["x264", "x265", "mpeg2", "jpeg"], p=odds / odds.sum())
     if choice == "x264":
         preset = str(rng.choice(["veryfast", "fast", "medium"], p=[0.4, 0.2, 0.4]))
         options = {"crf": str(_integer(codec.x264_crf, rng)), "preset": preset}
-        return transcode(frames, "libx264", options=options, **convert)
+        return through(frames, "libx264", options=options)
     if choice == "x265":
         one_thread = "log-level=none:pools=none"
         options = {"crf": str(_integer(codec.x265_crf, rng)), "preset": "veryfast", "x265-params": one_thread}
-        return transcode(frames, "libx265", options=options, **convert)
+        return through(frames, "libx265", options=options)
     if choice == "mpeg2":
-        return transcode(frames, "mpeg2video", qscale=_integer(codec.mpeg2_qscale, rng), **convert)
+        return through(frames, "mpeg2video", qscale=_integer(codec.mpeg2_qscale, rng))
     qscale = _integer(codec.jpeg_qscale, rng)
-    return transcode(frames, "mjpeg", qscale=qscale, pixel_format="yuvj420p", **convert)
+    return through(frames, "mjpeg", qscale=qscale, pixel_format="yuvj420p")
 
 
 def _integer(bounds: tuple[int, int], rng: np.random.Generator) -> int:
