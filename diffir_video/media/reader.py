@@ -118,10 +118,15 @@ class VideoReader:
             self._orientation = _Orientation.of(self._first)
             self._converter = self._converter_for(self._first)
             self.info = self._describe(self._first)
+            self._first_pts: int | None = None
             self._frames = self._deliver()
         except BaseException:
             self._container.close()
             raise
+
+    def skip_before(self, pts: int) -> None:
+        """Leave out the frames before `pts`; decoding them is all that they still cost."""
+        self._first_pts = pts
 
     @property
     def losses(self) -> ReadLosses:
@@ -159,7 +164,15 @@ class VideoReader:
         if pts is None:
             self._counts.unordered_frames += 1
             return None
-        return Frame(self._convert(picture), pts, self.info.time_base, picture.duration or None)
+        if self._first_pts is not None and pts < self._first_pts:
+            return None
+        return Frame(
+            self._convert(picture),
+            pts,
+            self.info.time_base,
+            picture.duration or None,
+            is_keyframe=bool(picture.key_frame),
+        )
 
     def _convert(self, picture: av.VideoFrame) -> Tensor:
         if (picture.width, picture.height) != self._coded_size:
