@@ -1,29 +1,39 @@
-"""A file job: restore one file into another and verify what came out."""
+"""`restore_file`: one file into another, segment by segment, so that nothing done is ever done again."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from fractions import Fraction
-from typing import Any, Protocol
+import hashlib
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
 
-from diffir_video.errors import OutputError
-from diffir_video.frame import ColorTags
+from diffir_video.errors import UsageError
+from diffir_video.frame import Frame, StreamInfo
+from diffir_video.job.cutting import SEGMENT_FRAMES, SegmentCutter, SegmentSource
+from diffir_video.job.report import FileReport, StrPath
+from diffir_video.job.verification import Expected, verify
+from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
-    ReadLosses,
-    Timeline,
-    TrackTimeline,
+    EncoderSettings,
+    Muxer,
+    Segment,
+    SegmentWriter,
     VideoReader,
-    VideoWriter,
     check_output,
+    join_segments,
+    publish,
     read_timeline,
 )
-from diffir_video.pipeline import FrameRestorer, Progress, RunReport, run
+from diffir_video.pipeline import FrameRestorer, Progress, RunReport, combined, run
+from diffir_video.version import engine_version
 
-StrPath = str | os.PathLike[str]
+# Samples of the input that tell it from another file of the same size and time.
+_SAMPLES = 16
+_SAMPLE_BYTES = 1 << 16
 
 
 class FileRestorer(FrameRestorer, Protocol):
@@ -32,77 +42,13 @@ class FileRestorer(FrameRestorer, Protocol):
     @property
     def scale(self) -> int: ...
 
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What the finished file holds, read back packet by packet, against what was put in.
-
-    pts_max_error_seconds: the largest distance between a frame's pts and the one found; not above half a
-    tick of the output's clock, and 0 where that clock is as fine as the source's.
-    problems: one phrase for everything that isn't as it should be; empty when all is well.
-    """
-
-    frames: int
-    pts_exact: bool
-    pts_max_error_seconds: float
-    end_seconds: float | None
-    copied_tracks: int
-    copied_packets: int
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FileReport:
-    """The outcome of `restore_file`.
-
-    losses: what could not be read of the input. dropped: data tracks, attachments or chapters that the
-    output's container can't hold. notes: changes of pixel format. exit_code: 0, or 5 with losses.
-    """
-
-    input: str
-    output: str
-    width: int
-    height: int
-    pixel_format: str
-    encoder: str
-    run: RunReport
-    losses: ReadLosses
-    dropped: tuple[str, ...]
-    notes: tuple[str, ...]
-    verification: Verification
+    @property
+    def window(self) -> tuple[int, int]: ...
 
     @property
-    def is_complete(self) -> bool:
-        return not self.lost()
-
-    @property
-    def exit_code(self) -> int:
-        return 0 if self.is_complete else 5
-
-    def lost(self) -> list[str]:
-        """One phrase for each loss, in the input's reading and in the output's verification."""
-        return [*self.losses.describe(), *self.verification.problems]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "complete": self.is_complete, "lost": self.lost()}
-
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2)
-
-    def __str__(self) -> str:
-        run, check = self.run, self.verification
-        stages = ", ".join(f"{name} {time.busy_seconds:.1f} s" for name, time in run.stages.items())
-        pts = "exact" if check.pts_exact else f"within {check.pts_max_error_seconds * 1e3:.2f} ms"
-        picture = f"{self.width}x{self.height} {self.pixel_format} ({self.encoder})"
-        lines = [
-            f"{self.output}: {run.frames_out} frames of {picture}",
-            f"{run.wall_seconds:.1f} s, {run.fps:.1f} fps; busy: {stages}; bottleneck: {run.bottleneck}",
-            f"timestamps {pts}; {check.copied_tracks} other tracks copied ({check.copied_packets} packets)",
-            *(f"note: {note}" for note in self.notes),
-            *(f"not held by the container: {name}" for name in self.dropped),
-            *(f"LOST: {what}" for what in self.lost()),
-        ]
-        return "\n".join(lines)
+    def settings(self) -> Mapping[str, str]:
+        """All that decides what it makes of a frame, the weights' digest included."""
+        ...
 
 
 def restore_file(
@@ -113,122 +59,176 @@ def restore_file(
     encoder: str = "libx264",
     encoder_options: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    restart: bool = False,
+    segment_frames: int = SEGMENT_FRAMES,
     progress: Callable[[Progress], None] | None = None,
 ) -> FileReport:
     """Restore the video of `input` into `output`, copying every other track, and verify the result.
 
+    The video is cut into segments of at most `segment_frames` frames. Each is restored, encoded,
+    synced to the disk and noted in a journal, in a folder beside the output; at the end they are joined
+    without another encode. When a job ends early in whatever way, the same call goes on after its last
+    finished segment, and the result is the one it would have been. `restart` begins anew instead.
+
     The output appears under its name only when it is whole. A readable prefix of a damaged input is
     restored, and the report says what was lost.
     Raises MediaInputError for an unreadable input, OutputError or EncoderError for an output that is
-    refused or can't be written (see `VideoReader`, `VideoWriter`); then nothing is left behind.
+    refused or can't be written, and OutputError when another job writes this output, or an unfinished
+    one was begun with another input, model or option. Finished segments are kept then.
     """
+    if segment_frames < 1:
+        raise UsageError(f"segment_frames must be at least 1, got {segment_frames}")
+    job = _Job(
+        input=Path(input),
+        output=Path(output),
+        restorer=restorer,
+        encoder=EncoderSettings(encoder, dict(encoder_options or {})),
+        overwrite=overwrite,
+        segment_frames=segment_frames,
+    )
+    settings = job.settings() if job.input.is_file() else {}
+    if (finished := WorkFolder.finished(job.output, settings)) is not None:
+        return FileReport.from_dict(finished)
     check_output(output, copy_from=input, overwrite=overwrite)
-    with VideoReader(input) as source:
-        info = source.info.scaled(restorer.scale)
-        sink = VideoWriter(
-            output,
-            info,
-            encoder=encoder,
-            encoder_options=encoder_options,
-            copy_from=input,
-            overwrite=overwrite,
-        )
-        report = run(source, restorer, sink, progress=progress)
-        return FileReport(
-            input=str(input),
-            output=str(output),
+    with VideoReader(input) as source, WorkFolder.open(job.output, settings, restart=restart) as work:
+        return job.run(source, work, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    input: Path
+    output: Path
+    restorer: FileRestorer
+    encoder: EncoderSettings
+    overwrite: bool
+    segment_frames: int
+
+    def settings(self) -> dict[str, str]:
+        """All that decides what the finished file holds: a job goes on only where none of it changed."""
+        return {
+            **_identity(self.input),
+            "encoder": self.encoder.name,
+            **{f"encoder option {key}": value for key, value in self.encoder.options.items()},
+            "frames per segment": str(self.segment_frames),
+            **{f"model {key}": value for key, value in self.restorer.settings.items()},
+            "version of diffir-video": engine_version(),
+            **{f"version of {name}": version(name) for name in ("av", "torch")},
+        }
+
+    def run(
+        self, source: VideoReader, work: WorkFolder, progress: Callable[[Progress], None] | None
+    ) -> FileReport:
+        info = source.info.scaled(self.restorer.scale)
+        part = work.path / f"output{self.output.suffix.lower()}"
+        # All that the container or the encoder refuses is refused here, before the first frame.
+        with self._open_muxer(part, info) as muxer:
+            global_header = muxer.global_header
+        resumed = len(work.segments)
+        runs = [*self._restore_segments(source, work, info, progress, global_header=global_header)]
+        with self._open_muxer(part, info) as muxer:
+            join_segments(work.path, work.segments, muxer, info.time_base)
+        report = FileReport(
+            input=str(self.input),
+            output=str(self.output),
             width=info.width,
             height=info.height,
-            pixel_format=sink.pixel_format,
-            encoder=encoder,
-            run=report,
+            pixel_format=muxer.choice.layout.name,
+            encoder=self.encoder.name,
+            segments=len(work.segments),
+            resumed_segments=resumed,
+            run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
             losses=source.losses,
-            dropped=sink.dropped,
-            notes=sink.notes,
-            verification=_verify(sink, read_timeline(output)),
+            dropped=muxer.dropped,
+            notes=muxer.choice.notes,
+            verification=verify(_expected(work.segments, muxer, info), read_timeline(part)),
         )
+        work.finish(report.to_dict(), part)
+        publish(part, self.output, overwrite=self.overwrite)
+        work.remove()
+        return report
+
+    def _open_muxer(self, part: Path, info: StreamInfo) -> Muxer:
+        return Muxer(part, self.output, info, self.encoder, copy_from=self.input)
+
+    def _restore_segments(
+        self,
+        source: VideoReader,
+        work: WorkFolder,
+        info: StreamInfo,
+        progress: Callable[[Progress], None] | None,
+        *,
+        global_header: bool,
+    ) -> Iterator[RunReport]:
+        cutter = SegmentCutter(source, self.restorer.window, self.segment_frames)
+        if work.last_pts is not None:
+            source.skip_before(work.pts_before_end(self.restorer.window[0]))
+            cutter.pass_over(work.last_pts)
+        tell = _JobProgress(work, info.frame_count, progress)
+        for segment in cutter:
+            writer = SegmentWriter(work.next_segment(), info, self.encoder, global_header=global_header)
+            tell.writer = writer
+            yield run(segment, self.restorer, _OwnFrames(segment, writer), progress=tell)
+            work.add(writer.segment)
 
 
-def save_report(report: FileReport, path: StrPath) -> None:
-    """Write the report as JSON; raises OutputError if that fails."""
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(report.to_json() + "\n")
-    except OSError as exc:
-        with suppress(OSError):
-            os.unlink(path)
-        raise OutputError(f"can't write the report {str(path)!r}: {exc.strerror}") from exc
+class _OwnFrames:
+    """The sink of a segment's own frames; those of its neighbours end here."""
+
+    def __init__(self, segment: SegmentSource, writer: SegmentWriter) -> None:
+        self._segment, self._writer = segment, writer
+
+    def write(self, frame: Frame) -> None:
+        if self._segment.holds(frame):
+            self._writer.write(frame)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def abort(self) -> None:
+        self._writer.abort()
 
 
-def _verify(sink: VideoWriter, found: Timeline) -> Verification:
-    video, info = found.video, sink.info
-    max_error = _max_pts_error(sink, video)
-    others = [track for track in found.tracks if track.index != found.video_index]
-    problems = [
-        *_frame_problems(sink, video),
-        *_pts_problems(max_error, video.time_base),
-        *_end_problems(sink, video),
-        *_track_problems(sink, others),
-        *_color_problems(sink.color, found.color),
-    ]
-    if (found.width, found.height) != (info.width, info.height):
-        problems.append(f"the output says {found.width}x{found.height}, not {info.width}x{info.height}")
-    return Verification(
-        frames=video.packets,
-        pts_exact=max_error == 0,
-        pts_max_error_seconds=float(max_error),
-        end_seconds=float(video.end) if video.end is not None else None,
-        copied_tracks=len(others),
-        copied_packets=sum(track.packets for track in others),
-        problems=tuple(problems),
+class _JobProgress:
+    """Tells how far the whole job is, whenever the loop tells how far a segment is."""
+
+    def __init__(
+        self, work: WorkFolder, frames_total: int | None, tell: Callable[[Progress], None] | None
+    ) -> None:
+        self._work, self._total, self._tell = work, frames_total, tell
+        self._resumed = work.frames
+        self._started = time.perf_counter()
+        self.writer: SegmentWriter | None = None
+
+    def __call__(self, _: Progress) -> None:
+        if self._tell is not None and self.writer is not None:
+            done = self._work.frames + self.writer.frames
+            self._tell(Progress(done, self._total, time.perf_counter() - self._started, self._resumed))
+
+
+def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo) -> Expected:
+    pts = array("q", [pts for segment in segments for pts in segment.pts])
+    last = max(segments[-1].packets, key=lambda packet: packet.pts)
+    return Expected(
+        info=info,
+        color=muxer.choice.color,
+        color_meant=muxer.encoder.color_meant,
+        pts=pts,
+        end=None if last.duration is None else last.pts + last.duration,
+        copied_packets=muxer.copied_packets,
+        copy_source_unreadable=muxer.copy_source_unreadable,
     )
 
 
-def _max_pts_error(sink: VideoWriter, video: TrackTimeline) -> Fraction:
-    tick = sink.info.time_base
-    pairs = zip(sink.written_pts, video.pts, strict=False)
-    return max((abs(put * tick - got * video.time_base) for put, got in pairs), default=Fraction(0))
-
-
-def _frame_problems(sink: VideoWriter, video: TrackTimeline) -> list[str]:
-    written = len(sink.written_pts)
-    return (
-        [] if video.packets == written else [f"{written} frames written, {video.packets} found in the output"]
-    )
-
-
-def _pts_problems(max_error: Fraction, tick: Fraction) -> list[str]:
-    return [f"timestamps off by up to {float(max_error):.4f} s"] if max_error > tick / 2 else []
-
-
-def _end_problems(sink: VideoWriter, video: TrackTimeline) -> list[str]:
-    if sink.written_end is None or video.end is None or not video.pts:
-        return []
-    put = sink.written_end * sink.info.time_base
-    # MPEG-TS carries no durations: there the end found is the last frame's beginning.
-    is_known = video.end > video.pts[-1] * video.time_base
-    if not is_known or abs(put - video.end) <= max(video.time_base, sink.info.time_base):
-        return []
-    return [f"the video ends at {float(video.end):.4f} s, not at {float(put):.4f} s"]
-
-
-def _track_problems(sink: VideoWriter, others: list[TrackTimeline]) -> list[str]:
-    problems: list[str] = []
-    copied = sorted(count for count in sink.copied_packets.values())
-    found = sorted(track.packets for track in others if track.packets)
-    if copied != found:
-        problems.append(f"packets of copied tracks: {copied} put in, {found} found in the output")
-    if sink.copy_source_unreadable:
-        problems.append("audio or subtitles end where the input became unreadable")
-    return problems
-
-
-def _color_problems(put: ColorTags, found: ColorTags) -> list[str]:
-    # An unspecified tag was not put in; limited range is what no range means, and often written so.
-    unspecified = {"matrix": (2,), "primaries": (2,), "transfer": (2,), "color_range": (0, 1)}
-    return [
-        f"colour tag {name}: {getattr(put, name)} put in, {getattr(found, name)} found in the output"
-        for name, nothing in unspecified.items()
-        if getattr(put, name) != getattr(found, name)
-        and not (getattr(put, name) in nothing and getattr(found, name) in nothing)
-    ]
+def _identity(path: Path) -> dict[str, str]:
+    """What tells a file from another one, without reading all of it."""
+    status = path.stat()
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        for index in range(_SAMPLES):
+            file.seek(max(status.st_size - _SAMPLE_BYTES, 0) * index // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return {
+        "input size": f"{status.st_size} bytes",
+        "input time": f"{status.st_mtime_ns} ns",
+        "input digest": digest.hexdigest(),
+    }
