@@ -88,9 +88,12 @@ def _restore(arguments: argparse.Namespace) -> int:
             overwrite=arguments.overwrite,
             restart=arguments.restart,
             segment_frames=arguments.segment_frames,
+            verify=arguments.verify,
             progress=progress,
         )
     print(report)
+    if arguments.verify:
+        print(report.table())
     if arguments.report is not None:
         save_report(report, arguments.report)
     if not report.is_complete:
@@ -255,6 +258,9 @@ def _parser() -> argparse.ArgumentParser:
         help="an option of the encoder, such as crf=20; may be repeated",
     )
     restore.add_argument("--report", metavar="FILE.json", help="write what was done and verified")
+    restore.add_argument(
+        "--verify", action="store_true", help="decode the output to its end and show all that was checked"
+    )
     restore.add_argument("--overwrite", action="store_true", help="replace an existing output")
     restore.add_argument(
         "--restart", action="store_true", help="throw away what an unfinished job left, instead of going on"

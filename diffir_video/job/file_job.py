@@ -15,7 +15,7 @@ from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.job.cutting import SEGMENT_FRAMES, SegmentCutter, SegmentSource
 from diffir_video.job.report import FileReport, StrPath
-from diffir_video.job.verification import Expected, verify
+from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
     EncoderSettings,
@@ -61,6 +61,7 @@ def restore_file(
     overwrite: bool = False,
     restart: bool = False,
     segment_frames: int = SEGMENT_FRAMES,
+    verify: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> FileReport:
     """Restore the video of `input` into `output`, copying every other track, and verify the result.
@@ -69,6 +70,7 @@ def restore_file(
     synced to the disk and noted in a journal, in a folder beside the output; at the end they are joined
     without another encode. When a job ends early in whatever way, the same call goes on after its last
     finished segment, and the result is the one it would have been. `restart` begins anew instead.
+    The finished file is read back packet by packet; with `verify` it is also decoded to its end.
 
     The output appears under its name only when it is whole. A readable prefix of a damaged input is
     restored, and the report says what was lost.
@@ -85,6 +87,7 @@ def restore_file(
         encoder=EncoderSettings(encoder, dict(encoder_options or {})),
         overwrite=overwrite,
         segment_frames=segment_frames,
+        decode_again=verify,
     )
     settings = job.settings() if job.input.is_file() else {}
     if (finished := WorkFolder.finished(job.output, settings)) is not None:
@@ -102,6 +105,7 @@ class _Job:
     encoder: EncoderSettings
     overwrite: bool
     segment_frames: int
+    decode_again: bool
 
     def settings(self) -> dict[str, str]:
         """All that decides what the finished file holds: a job goes on only where none of it changed."""
@@ -127,6 +131,9 @@ class _Job:
         runs = [*self._restore_segments(source, work, info, progress, global_header=global_header)]
         with self._open_muxer(part, info) as muxer:
             join_segments(work.path, work.segments, muxer, info.time_base)
+        verification = verify_timeline(_expected(work.segments, muxer, info), read_timeline(part))
+        if self.decode_again:
+            verification = verify_by_decoding(verification, part)
         report = FileReport(
             input=str(self.input),
             output=str(self.output),
@@ -140,7 +147,7 @@ class _Job:
             losses=source.losses,
             dropped=muxer.dropped,
             notes=muxer.choice.notes,
-            verification=verify(_expected(work.segments, muxer, info), read_timeline(part)),
+            verification=verification,
         )
         work.finish(report.to_dict(), part)
         publish(part, self.output, overwrite=self.overwrite)
@@ -214,6 +221,7 @@ def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo) -> Ex
         color_meant=muxer.encoder.color_meant,
         pts=pts,
         end=None if last.duration is None else last.pts + last.duration,
+        chapters=muxer.chapters,
         copied_packets=muxer.copied_packets,
         copy_source_unreadable=muxer.copy_source_unreadable,
     )

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from diffir_video.errors import OutputError
-from diffir_video.job.verification import Verification
+from diffir_video.job.verification import Check, Verification
 from diffir_video.media import ReadLosses
 from diffir_video.pipeline import RunReport, StageTime
 
@@ -63,6 +63,7 @@ class FileReport:
         run, verification = dict(plain["run"]), dict(plain["verification"])
         run["stages"] = {name: StageTime(**stage) for name, stage in run["stages"].items()}
         verification["problems"] = tuple(verification["problems"])
+        verification["checks"] = tuple(Check(**check) for check in verification["checks"])
         plain["run"] = RunReport(**run)
         plain["losses"] = ReadLosses(**plain["losses"])
         plain["verification"] = Verification(**verification)
@@ -72,6 +73,14 @@ class FileReport:
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2)
+
+    def table(self) -> str:
+        """What was put into the file and what was found in it, a line for each property."""
+        rows = [("checked", "put in", "found", "")]
+        rows += [(c.name, c.expected, c.found, "" if c.passed else "WRONG") for c in self.verification.checks]
+        first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
+        lines = [f"{a:<{first}}  {b:<{second}}  {c:<{third}}  {d}" for a, b, c, d in rows]
+        return "\n".join(line.rstrip() for line in lines)
 
     def _resumed(self) -> list[str]:
         if not self.resumed_segments:

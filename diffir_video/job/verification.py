@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from diffir_video.frame import ColorTags, StreamInfo
-from diffir_video.media import Timeline, TrackTimeline
+from diffir_video.media import Timeline, TrackTimeline, VideoReader
+
+StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,22 @@ class Expected:
     color_meant: ColorTags
     pts: array[int]
     end: int | None
+    chapters: int
     copied_packets: Mapping[int, int]
     copy_source_unreadable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One property of the file: what was put in, what was found, and whether that is as it should be."""
+
+    name: str
+    expected: str
+    found: str
+    passed: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.expected} put in, {self.found} found in the output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +51,7 @@ class Verification:
 
     pts_max_error_seconds: the largest distance between a frame's pts and the one found; not above half a
     tick of the output's clock, and 0 where that clock is as fine as the source's.
-    problems: one phrase for everything that isn't as it should be; empty when all is well.
+    checks: every property that was compared. problems: one phrase for each that isn't as it should be.
     """
 
     frames: int
@@ -43,22 +60,28 @@ class Verification:
     end_seconds: float | None
     copied_tracks: int
     copied_packets: int
+    checks: tuple[Check, ...]
     problems: tuple[str, ...]
 
 
-def verify(expected: Expected, found: Timeline) -> Verification:
-    video, info = found.video, expected.info
+def verify_timeline(expected: Expected, found: Timeline) -> Verification:
+    """Compare a file's timeline with what was put into it."""
+    video = found.video
     max_error = _max_pts_error(expected, video)
     others = [track for track in found.tracks if track.index != found.video_index]
-    problems = [
-        *_frame_problems(expected, video),
-        *_pts_problems(max_error, video.time_base),
-        *_end_problems(expected, video),
-        *_track_problems(expected, others),
-        *_color_problems(expected, found.color),
+    checks = [
+        _equal("frames", len(expected.pts), video.packets),
+        _pts_check(max_error, video.time_base),
+        *_end_check(expected, video),
+        _equal("size", _size(expected.info), f"{found.width}x{found.height}"),
+        _equal("pixel aspect", expected.info.sample_aspect_ratio or 1, found.sample_aspect_ratio or 1),
+        *_color_checks(expected, found.color),
+        _packets_check(expected, others),
+        _equal("chapters", expected.chapters, found.chapters),
     ]
-    if (found.width, found.height) != (info.width, info.height):
-        problems.append(f"the output says {found.width}x{found.height}, not {info.width}x{info.height}")
+    problems = [str(check) for check in checks if not check.passed]
+    if expected.copy_source_unreadable:
+        problems.append("audio or subtitles end where the input became unreadable")
     return Verification(
         frames=video.packets,
         pts_exact=max_error == 0,
@@ -66,8 +89,32 @@ def verify(expected: Expected, found: Timeline) -> Verification:
         end_seconds=float(video.end) if video.end is not None else None,
         copied_tracks=len(others),
         copied_packets=sum(track.packets for track in others),
+        checks=tuple(checks),
         problems=tuple(problems),
     )
+
+
+def verify_by_decoding(verification: Verification, path: StrPath) -> Verification:
+    """`verification` with one check more: every frame of the file at `path` was decoded, at its time."""
+    with VideoReader(path, strict=True) as reader:
+        decoded = sum(1 for _ in reader)
+        losses = reader.losses
+    check = Check(
+        "decoded frames",
+        str(verification.frames),
+        ", ".join([str(decoded), *losses.describe()]),
+        decoded == verification.frames and not losses,
+    )
+    problems = verification.problems if check.passed else (*verification.problems, str(check))
+    return replace(verification, checks=(*verification.checks, check), problems=problems)
+
+
+def _equal(name: str, expected: object, found: object) -> Check:
+    return Check(name, str(expected), str(found), str(expected) == str(found))
+
+
+def _size(info: StreamInfo) -> str:
+    return f"{info.width}x{info.height}"
 
 
 def _max_pts_error(expected: Expected, video: TrackTimeline) -> Fraction:
@@ -76,45 +123,35 @@ def _max_pts_error(expected: Expected, video: TrackTimeline) -> Fraction:
     return max((abs(put * tick - got * video.time_base) for put, got in pairs), default=Fraction(0))
 
 
-def _frame_problems(expected: Expected, video: TrackTimeline) -> list[str]:
-    written = len(expected.pts)
-    return (
-        [] if video.packets == written else [f"{written} frames written, {video.packets} found in the output"]
-    )
+def _pts_check(max_error: Fraction, tick: Fraction) -> Check:
+    found = "the same" if max_error == 0 else f"off by up to {float(max_error) * 1e3:.3f} ms"
+    return Check("timestamps", "the input's", found, max_error <= tick / 2)
 
 
-def _pts_problems(max_error: Fraction, tick: Fraction) -> list[str]:
-    return [f"timestamps off by up to {float(max_error):.4f} s"] if max_error > tick / 2 else []
-
-
-def _end_problems(expected: Expected, video: TrackTimeline) -> list[str]:
+def _end_check(expected: Expected, video: TrackTimeline) -> list[Check]:
     if expected.end is None or video.end is None or not video.pts:
         return []
     put = expected.end * expected.info.time_base
     # MPEG-TS carries no durations: there the end found is the last frame's beginning.
-    is_known = video.end > video.pts[-1] * video.time_base
-    if not is_known or abs(put - video.end) <= max(video.time_base, expected.info.time_base):
+    if video.end <= video.pts[-1] * video.time_base:
         return []
-    return [f"the video ends at {float(video.end):.4f} s, not at {float(put):.4f} s"]
+    passed = abs(put - video.end) <= max(video.time_base, expected.info.time_base)
+    return [Check("end", f"{float(put):.4f} s", f"{float(video.end):.4f} s", passed)]
 
 
-def _track_problems(expected: Expected, others: list[TrackTimeline]) -> list[str]:
-    problems: list[str] = []
-    copied = sorted(count for count in expected.copied_packets.values())
-    found = sorted(track.packets for track in others if track.packets)
-    if copied != found:
-        problems.append(f"packets of copied tracks: {copied} put in, {found} found in the output")
-    if expected.copy_source_unreadable:
-        problems.append("audio or subtitles end where the input became unreadable")
-    return problems
+def _packets_check(expected: Expected, others: list[TrackTimeline]) -> Check:
+    copied = sorted(expected.copied_packets.values())
+    return _equal(
+        "packets of other tracks", copied, sorted(track.packets for track in others if track.packets)
+    )
 
 
-def _color_problems(expected: Expected, found: ColorTags) -> list[str]:
+def _color_checks(expected: Expected, found: ColorTags) -> list[Check]:
     # Limited range is what no range means, and often written so.
     unspecified = {"matrix": (2,), "primaries": (2,), "transfer": (2,), "color_range": (0, 1)}
-    problems: list[str] = []
+    checks: list[Check] = []
     for name, nothing in unspecified.items():
         put, meant, got = (getattr(tags, name) for tags in (expected.color, expected.color_meant, found))
-        if got not in (put, meant) and not (put in nothing and got in nothing):
-            problems.append(f"colour tag {name}: {put} put in, {got} found in the output")
-    return problems
+        passed = got in (put, meant) or (put in nothing and got in nothing)
+        checks.append(Check(f"colour {name.removeprefix('color_')}", str(put), str(got), passed))
+    return checks

@@ -74,6 +74,11 @@ class Muxer:
         return self._copier.dropped if self._copier else ()
 
     @property
+    def chapters(self) -> int:
+        """How many chapters were copied."""
+        return self._copier.chapters if self._copier else 0
+
+    @property
     def copied_packets(self) -> dict[int, int]:
         """Packets copied so far for each track index of the source."""
         return dict(self._copier.copied) if self._copier else {}

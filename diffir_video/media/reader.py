@@ -94,18 +94,22 @@ class VideoReader:
 
     info: the stream, read from the headers and the first frame, which is decoded at once.
     losses: what could not be read; complete after the last frame.
+    strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
     while iterating, when the frame size changes. Use as a context manager, or `close()`.
     """
 
-    def __init__(self, path: StrPath) -> None:
+    def __init__(self, path: StrPath, *, strict: bool = False) -> None:
         self._path = path
         self._container = open_input(path)
         try:
             self._stream = main_video_stream(self._container, path)
             self._stream.codec_context.thread_type = "AUTO"
-            self._stream.codec_context.options = {"max_pixels": str(largest_pixel_count())}
+            options = {"max_pixels": str(largest_pixel_count())}
+            if strict:
+                options["err_detect"] = "crccheck+bitstream+buffer+explode"
+            self._stream.codec_context.options = options
             self._counts = _Counts()
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
