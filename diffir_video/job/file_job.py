@@ -131,9 +131,10 @@ class _Job:
         runs = [*self._restore_segments(source, work, info, progress, global_header=global_header)]
         with self._open_muxer(part, info) as muxer:
             join_segments(work.path, work.segments, muxer, info.time_base)
-        verification = verify_timeline(_expected(work.segments, muxer, info), read_timeline(part))
+        expected = _expected(work.segments, muxer, info)
+        verification = verify_timeline(expected, read_timeline(part))
         if self.decode_again:
-            verification = verify_by_decoding(verification, part)
+            verification = verify_by_decoding(verification, part, len(expected.pts))
         report = FileReport(
             input=str(self.input),
             output=str(self.output),

@@ -94,16 +94,16 @@ def verify_timeline(expected: Expected, found: Timeline) -> Verification:
     )
 
 
-def verify_by_decoding(verification: Verification, path: StrPath) -> Verification:
-    """`verification` with one check more: every frame of the file at `path` was decoded, at its time."""
+def verify_by_decoding(verification: Verification, path: StrPath, frames: int) -> Verification:
+    """`verification` with one check more: `path` was decoded to its end, strictly, and gave all `frames`."""
     with VideoReader(path, strict=True) as reader:
         decoded = sum(1 for _ in reader)
         losses = reader.losses
     check = Check(
         "decoded frames",
-        str(verification.frames),
+        str(frames),
         ", ".join([str(decoded), *losses.describe()]),
-        decoded == verification.frames and not losses,
+        decoded == frames and not losses,
     )
     problems = verification.problems if check.passed else (*verification.problems, str(check))
     return replace(verification, checks=(*verification.checks, check), problems=problems)
