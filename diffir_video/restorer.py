@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal, Self, get_args
 
 import torch
@@ -82,6 +84,24 @@ class Restorer:
     def window(self) -> tuple[int, int]:
         """Frames (past, future) that the network sees around the one it restores."""
         return (self._net.config.past, self._net.config.future) if self._net else (0, 0)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """All that decides what a frame becomes, for people to read and for jobs to compare."""
+        return {
+            "weights": self._weights_digest,
+            "seed": str(self.seed),
+            "device": self.device.type,
+            "precision": self.precision,
+        }
+
+    @cached_property
+    def _weights_digest(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in self._net.state_dict().items() if self._net else ():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest() if self._net else IDENTITY
 
     def restore(self, clip: Clip) -> Clip:
         """Restore a clip by itself: its first and last frames stand in for those beyond its ends.

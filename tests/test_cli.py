@@ -118,7 +118,7 @@ def test_an_interrupt_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("diffir_video.media.VideoWriter.write", interrupt)
+    monkeypatch.setattr("diffir_video.media.SegmentWriter.write", interrupt)
     assert restore(sample("upright.mp4"), tmp_path / "out.mp4") == 130
     assert "interrupted" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
