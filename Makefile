@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-all check format bench eval train-denoise-nano clean
+.PHONY: venv demo test test-all check format bench eval eval-reuse calibrate-reuse train-denoise-nano clean
 
 venv: $(STAMP)
 
@@ -44,6 +44,12 @@ bench: $(STAMP)
 
 eval: $(STAMP)
 	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano
+
+eval-reuse: $(STAMP)
+	$(PYTHON) -m training.evaluation.reuse --data $(DATA)
+
+calibrate-reuse: $(STAMP)
+	$(PYTHON) -m training.evaluation.calibrate_reuse --data $(DATA) --plot docs/images/reuse-calibration.png
 
 train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)

@@ -10,9 +10,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diffir_video.errors import DiffirVideoError, OutputError
+from diffir_video.errors import DiffirVideoError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from diffir_video.prior import ReusePolicy
 
 # Heavy modules (torch, PyAV) are imported inside the commands, so that --help and usage errors are instant.
 # Progress and errors go to stderr; what a command was asked for goes to stdout.
@@ -58,12 +61,23 @@ def _restore(arguments: argparse.Namespace) -> int:
     from diffir_video.job import restore_file, save_report
     from diffir_video.media import check_output
     from diffir_video.restorer import Restorer
+    from diffir_video.reuse_plot import plot_reuse
+    from diffir_video.zoo import IDENTITY
 
     check_output(arguments.output, copy_from=arguments.input, overwrite=arguments.overwrite)
-    if arguments.report is not None:
-        _check_folder(arguments.report)
+    for path in (arguments.report, arguments.plot_reuse):
+        if path is not None:
+            _check_folder(path)
+    if arguments.model == IDENTITY and arguments.plot_reuse is not None:
+        raise UsageError(f"{IDENTITY} has no priors to plot; choose another model or drop --plot-reuse")
     restorer = Restorer.from_pretrained(
-        arguments.model, device=arguments.device, precision=arguments.precision, seed=arguments.seed
+        arguments.model,
+        device=arguments.device,
+        precision=arguments.precision,
+        seed=arguments.seed,
+        reuse=_reuse_policy(arguments),
+        refresh=arguments.refresh,
+        record_decisions=arguments.report_decisions or arguments.plot_reuse is not None,
     )
     with _progress_bar(arguments.input) as progress:
         report = restore_file(
@@ -78,9 +92,26 @@ def _restore(arguments: argparse.Namespace) -> int:
     print(report)
     if arguments.report is not None:
         save_report(report, arguments.report)
+    if arguments.plot_reuse is not None:
+        plot_reuse(report.run.reuse, arguments.plot_reuse, threshold=restorer.policy.threshold)
     if not report.is_complete:
         print(f"diffir-video: restored with losses: {'; '.join(report.lost())}", file=sys.stderr)
     return report.exit_code
+
+
+def _reuse_policy(arguments: argparse.Namespace) -> ReusePolicy:
+    from diffir_video.prior import ReusePolicy
+
+    given = {
+        "level": arguments.reuse,
+        "refresh_threshold": arguments.refresh_threshold,
+        "max_prior_age": arguments.max_prior_age,
+        "prior_smoothing": arguments.prior_smoothing,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if arguments.refresh != "auto" and given.keys() & {"refresh_threshold", "max_prior_age"}:
+        raise UsageError("--refresh N leaves no room for --refresh-threshold or --max-prior-age; drop either")
+    return ReusePolicy(**given)
 
 
 def _models(_: argparse.Namespace) -> int:
@@ -239,7 +270,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="k=v",
         help="an option of the encoder, such as crf=20; may be repeated",
     )
+    _add_reuse_options(restore)
     restore.add_argument("--report", metavar="FILE.json", help="write what was done and verified")
+    restore.add_argument(
+        "--report-decisions", action="store_true", help="put what was decided for every frame into the report"
+    )
     restore.add_argument("--overwrite", action="store_true", help="replace an existing output")
     restore.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     restore.set_defaults(command=_restore)
@@ -267,6 +302,37 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--overwrite", action="store_true", help="replace an existing output")
     convert.set_defaults(command=_convert)
     return parser
+
+
+def _add_reuse_options(restore: argparse.ArgumentParser) -> None:
+    reuse = restore.add_argument_group("sharing priors between frames (see docs/reuse.md)")
+    reuse.add_argument(
+        "--reuse",
+        choices=("off", "prior", "statistics"),
+        help="one prior per frame; one until the next refresh; attention maps held with it. Default: off",
+    )
+    reuse.add_argument(
+        "--refresh",
+        default="auto",
+        type=_auto_or_count,
+        metavar="auto|N",
+        help="when the picture drifts, or every N frames; at cuts in any case. Default: %(default)s",
+    )
+    reuse.add_argument("--refresh-threshold", type=float, metavar="X", help="drift from which to refresh")
+    reuse.add_argument("--max-prior-age", type=int, metavar="N", help="frames after which to refresh")
+    reuse.add_argument(
+        "--prior-smoothing", type=float, metavar="S", help="share of the prior before in each new one, 0 to 1"
+    )
+    reuse.add_argument("--plot-reuse", metavar="FILE.png", help="draw drift, refreshes and cuts over time")
+
+
+def _auto_or_count(text: str) -> str | int:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected auto or a number of frames, got {text!r}") from None
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

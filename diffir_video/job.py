@@ -84,7 +84,7 @@ class FileReport:
         return [*self.losses.describe(), *self.verification.problems]
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "complete": self.is_complete, "lost": self.lost()}
+        return {**asdict(self), "run": self.run.to_dict(), "complete": self.is_complete, "lost": self.lost()}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2)
@@ -97,6 +97,7 @@ class FileReport:
         lines = [
             f"{self.output}: {run.frames_out} frames of {picture}",
             f"{run.wall_seconds:.1f} s, {run.fps:.1f} fps; busy: {stages}; bottleneck: {run.bottleneck}",
+            *([] if run.reuse.level == "off" else [str(run.reuse)]),
             f"timestamps {pts}; {check.copied_tracks} other tracks copied ({check.copied_packets} packets)",
             *(f"note: {note}" for note in self.notes),
             *(f"not held by the container: {name}" for name in self.dropped),

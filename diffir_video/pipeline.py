@@ -21,6 +21,7 @@ import torch
 
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.frame import Frame, StreamInfo
+from diffir_video.prior import ReuseReport
 
 StageName = Literal["decode", "restore", "encode"]
 
@@ -51,6 +52,9 @@ class FrameSink(Protocol):
 
 class FrameRestorerStream(Protocol):
     """One stream's restoring: frames in order in, restored frames in order out, late by the window."""
+
+    @property
+    def reuse(self) -> ReuseReport: ...
 
     def push(self, frames: Sequence[Frame]) -> list[Frame]: ...
 
@@ -108,7 +112,10 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run did. `bottleneck` is the stage that worked longest: the one to make faster first."""
+    """What a run did. `bottleneck` is the stage that worked longest: the one to make faster first.
+
+    reuse: where priors were refreshed and why.
+    """
 
     frames_in: int
     frames_out: int
@@ -116,9 +123,10 @@ class RunReport:
     fps: float
     stages: dict[StageName, StageTime]
     bottleneck: StageName
+    reuse: ReuseReport
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "reuse": self.reuse.to_dict()}
 
 
 def run(
@@ -173,6 +181,7 @@ class _Loop:
             "encode": _StageClock(),
         }
         self._frames_in = self._frames_restored = self._frames_out = 0
+        self._reuse = ReuseReport()
         self._started = time.perf_counter()
 
     def run(self) -> RunReport:
@@ -243,6 +252,7 @@ class _Loop:
     def _restore(self) -> None:
         clock = self._clocks["restore"]
         stream = self._restorer.open_stream()
+        self._reuse = stream.reuse
         while True:
             with clock.waiting():
                 batch = self._decoded.get()
@@ -290,6 +300,7 @@ class _Loop:
             fps=self._frames_out / wall if wall > 0 else 0.0,
             stages=stages,
             bottleneck=max(stages, key=lambda name: stages[name].busy_seconds),
+            reuse=self._reuse,
         )
 
 
