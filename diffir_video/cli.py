@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffir_video.errors import DiffirVideoError, OutputError, UsageError
+from diffir_video.version import engine_version
 
 if TYPE_CHECKING:
     from diffir_video.prior import ReusePolicy
@@ -30,7 +31,8 @@ _EXIT_CODES = """exit codes:
 """
 
 _CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
+_GOES_ON = "what is finished is kept, and the same command goes on from there"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,15 +41,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         return arguments.command(arguments)
     except DiffirVideoError as exc:
         return _fail(str(exc), exc.exit_code, debug=arguments.debug)
+    except _TerminatedError:
+        return _fail(f"terminated; {_GOES_ON}", _TERMINATED, debug=arguments.debug)
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", _INTERRUPTED, debug=arguments.debug)
+        return _fail(f"interrupted; {_GOES_ON}", _INTERRUPTED, debug=arguments.debug)
     except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
         hint = "" if arguments.debug else " (run again with --debug for the trace)"
         return _fail(f"{type(exc).__name__}: {exc}{hint}", 1, debug=arguments.debug)
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM: as an interrupt, with an exit code of its own."""
+
+
+def _terminate(*_: object) -> None:
+    raise _TerminatedError
 
 
 def _fail(message: str, code: int, *, debug: bool) -> int:
@@ -87,9 +100,14 @@ def _restore(arguments: argparse.Namespace) -> int:
             encoder=arguments.encoder,
             encoder_options=dict(arguments.encoder_option),
             overwrite=arguments.overwrite,
+            restart=arguments.restart,
+            segment_frames=arguments.segment_frames,
+            verify=arguments.verify,
             progress=progress,
         )
     print(report)
+    if arguments.verify:
+        print(report.table())
     if arguments.report is not None:
         save_report(report, arguments.report)
     if arguments.plot_reuse is not None:
@@ -250,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {engine_version()}")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="show the trace of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -275,7 +293,20 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument(
         "--report-decisions", action="store_true", help="put what was decided for every frame into the report"
     )
+    restore.add_argument(
+        "--verify", action="store_true", help="decode the output to its end and show all that was checked"
+    )
     restore.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    restore.add_argument(
+        "--restart", action="store_true", help="throw away what an unfinished job left, instead of going on"
+    )
+    restore.add_argument(
+        "--segment-frames",
+        type=int,
+        default=250,
+        metavar="N",
+        help="at most so many frames are done again after a crash; default: %(default)s",
+    )
     restore.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     restore.set_defaults(command=_restore)
 
@@ -340,13 +371,6 @@ def _key_and_value(text: str) -> tuple[str, str]:
     if not key or not separator:
         raise argparse.ArgumentTypeError(f"expected k=v, got {text!r}")
     return key, value
-
-
-def _version() -> str:
-    try:
-        return version("diffir-video")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ class Frame:
 
     data: (3, H, W) RGB, float in [0, 1], nonlinear (gamma-coded) as in the source, full range.
     pts, duration: in units of `time_base` seconds; `duration` is None where the container has none.
+    is_keyframe: it was decoded by itself: a stream may be entered, or cut, before it.
     Raises ValueError on another shape or dtype, or a `time_base` that is not positive.
     """
 
@@ -34,6 +35,7 @@ class Frame:
     pts: int
     time_base: Fraction
     duration: int | None = None
+    is_keyframe: bool = False
 
     def __post_init__(self) -> None:
         _check_picture(self.data, 3)

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import torch
 
@@ -85,15 +85,19 @@ class NullSink:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. frames_total is the container's word, None where it has none."""
+    """How far a run is. frames_total is the container's word, None where it has none.
+
+    frames_resumed: those of frames_done that were there before the `seconds` began.
+    """
 
     frames_done: int
     frames_total: int | None
     seconds: float
+    frames_resumed: int = 0
 
     @property
     def fps(self) -> float:
-        return self.frames_done / self.seconds if self.seconds > 0 else 0.0
+        return (self.frames_done - self.frames_resumed) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def eta_seconds(self) -> float | None:
@@ -127,6 +131,34 @@ class RunReport:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "reuse": self.reuse.to_dict()}
+
+
+def combined(reports: Sequence[RunReport], *, frames: int) -> RunReport:
+    """One report of runs that followed each other and made `frames` frames of their own."""
+    names: tuple[StageName, ...] = get_args(StageName)
+    stages: dict[StageName, StageTime] = {
+        name: StageTime(
+            sum(report.stages[name].busy_seconds for report in reports),
+            sum(report.stages[name].waiting_seconds for report in reports),
+        )
+        for name in names
+    }
+    wall = sum(report.wall_seconds for report in reports)
+    return _report(frames, frames, wall, stages, ReuseReport.combined([r.reuse for r in reports]))
+
+
+def _report(
+    frames_in: int, frames_out: int, wall: float, stages: dict[StageName, StageTime], reuse: ReuseReport
+) -> RunReport:
+    return RunReport(
+        frames_in=frames_in,
+        frames_out=frames_out,
+        wall_seconds=wall,
+        fps=frames_out / wall if wall > 0 else 0.0,
+        stages=stages,
+        bottleneck=max(stages, key=lambda name: stages[name].busy_seconds),
+        reuse=reuse,
+    )
 
 
 def run(
@@ -293,15 +325,7 @@ class _Loop:
     def _report(self) -> RunReport:
         wall = time.perf_counter() - self._started
         stages: dict[StageName, StageTime] = {name: clock.total() for name, clock in self._clocks.items()}
-        return RunReport(
-            frames_in=self._frames_in,
-            frames_out=self._frames_out,
-            wall_seconds=wall,
-            fps=self._frames_out / wall if wall > 0 else 0.0,
-            stages=stages,
-            bottleneck=max(stages, key=lambda name: stages[name].busy_seconds),
-            reuse=self._reuse,
-        )
+        return _report(self._frames_in, self._frames_out, wall, stages, self._reuse)
 
 
 class _StoppedError(Exception):

@@ -60,8 +60,7 @@ class ReusePolicy:
 
     level: "off" is one prior per frame, as in the paper; "prior" holds it between two refreshes; "statistics"
         holds the channel-attention maps as well, so that the network is purely local in between.
-    refresh_threshold: drift from which the prior is refreshed; infinite for never, None for the calibrated one
-        of the level.
+    refresh_threshold: drift from which the prior is refreshed; infinite for never, None for the level's own.
     max_prior_age: frames after which it is refreshed whatever the drift.
     prior_smoothing: share, 0 to below 1, of the prior before in each new one of the same shot.
 
@@ -234,7 +233,8 @@ class PriorTracker:
 class ReuseReport:
     """What a stream decided, counted; `decisions` holds each one where they were asked for.
 
-    level: the last one in force. refreshes: NEW frames by reason; "first" and "cut" begin a shot.
+    A job restores the neighbours of its segments' ends twice, and counts them twice.
+    level: the last one in force. refreshes: NEW frames by reason.
     """
 
     level: ReuseLevel = "off"
@@ -247,10 +247,6 @@ class ReuseReport:
     def frames(self) -> int:
         return sum(self.refreshes.values()) + self.held + self.duplicates
 
-    @property
-    def shots(self) -> int:
-        return self.refreshes.get("first", 0) + self.refreshes.get("cut", 0)
-
     def add(self, decision: Decision) -> None:
         """Count one more decision."""
         self.level = decision.level
@@ -261,9 +257,31 @@ class ReuseReport:
         if self.decisions is not None:
             self.decisions.append(decision)
 
+    @classmethod
+    def combined(cls, reports: Sequence[ReuseReport]) -> ReuseReport:
+        """The sum of reports of streams that followed each other."""
+        whole = cls()
+        for report in reports:
+            whole.level = report.level
+            for reason, count in report.refreshes.items():
+                whole.refreshes[reason] = whole.refreshes.get(reason, 0) + count
+            whole.held += report.held
+            whole.duplicates += report.duplicates
+            if report.decisions is not None:
+                whole.decisions = [*(whole.decisions or ()), *report.decisions]
+        return whole
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"frames": self.frames, "shots": self.shots, **asdict(self)}
+        return {"frames": self.frames, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> ReuseReport:
+        """The report that `to_dict` described; also after a way through JSON."""
+        plain = {key: value for key, value in fields.items() if key != "frames"}
+        if plain["decisions"] is not None:
+            plain["decisions"] = [Decision(**{**d, "reuse": Reuse(d["reuse"])}) for d in plain["decisions"]]
+        return cls(**plain)
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.refreshes.items())

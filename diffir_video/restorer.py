@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Literal, Self, get_args
 
 import torch
@@ -113,6 +115,30 @@ class Restorer:
     def window(self) -> tuple[int, int]:
         """Frames (past, future) that the network sees around the one it restores."""
         return (self._network.net.config.past, self._network.net.config.future) if self._network else (0, 0)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """All that decides what a frame becomes, for people to read and for jobs to compare."""
+        return {
+            "weights": self._weights_digest,
+            "seed": str(self.seed),
+            "device": self.device.type,
+            "precision": self.precision,
+            "reuse": self.policy.level,
+            "refresh threshold": str(self.policy.threshold),
+            "max prior age": str(self.policy.max_prior_age),
+            "prior smoothing": str(self.policy.prior_smoothing),
+        }
+
+    @cached_property
+    def _weights_digest(self) -> str:
+        if self._network is None:
+            return IDENTITY
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in self._network.net.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def restore(self, clip: Clip) -> Clip:
         """Restore a clip by itself: its first and last frames stand in for those beyond its ends.

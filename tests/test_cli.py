@@ -54,7 +54,7 @@ def test_reuse_is_reported_and_plotted(tmp_path: Path, capsys: pytest.CaptureFix
     assert "reuse prior: 2 priors for 5 frames (1 first, 1 age); 3 held" in capsys.readouterr().out
     assert plot.read_bytes().startswith(b"\x89PNG")
     reuse = json.loads(report.read_text())["run"]["reuse"]
-    assert (reuse["frames"], reuse["shots"], reuse["refreshes"]) == (5, 1, {"first": 1, "age": 1})
+    assert (reuse["frames"], reuse["refreshes"]) == (5, {"first": 1, "age": 1})
     assert [decision["reuse"] for decision in reuse["decisions"]] == ["new", "held", "held", "new", "held"]
 
 
@@ -160,7 +160,7 @@ def test_an_interrupt_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("diffir_video.media.VideoWriter.write", interrupt)
+    monkeypatch.setattr("diffir_video.media.SegmentWriter.write", interrupt)
     assert restore(sample("upright.mp4"), tmp_path / "out.mp4") == 130
     assert "interrupted" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -151,9 +152,10 @@ def test_the_report_counts_every_decision() -> None:
     report = ReuseReport(decisions=[])
     for decision in decide_all(still(30), ReusePolicy(level="prior", max_prior_age=12), (5,)):
         report.add(decision)
-    assert (report.frames, report.shots, report.held, report.duplicates) == (30, 1, 26, 1)
+    assert (report.frames, report.held, report.duplicates) == (30, 26, 1)
     assert report.refreshes == {"first": 1, "age": 2}
     assert len(report.to_dict()["decisions"]) == 30
+    assert ReuseReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
     assert "3 priors for 30 frames (1 first, 2 age); 26 held, 1 duplicates" in str(report)
 
 
@@ -170,3 +172,10 @@ def test_the_report_counts_every_decision() -> None:
 def test_a_policy_that_makes_no_sense_is_refused(settings: dict) -> None:
     with pytest.raises(UsageError, match=str(next(iter(settings.values())))):
         ReusePolicy(**settings)
+
+
+def test_reports_of_streams_that_followed_each_other_add_up() -> None:
+    reports = [ReuseReport("prior", {"first": 1, "drift": 2}, 5, 1), ReuseReport("prior", {"first": 1}, 3)]
+    whole = ReuseReport.combined(reports)
+    assert whole == ReuseReport("prior", {"first": 2, "drift": 2}, 8, 1)
+    assert whole.frames == 13

@@ -96,8 +96,9 @@ class TrainConfig:
     stage 2's first phase, which trains the prior alone. learning_rate falls along a cosine to
     `final_learning_rate` from the start of each phase to its end, after `warmup_steps`. cpen_frozen_steps:
     of stage 1, in which CPEN stays as it was initialised: DIRformer learns what a prior tells before CPEN
-    can learn to say nothing. precision: "bf16" computes under autocast, weights stay float32. threads: for
-    torch, 0 leaves torch's choice.
+    can learn to say nothing. psnr_weight: of PSNR-Y in dB, subtracted from the pixel loss; 0 is the published
+    loss. precision: "bf16" computes under autocast, weights stay float32. threads: for torch, 0 leaves
+    torch's choice.
     """
 
     output: Path
@@ -118,6 +119,7 @@ class TrainConfig:
     adam_betas: tuple[float, float] = (0.9, 0.999)
     ema_decay: float = 0.999
     clip_gradient_norm: float = 0.0
+    psnr_weight: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: int = 0
     log_every: int = 100

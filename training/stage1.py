@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffir_video.network import DiffIR, DiffIRS1
 from training.config import TrainConfig
-from training.losses import pixel_loss
+from training.losses import restoration_loss
 from training.trainer import Trainer, cosine
 
 
@@ -24,7 +24,7 @@ def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
         with trainer.autocast():
             prior = net.extract_prior(lq, gt)
             restored = net.restore(lq, prior)
-        loss = pixel_loss(restored, gt)
+        loss = restoration_loss(restored, gt, config.psnr_weight)
         rate = cosine(
             step,
             start=0,

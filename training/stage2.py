@@ -11,7 +11,7 @@ from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
 from training.config import TrainConfig
-from training.losses import pixel_loss, prior_divergence, prior_loss
+from training.losses import prior_divergence, prior_loss, restoration_loss
 from training.trainer import Trainer, cosine
 
 
@@ -37,7 +37,9 @@ def train_stage2(config: TrainConfig, *, resume: bool = False) -> Trainer:
             prior = net.estimate_training_prior(lq, s1_prior, noise)
             restored = net.restore(lq, prior) if joint else None
         l_prior = prior_loss(prior, s1_prior)
-        loss = l_prior if restored is None else l_prior + pixel_loss(restored, gt)
+        loss = l_prior
+        if restored is not None:
+            loss = loss + restoration_loss(restored, gt, config.psnr_weight)
         trainer.descend(
             loss, _learning_rate(step, config), prior=l_prior, kl=prior_divergence(prior, s1_prior)
         )

@@ -1,24 +1,38 @@
 """Video files in and out. PyAV lives here and nowhere else."""
 
+from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS
+from diffir_video.media.muxer import Muxer
+from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 from diffir_video.media.probe import MediaInfo, TrackInfo, probe_media
+from diffir_video.media.publish import CONTAINERS, check_output, publish
 from diffir_video.media.reader import ReadLosses, VideoReader
+from diffir_video.media.segment import Segment, SegmentWriter, StoredPacket, join_segments
 from diffir_video.media.timeline import Timeline, TrackTimeline, read_timeline
 from diffir_video.media.transcode import transcode
-from diffir_video.media.writer import CONTAINERS, VideoWriter, check_output
+from diffir_video.media.writer import VideoWriter
 
 __all__ = [
     "CONTAINERS",
     "DEFAULT_ENCODER_OPTIONS",
+    "EncoderSettings",
     "MediaInfo",
+    "Muxer",
+    "PixelChoice",
     "ReadLosses",
+    "Segment",
+    "SegmentWriter",
+    "StoredPacket",
     "Timeline",
     "TrackInfo",
     "TrackTimeline",
     "VideoReader",
     "VideoWriter",
     "check_output",
+    "choose_pixel_format",
+    "join_segments",
     "probe_media",
+    "publish",
     "read_timeline",
     "transcode",
 ]

@@ -94,18 +94,22 @@ class VideoReader:
 
     info: the stream, read from the headers and the first frame, which is decoded at once.
     losses: what could not be read; complete after the last frame.
+    strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
     while iterating, when the frame size changes. Use as a context manager, or `close()`.
     """
 
-    def __init__(self, path: StrPath) -> None:
+    def __init__(self, path: StrPath, *, strict: bool = False) -> None:
         self._path = path
         self._container = open_input(path)
         try:
             self._stream = main_video_stream(self._container, path)
             self._stream.codec_context.thread_type = "AUTO"
-            self._stream.codec_context.options = {"max_pixels": str(largest_pixel_count())}
+            options = {"max_pixels": str(largest_pixel_count())}
+            if strict:
+                options["err_detect"] = "crccheck+bitstream+buffer+explode"
+            self._stream.codec_context.options = options
             self._counts = _Counts()
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
@@ -118,10 +122,15 @@ class VideoReader:
             self._orientation = _Orientation.of(self._first)
             self._converter = self._converter_for(self._first)
             self.info = self._describe(self._first)
+            self._first_pts: int | None = None
             self._frames = self._deliver()
         except BaseException:
             self._container.close()
             raise
+
+    def skip_before(self, pts: int) -> None:
+        """Leave out the frames before `pts`; decoding them is all that they still cost."""
+        self._first_pts = pts
 
     @property
     def losses(self) -> ReadLosses:
@@ -159,7 +168,15 @@ class VideoReader:
         if pts is None:
             self._counts.unordered_frames += 1
             return None
-        return Frame(self._convert(picture), pts, self.info.time_base, picture.duration or None)
+        if self._first_pts is not None and pts < self._first_pts:
+            return None
+        return Frame(
+            self._convert(picture),
+            pts,
+            self.info.time_base,
+            picture.duration or None,
+            is_keyframe=bool(picture.key_frame),
+        )
 
     def _convert(self, picture: av.VideoFrame) -> Tensor:
         if (picture.width, picture.height) != self._coded_size:

@@ -52,14 +52,16 @@ class TrackCopier:
     Use: `attach` before the header is written, `copy_until(seconds)` while the video is encoded,
     `copy_rest` after it. Packets are read when they are due, so memory stays bounded.
 
-    dropped: what the target can't hold, known after `attach`. unreadable: True once the source ended
-    in an error or in half a packet, which is left out. copied: packets written per source track index.
+    dropped, chapters: what the target can't hold, and how many it got, known after `attach`. unreadable:
+    True once the source ended in an error or in half a packet, which is left out. copied: packets written
+    per source track index.
     """
 
     def __init__(self, path: StrPath) -> None:
         self._path = path
         self._container: InputContainer = open_input(path)
         self.dropped: tuple[str, ...] = ()
+        self.chapters = 0
         self.unreadable = False
         self.copied: dict[int, int] = {}
         self._tracks: dict[int, _CopiedTrack] = {}
@@ -97,6 +99,7 @@ class TrackCopier:
             dropped.append(f"{len(chapters)} chapters")
         elif chapters:
             output.set_chapters(chapters)
+            self.chapters = len(chapters)
         self.dropped = tuple(dropped)
         video.discard = Discard.all
         self._packets = self._demux()

@@ -35,13 +35,15 @@ class TrackTimeline:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All tracks of a file, which of them is the main video, and that one's size and colour tags."""
+    """All tracks of a file, its chapters, which track is the main video, and what that one's frames are."""
 
     tracks: tuple[TrackTimeline, ...]
     video_index: int
     width: int
     height: int
     color: ColorTags
+    sample_aspect_ratio: Fraction | None
+    chapters: int
 
     @property
     def video(self) -> TrackTimeline:
@@ -94,4 +96,6 @@ def read_timeline(path: StrPath) -> Timeline:
                 transfer=int(context.color_trc),
                 color_range=int(context.color_range),
             ),
+            sample_aspect_ratio=video.sample_aspect_ratio or None,
+            chapters=len(container.chapters()),
         )

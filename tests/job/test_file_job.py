@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 
 from diffir_video import EncoderError, MediaInputError, OutputError, Restorer, StreamInfo
-from diffir_video.job import restore_file, save_report
+from diffir_video.job import FileReport, restore_file, save_report
 from diffir_video.media import VideoReader, read_timeline
+from diffir_video.media.segment import _read_packets
 from diffir_video.pipeline import Progress
 from tests.media_samples import decoded_bytes, packets, sample, video_pts
 
@@ -134,6 +136,37 @@ def test_the_report_is_json_and_reads_well(identity: Restorer, tmp_path: Path) -
     assert "50 frames of 160x96 yuv420p (libx264)" in str(report)
 
 
+@pytest.mark.parametrize("name", ["everything.mkv", "anamorphic.mp4", "ten_bit.mp4", "mpeg2.ts"])
+def test_the_report_tells_every_property_that_was_checked(
+    name: str, identity: Restorer, tmp_path: Path
+) -> None:
+    output = tmp_path / f"out{Path(name).suffix}"
+    report = restore_file(sample(name), output, restorer=identity, encoder_options=FAST, verify=True)
+    checks = {check.name: check for check in report.verification.checks}
+    assert all(check.passed for check in checks.values())
+    assert checks["decoded frames"].found == str(report.run.frames_out)
+    assert checks["chapters"].found == ("2" if name == "everything.mkv" else "0")
+    assert checks["pixel aspect"].found == ("4/3" if name == "anamorphic.mp4" else "1")
+    assert checks["colour transfer"].found == ("16" if name == "ten_bit.mp4" else "2")
+    for line in ("checked", "frames", "timestamps", "size", "packets of other tracks"):
+        assert f"\n{line}  " in f"\n{report.table()}"
+
+
+def test_a_report_survives_the_way_through_json(identity: Restorer, tmp_path: Path) -> None:
+    report = restore_file(sample("everything.mkv"), tmp_path / "out.mkv", restorer=identity)
+    assert FileReport.from_dict(json.loads(report.to_json())) == report
+
+
+def test_an_output_that_can_not_be_decoded_is_found_out(
+    identity: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffir_video.media.segment._read_packets", spoiled(20))
+    report = restore_file(sample("bframes.mp4"), tmp_path / "out.mkv", restorer=identity, verify=True)
+    assert report.exit_code == 5
+    assert any("decoded frames: 50 put in" in problem for problem in report.lost())
+    assert "WRONG" in report.table()
+
+
 def test_progress_is_told(identity: Restorer, tmp_path: Path) -> None:
     seen: list[Progress] = []
     restore_file(sample("bframes.mp4"), tmp_path / "out.mp4", restorer=identity, progress=seen.append)
@@ -177,6 +210,16 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     assert len(video_pts(tmp_path / "short.mp4")) == 200
     assert len(video_pts(tmp_path / "long.mp4")) == 2000
     assert long <= 1.1 * short
+
+
+def spoiled(index: int) -> Callable:
+    """The reader of segments, but packet `index` comes out as zeros."""
+
+    def read(*arguments) -> Iterator:
+        for position, (stored, data) in enumerate(_read_packets(*arguments)):
+            yield stored, bytes(len(data)) if position == index else data
+
+    return read
 
 
 def peak_memory(source: Path, output: Path) -> int:

@@ -1,0 +1,165 @@
+"""What DIRformer has besides its blocks; pixel (un)shuffles are part of the convolutions beside them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffir_video.inference.strips import as_features, pixels
+from diffir_video.network.dirformer import DIRformer, middle_frame
+
+
+class Convolutions:
+    """The convolutions between the levels and at both ends; features are (1, C, H, W), channels_last."""
+
+    def __init__(self, net: DIRformer, dtype: torch.dtype) -> None:
+        config = net.config
+        self._config, self._dtype = config, dtype
+        numbers = range(1, len(config.blocks))
+        # Its input comes as planes; a kernel in channels_last would have them rearranged first.
+        self._embed = with_unshuffle_before(net.patch_embed.proj.weight, config.unshuffle).to(dtype)
+        self._down = {
+            n: self._ready(with_unshuffle_after(_weight(net, f"down{n}_{n + 1}.body.0"))) for n in numbers
+        }
+        self._up = {n: self._ready(shuffled_last(_weight(net, f"up{n + 1}_{n}.body.0"))) for n in numbers}
+        self._reduce = {
+            n: _weight(net, f"reduce_chan_level{n}").flatten(1).to(dtype) for n in numbers if n > 1
+        }
+        if config.tail == "upsample":
+            self._tail = _UpsampleTail(net, dtype)
+        else:
+            self._output = self._ready(self._output_kernel(_weight(net, "output")))
+
+    def embed(self, lq: Tensor) -> Tensor:
+        """(1, lq_channels, H, W) → the first level's features, H and W divided by `unshuffle`."""
+        step = self._config.unshuffle
+        return _channels_last(F.conv2d(lq, self._embed, stride=step, padding=step))
+
+    def down(self, number: int, x: Tensor) -> Tensor:
+        """From level `number` to the one below: (1, C, H, W) → (1, 2C, H/2, W/2)."""
+        return _channels_last(F.conv2d(x, self._down[number], stride=2, padding=1))
+
+    def up(self, number: int, x: Tensor) -> Tensor:
+        """To level `number` from the one below: (1, 2C, H/2, W/2) → (1, C, H, W)."""
+        return shuffle(F.conv2d(x, self._up[number], padding=1))
+
+    def reduce(self, number: int, x: Tensor) -> Tensor:
+        """The decoder's halving of channels after a skip; level 1 has none."""
+        kernel = self._reduce.get(number)
+        return x if kernel is None else as_features(F.linear(pixels(x), kernel), x)
+
+    def to_picture(self, x: Tensor, lq: Tensor) -> Tensor:
+        """The last features and the window, (1, lq_channels, H, W) float32, → (1, 3, s·H, s·W) float32."""
+        config = self._config
+        base = middle_frame(lq, config)[:, :3]
+        if config.tail == "upsample":
+            return self._onto(base, self._tail(x).float())
+        out = F.conv2d(x, self._output, padding=1).float()
+        if config.blend:
+            out, logits = torch.split(out, [out.shape[1] - config.frames + 1, config.frames - 1], dim=1)
+            base = blend(lq, logits, middle=config.past, cell=config.unshuffle)
+        return self._onto(base, F.pixel_shuffle(out.contiguous(), config.scale * config.unshuffle))
+
+    def _onto(self, base: Tensor, out: Tensor) -> Tensor:
+        if not self._config.residual:
+            return out
+        if self._config.scale > 1:
+            base = F.interpolate(base, scale_factor=self._config.scale, mode="nearest")
+        return out.add_(base)
+
+    def _output_kernel(self, kernel: Tensor) -> Tensor:
+        """A softmax stays the same with the middle frame's logit at 0: one channel less to compute."""
+        frames = self._config.frames
+        if not self._config.blend:
+            return kernel
+        picture, logits = torch.split(kernel, [len(kernel) - frames, frames])
+        middle = self._config.past
+        others = torch.cat([logits[:middle], logits[middle + 1 :]])
+        return torch.cat([picture, others - logits[middle]])
+
+    def _ready(self, kernel: Tensor) -> Tensor:
+        return kernel.to(self._dtype).contiguous(memory_format=torch.channels_last)
+
+
+class _UpsampleTail:
+    """The published super-resolution tail: (1, C, H, W) → (1, 3, 4H, 4W)."""
+
+    def __init__(self, net: DIRformer, dtype: torch.dtype) -> None:
+        twice = cast(nn.Sequential, net.tail[0])
+        self._ups = [_convolution(cast(nn.Conv2d, twice[i]), dtype, shuffled=True) for i in (0, 2)]
+        self._last = _convolution(cast(nn.Conv2d, net.tail[1]), dtype, shuffled=False)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for kernel, bias in self._ups:
+            x = shuffle(F.conv2d(x, kernel, bias, padding=1))
+        return F.conv2d(x, *self._last, padding=1)
+
+
+def _convolution(conv: nn.Conv2d, dtype: torch.dtype, *, shuffled: bool) -> tuple[Tensor, Tensor]:
+    bias = cast(Tensor, conv.bias).detach()
+    kernel = conv.weight.detach()
+    if shuffled:
+        kernel, bias = shuffled_last(kernel), shuffled_last(bias)
+    return kernel.to(dtype).contiguous(memory_format=torch.channels_last), bias.to(dtype)
+
+
+def with_unshuffle_before(kernel: Tensor, factor: int) -> Tensor:
+    """A 3x3 kernel (O, C·f², 3, 3) on pixel-unshuffled input as one on the input itself, (O, C, 3f, 3f).
+
+    To be used with stride f and padding f.
+    """
+    out_channels = len(kernel)
+    cells = kernel.detach().view(out_channels, -1, factor, factor, 3, 3).permute(0, 1, 4, 2, 5, 3)
+    return cells.reshape(out_channels, -1, 3 * factor, 3 * factor)
+
+
+def with_unshuffle_after(kernel: Tensor) -> Tensor:
+    """A 3x3 kernel (O, C, 3, 3) followed by PixelUnshuffle(2) as one kernel, (4·O, C, 4, 4).
+
+    To be used with stride 2 and padding 1.
+    """
+    corners = [F.pad(kernel, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]
+    return torch.stack(corners, dim=1).flatten(0, 1)
+
+
+def shuffled_last(weights: Tensor) -> Tensor:
+    """Output channels (4·C, …), as PixelShuffle(2) wants them, in the order that `shuffle` wants."""
+    cells = weights.reshape(-1, 4, *weights.shape[1:])
+    return cells.transpose(0, 1).reshape(weights.shape)
+
+
+def shuffle(x: Tensor) -> Tensor:
+    """PixelShuffle(2) of channels ordered by `shuffled_last`: runs of C channels move as one.
+
+    (1, 4·C, H, W) → (1, C, 2H, 2W), both channels_last.
+    """
+    _, channels, height, width = x.shape
+    cells = x.permute(0, 2, 3, 1).reshape(1, height, width, 2, 2, channels // 4)
+    picture = cells.permute(0, 1, 3, 2, 4, 5).reshape(1, 2 * height, 2 * width, channels // 4)
+    return picture.permute(0, 3, 1, 2)
+
+
+def blend(lq: Tensor, logits: Tensor, *, middle: int, cell: int) -> Tensor:
+    """The window's frames weighted by the softmax of `logits`, the middle frame's being 0.
+
+    lq: (1, 3·frames, H, W); logits: (1, frames - 1, H / cell, W / cell), the middle frame left out. Returns
+    (1, 3, H, W).
+    """
+    zero = torch.zeros_like(logits[:, :1])
+    logits = torch.cat([logits[:, :middle], zero, logits[:, middle:]], dim=1)
+    weights = F.interpolate(logits.softmax(dim=1), scale_factor=float(cell), mode="nearest")
+    out = lq[:, :3] * weights[:, :1]
+    for frame in range(1, weights.shape[1]):
+        out.addcmul_(lq[:, 3 * frame : 3 * frame + 3], weights[:, frame : frame + 1])
+    return out
+
+
+def _weight(net: DIRformer, module: str) -> Tensor:
+    return net.get_parameter(f"{module}.weight").detach()
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)

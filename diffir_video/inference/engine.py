@@ -1,0 +1,159 @@
+"""`FoldedDIRformer`: DIRformer under a held prior, exact, and as fast as the machine allows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import chain
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from diffir_video.inference.convolutions import Convolutions
+from diffir_video.inference.fold import FoldedBlock
+from diffir_video.network.dirformer import DIRformer, TransformerBlock
+
+# A strip's features: what is made of them on the way, up to six times as much, stays near a core.
+CPU_STRIP_BYTES = 512 * 1024
+
+# On CUDA strips cost launches and save nothing but memory.
+WHOLE_FRAME = 1 << 62
+
+
+class FoldedDIRformer:
+    """DIRformer with one prior folded into its weights; it returns what the network returns.
+
+    Frames are worked through in strips of rows. Attention maps sum over the whole frame and convolutions
+    read true neighbours whatever the strips are, so there is no seam, and the size of a frame is bounded by
+    its feature maps alone. On a CPU the frames of a batch are shared among `threads` threads.
+    """
+
+    def __init__(
+        self,
+        net: DIRformer,
+        *,
+        dtype: torch.dtype = torch.float32,
+        strip_bytes: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """`net`: its weights are copied, on its device, but for the prior's projections.
+
+        dtype: of features and weights; norms' statistics, Gram matrices and softmax are float32 in any case.
+        strip_bytes: of features worked on at a time; by default what suits the device. threads: by default
+        as many as torch uses, and one on CUDA. `fold` comes before the first frame.
+        """
+        self._config = net.config
+        self._dtype = dtype
+        self._device = net.patch_embed.proj.weight.device
+        on_cpu = self._device.type == "cpu"
+        self.strip_bytes = strip_bytes or (CPU_STRIP_BYTES if on_cpu else WHOLE_FRAME)
+        self._threads = threads or (torch.get_num_threads() if on_cpu else 1)
+        self._levels = {
+            name: [FoldedBlock(cast(TransformerBlock, block), dtype) for block in level]
+            for name, level in net.named_children()
+            if isinstance(level, nn.ModuleList)
+        }
+        self._convolutions = Convolutions(net, dtype)
+        self._held_maps: list[Tensor] = []
+
+    @torch.inference_mode()
+    def fold(self, prior: Tensor) -> None:
+        """Serve this prior, (prior_width,), from now on; weights are rewritten in place."""
+        prior = prior.to(self._device, torch.float32)
+        for block in chain.from_iterable(self._levels.values()):
+            block.fold(prior)
+
+    def weights(self) -> Iterator[Tensor]:
+        """The tensors that `fold` rewrites, always the same ones."""
+        for block in chain.from_iterable(self._levels.values()):
+            yield from block.weights()
+
+    def restore(self, lq: Tensor) -> Tensor:
+        """Restore the middle frames of windows, each with its own attention maps.
+
+        lq: (N, lq_channels, H, W) float in [0, 1] on the network's device, H and W multiples of
+        ``config.multiple``. Returns (N, 3, s·H, s·W) float32, unclamped.
+        """
+        return self._restore_each(lq, None)
+
+    @torch.inference_mode()
+    def restore_keeping_maps(self, lq: Tensor) -> Tensor:
+        """As `restore` of one window, (1, lq_channels, H, W), whose attention maps are held from now on.
+
+        Raises ValueError for another number of windows.
+        """
+        if len(lq) != 1:
+            raise ValueError(f"attention maps are held of one frame, got {len(lq)}")
+        maps = _Maps(held=None)
+        restored = self._restore_frame(lq, maps)
+        self._held_maps = maps.made
+        return restored
+
+    def restore_with_held_maps(self, lq: Tensor) -> Tensor:
+        """As `restore`, with the attention maps held since `restore_keeping_maps`.
+
+        What becomes of a pixel then depends on its surroundings alone. Raises ValueError if none are held.
+        """
+        if not self._held_maps:
+            raise ValueError("no attention maps are held; restore_keeping_maps comes first")
+        return self._restore_each(lq, self._held_maps)
+
+    def _restore_each(self, lq: Tensor, held_maps: Sequence[Tensor] | None) -> Tensor:
+        def restore_one(window: Tensor) -> Tensor:
+            with torch.inference_mode():
+                return self._restore_frame(window, _Maps(held_maps))
+
+        windows = torch.split(lq, 1)
+        if self._threads == 1 or len(windows) == 1:
+            return torch.cat([restore_one(window) for window in windows])
+        with _one_threaded_pool(self._threads) as pool:
+            return torch.cat(list(pool.map(restore_one, windows)))
+
+    def _restore_frame(self, lq: Tensor, maps: _Maps) -> Tensor:
+        convolutions, depth = self._convolutions, len(self._config.blocks)
+        x = convolutions.embed(lq.to(self._dtype))
+        skips: list[Tensor] = []
+        for number in range(1, depth):
+            x = self._through(f"encoder_level{number}", x, maps)
+            skips.append(x)
+            x = convolutions.down(number, x)
+        x = self._through("latent", x, maps)
+        for number in reversed(range(1, depth)):
+            x = torch.cat([convolutions.up(number, x), skips.pop()], dim=1)
+            x = convolutions.reduce(number, x)
+            x = self._through(f"decoder_level{number}", x, maps)
+        x = self._through("refinement", x, maps)
+        return convolutions.to_picture(x, lq.float())
+
+    def _through(self, level: str, x: Tensor, maps: _Maps) -> Tensor:
+        for block in self._levels.get(level, ()):
+            x = block(x, maps.of(block, x, self.strip_bytes), self.strip_bytes)
+        return x
+
+
+@contextmanager
+def _one_threaded_pool(size: int) -> Generator[ThreadPoolExecutor]:
+    """Threads in which torch itself uses one; a frame each beats an operation shared by all."""
+    torch_threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(size, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        # Set in a worker, it is also what threads yet to be made start with.
+        torch.set_num_threads(torch_threads)
+
+
+class _Maps:
+    """Attention maps of one frame, block after block: those held, or else made on the way and kept."""
+
+    def __init__(self, held: Sequence[Tensor] | None) -> None:
+        self._held = None if held is None else iter(held)
+        self.made: list[Tensor] = []
+
+    def of(self, block: FoldedBlock, x: Tensor, strip_bytes: int) -> Tensor:
+        if self._held is not None:
+            return next(self._held)
+        self.made.append(block.attention_maps(x, strip_bytes))
+        return self.made[-1]

@@ -1,0 +1,99 @@
+"""Cutting a stream into segments that are restored one by one, as if it had never been cut."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from diffir_video.frame import Frame, StreamInfo
+from diffir_video.pipeline import FrameSource
+
+# No segment is longer; from half of it on, a segment ends before the next keyframe.
+SEGMENT_FRAMES = 250
+
+
+class SegmentSource:
+    """The frames of one segment, between those of its neighbours that a restorer's window sees.
+
+    Iterating gives all of them in order; `holds` tells the segment's own from its neighbours'.
+    """
+
+    def __init__(self, cutter: SegmentCutter) -> None:
+        self._cutter = cutter
+        first = cutter.peek(0)
+        assert first is not None
+        self._first_pts = self._last_pts = first.pts
+
+    @property
+    def info(self) -> StreamInfo:
+        return self._cutter.info
+
+    def __iter__(self) -> Iterator[Frame]:
+        cutter = self._cutter
+        yield from cutter.before()
+        length = 0
+        while (frame := cutter.peek(0)) is not None and not cutter.ends(length, frame):
+            cutter.advance()
+            length += 1
+            self._last_pts = frame.pts
+            yield frame
+        yield from cutter.after()
+
+    def holds(self, frame: Frame) -> bool:
+        """Whether a frame that iterating gave is the segment's own."""
+        return self._first_pts <= frame.pts <= self._last_pts
+
+    def close(self) -> None:
+        """Nothing to close: the stream goes on with the next segment."""
+
+
+class SegmentCutter:
+    """Cuts `source` into segments of at most `longest` frames, before keyframes where they are near.
+
+    Each comes with the last `window[0]` frames before it and the first `window[1]` after it, so that its
+    first and last frames are restored from the same neighbours as in the uncut stream. The cuts depend
+    on nothing but the frames and where the first segment begins. Only the window is held in memory.
+    Each segment has to be iterated to its end before the next is asked for.
+    """
+
+    def __init__(self, source: FrameSource, window: tuple[int, int], longest: int) -> None:
+        self.info = source.info
+        self._frames = iter(source)
+        self._longest, self._future = longest, window[1]
+        self._past: deque[Frame] = deque(maxlen=window[0])
+        self._ahead: deque[Frame] = deque()
+
+    def __iter__(self) -> Iterator[SegmentSource]:
+        while self.peek(0) is not None:
+            yield SegmentSource(self)
+
+    def pass_over(self, last_pts: int) -> None:
+        """Begin after the frame of `last_pts`; what the source gives up to there is only looked at."""
+        while (frame := self.peek(0)) is not None and frame.pts <= last_pts:
+            self.advance()
+
+    def ends(self, length: int, following: Frame) -> bool:
+        """Whether a segment of `length` frames ends before the frame `following`."""
+        return length >= self._longest or (2 * length >= self._longest and following.is_keyframe)
+
+    def peek(self, index: int) -> Frame | None:
+        """The frame `index` places ahead, None past the end."""
+        while len(self._ahead) <= index:
+            frame = next(self._frames, None)
+            if frame is None:
+                return None
+            self._ahead.append(frame)
+        return self._ahead[index]
+
+    def advance(self) -> None:
+        self._past.append(self._ahead.popleft())
+
+    def before(self) -> list[Frame]:
+        return list(self._past)
+
+    def after(self) -> Iterator[Frame]:
+        for index in range(self._future):
+            frame = self.peek(index)
+            if frame is None:
+                return
+            yield frame

@@ -1,0 +1,243 @@
+"""`restore_file`: one file into another, segment by segment, so that nothing done is ever done again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from diffir_video.errors import UsageError
+from diffir_video.frame import Frame, StreamInfo
+from diffir_video.job.cutting import SEGMENT_FRAMES, SegmentCutter, SegmentSource
+from diffir_video.job.report import FileReport, StrPath
+from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
+from diffir_video.job.work_folder import WorkFolder
+from diffir_video.media import (
+    EncoderSettings,
+    Muxer,
+    Segment,
+    SegmentWriter,
+    VideoReader,
+    check_output,
+    join_segments,
+    publish,
+    read_timeline,
+)
+from diffir_video.pipeline import FrameRestorer, Progress, RunReport, combined, run
+from diffir_video.version import engine_version
+
+# Samples of the input that tell it from another file of the same size and time.
+_SAMPLES = 16
+_SAMPLE_BYTES = 1 << 16
+
+
+class FileRestorer(FrameRestorer, Protocol):
+    """What `restore_file` needs of a `Restorer`."""
+
+    @property
+    def scale(self) -> int: ...
+
+    @property
+    def window(self) -> tuple[int, int]: ...
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """All that decides what it makes of a frame, the weights' digest included."""
+        ...
+
+
+def restore_file(
+    input: StrPath,
+    output: StrPath,
+    *,
+    restorer: FileRestorer,
+    encoder: str = "libx264",
+    encoder_options: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    restart: bool = False,
+    segment_frames: int = SEGMENT_FRAMES,
+    verify: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> FileReport:
+    """Restore the video of `input` into `output`, copying every other track, and verify the result.
+
+    The video is cut into segments of at most `segment_frames` frames. Each is restored, encoded,
+    synced to the disk and noted in a journal, in a folder beside the output; at the end they are joined
+    without another encode. When a job ends early in whatever way, the same call goes on after its last
+    finished segment, and the result is the one it would have been. `restart` begins anew instead.
+    The finished file is read back packet by packet; with `verify` it is also decoded to its end.
+
+    The output appears under its name only when it is whole. A readable prefix of a damaged input is
+    restored, and the report says what was lost.
+    Raises MediaInputError for an unreadable input, OutputError or EncoderError for an output that is
+    refused or can't be written, and OutputError when another job writes this output, or an unfinished
+    one was begun with another input, model or option. Finished segments are kept then.
+    """
+    if segment_frames < 1:
+        raise UsageError(f"segment_frames must be at least 1, got {segment_frames}")
+    job = _Job(
+        input=Path(input),
+        output=Path(output),
+        restorer=restorer,
+        encoder=EncoderSettings(encoder, dict(encoder_options or {})),
+        overwrite=overwrite,
+        segment_frames=segment_frames,
+        decode_again=verify,
+    )
+    settings = job.settings() if job.input.is_file() else {}
+    if (finished := WorkFolder.finished(job.output, settings)) is not None:
+        return FileReport.from_dict(finished)
+    check_output(output, copy_from=input, overwrite=overwrite)
+    with VideoReader(input) as source, WorkFolder.open(job.output, settings, restart=restart) as work:
+        return job.run(source, work, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    input: Path
+    output: Path
+    restorer: FileRestorer
+    encoder: EncoderSettings
+    overwrite: bool
+    segment_frames: int
+    decode_again: bool
+
+    def settings(self) -> dict[str, str]:
+        """All that decides what the finished file holds: a job goes on only where none of it changed."""
+        return {
+            **_identity(self.input),
+            "encoder": self.encoder.name,
+            **{f"encoder option {key}": value for key, value in self.encoder.options.items()},
+            "frames per segment": str(self.segment_frames),
+            **{f"model {key}": value for key, value in self.restorer.settings.items()},
+            "version of diffir-video": engine_version(),
+            **{f"version of {name}": version(name) for name in ("av", "torch")},
+        }
+
+    def run(
+        self, source: VideoReader, work: WorkFolder, progress: Callable[[Progress], None] | None
+    ) -> FileReport:
+        info = source.info.scaled(self.restorer.scale)
+        part = work.path / f"output{self.output.suffix.lower()}"
+        # All that the container or the encoder refuses is refused here, before the first frame.
+        with self._open_muxer(part, info) as muxer:
+            global_header = muxer.global_header
+        resumed = len(work.segments)
+        runs = [*self._restore_segments(source, work, info, progress, global_header=global_header)]
+        with self._open_muxer(part, info) as muxer:
+            join_segments(work.path, work.segments, muxer, info.time_base)
+        expected = _expected(work.segments, muxer, info)
+        verification = verify_timeline(expected, read_timeline(part))
+        if self.decode_again:
+            verification = verify_by_decoding(verification, part, len(expected.pts))
+        report = FileReport(
+            input=str(self.input),
+            output=str(self.output),
+            width=info.width,
+            height=info.height,
+            pixel_format=muxer.choice.layout.name,
+            encoder=self.encoder.name,
+            segments=len(work.segments),
+            resumed_segments=resumed,
+            run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
+            losses=source.losses,
+            dropped=muxer.dropped,
+            notes=muxer.choice.notes,
+            verification=verification,
+        )
+        work.finish(report.to_dict(), part)
+        publish(part, self.output, overwrite=self.overwrite)
+        work.remove()
+        return report
+
+    def _open_muxer(self, part: Path, info: StreamInfo) -> Muxer:
+        return Muxer(part, self.output, info, self.encoder, copy_from=self.input)
+
+    def _restore_segments(
+        self,
+        source: VideoReader,
+        work: WorkFolder,
+        info: StreamInfo,
+        progress: Callable[[Progress], None] | None,
+        *,
+        global_header: bool,
+    ) -> Iterator[RunReport]:
+        cutter = SegmentCutter(source, self.restorer.window, self.segment_frames)
+        if work.last_pts is not None:
+            source.skip_before(work.pts_before_end(self.restorer.window[0]))
+            cutter.pass_over(work.last_pts)
+        tell = _JobProgress(work, info.frame_count, progress)
+        for segment in cutter:
+            writer = SegmentWriter(work.next_segment(), info, self.encoder, global_header=global_header)
+            tell.writer = writer
+            yield run(segment, self.restorer, _OwnFrames(segment, writer), progress=tell)
+            work.add(writer.segment)
+
+
+class _OwnFrames:
+    """The sink of a segment's own frames; those of its neighbours end here."""
+
+    def __init__(self, segment: SegmentSource, writer: SegmentWriter) -> None:
+        self._segment, self._writer = segment, writer
+
+    def write(self, frame: Frame) -> None:
+        if self._segment.holds(frame):
+            self._writer.write(frame)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def abort(self) -> None:
+        self._writer.abort()
+
+
+class _JobProgress:
+    """Tells how far the whole job is, whenever the loop tells how far a segment is."""
+
+    def __init__(
+        self, work: WorkFolder, frames_total: int | None, tell: Callable[[Progress], None] | None
+    ) -> None:
+        self._work, self._total, self._tell = work, frames_total, tell
+        self._resumed = work.frames
+        self._started = time.perf_counter()
+        self.writer: SegmentWriter | None = None
+
+    def __call__(self, _: Progress) -> None:
+        if self._tell is not None and self.writer is not None:
+            done = self._work.frames + self.writer.frames
+            self._tell(Progress(done, self._total, time.perf_counter() - self._started, self._resumed))
+
+
+def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo) -> Expected:
+    pts = array("q", [pts for segment in segments for pts in segment.pts])
+    last = max(segments[-1].packets, key=lambda packet: packet.pts)
+    return Expected(
+        info=info,
+        color=muxer.choice.color,
+        color_meant=muxer.encoder.color_meant,
+        pts=pts,
+        end=None if last.duration is None else last.pts + last.duration,
+        chapters=muxer.chapters,
+        copied_packets=muxer.copied_packets,
+        copy_source_unreadable=muxer.copy_source_unreadable,
+    )
+
+
+def _identity(path: Path) -> dict[str, str]:
+    """What tells a file from another one, without reading all of it."""
+    status = path.stat()
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        for index in range(_SAMPLES):
+            file.seek(max(status.st_size - _SAMPLE_BYTES, 0) * index // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return {
+        "input size": f"{status.st_size} bytes",
+        "input time": f"{status.st_mtime_ns} ns",
+        "input digest": digest.hexdigest(),
+    }

@@ -1,0 +1,122 @@
+"""What a file job did: for people as a few lines, for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from diffir_video.errors import OutputError
+from diffir_video.job.verification import Check, Verification
+from diffir_video.media import ReadLosses
+from diffir_video.pipeline import RunReport, StageTime
+from diffir_video.prior import ReuseReport
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """The outcome of `restore_file`.
+
+    losses: what could not be read of the input. dropped: data tracks, attachments or chapters that the
+    output's container can't hold. notes: changes of pixel format. segments: how many the video was cut
+    into; resumed_segments: those of them that an earlier, unfinished job had left. run: what restoring
+    the others took. exit_code: 0, or 5 with losses.
+    """
+
+    input: str
+    output: str
+    width: int
+    height: int
+    pixel_format: str
+    encoder: str
+    segments: int
+    resumed_segments: int
+    run: RunReport
+    losses: ReadLosses
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...]
+    verification: Verification
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.lost()
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.is_complete else 5
+
+    def lost(self) -> list[str]:
+        """One phrase for each loss, in the input's reading and in the output's verification."""
+        return [*self.losses.describe(), *self.verification.problems]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "run": self.run.to_dict(), "complete": self.is_complete, "lost": self.lost()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """The report that `to_dict` described; also after a way through JSON."""
+        plain = {key: value for key, value in fields.items() if key not in ("complete", "lost")}
+        run, verification = dict(plain["run"]), dict(plain["verification"])
+        run["stages"] = {name: StageTime(**stage) for name, stage in run["stages"].items()}
+        run["reuse"] = ReuseReport.from_dict(run["reuse"])
+        verification["problems"] = tuple(verification["problems"])
+        verification["checks"] = tuple(Check(**check) for check in verification["checks"])
+        plain["run"] = RunReport(**run)
+        plain["losses"] = ReadLosses(**plain["losses"])
+        plain["verification"] = Verification(**verification)
+        for name in ("dropped", "notes"):
+            plain[name] = tuple(plain[name])
+        return cls(**plain)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2)
+
+    def table(self) -> str:
+        """What was put into the file and what was found in it, a line for each property."""
+        rows = [("checked", "put in", "found", "")]
+        rows += [(c.name, c.expected, c.found, "" if c.passed else "WRONG") for c in self.verification.checks]
+        first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
+        lines = [f"{a:<{first}}  {b:<{second}}  {c:<{third}}  {d}" for a, b, c, d in rows]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _resumed(self) -> list[str]:
+        if not self.resumed_segments:
+            return []
+        return [f"went on after {self.resumed_segments} of {self.segments} segments, done before"]
+
+    def __str__(self) -> str:
+        run, check = self.run, self.verification
+        stages = ", ".join(f"{name} {time.busy_seconds:.1f} s" for name, time in run.stages.items())
+        pts = "exact" if check.pts_exact else f"within {check.pts_max_error_seconds * 1e3:.2f} ms"
+        picture = f"{self.width}x{self.height} {self.pixel_format} ({self.encoder})"
+        lines = [
+            f"{self.output}: {check.frames} frames of {picture}",
+            f"{run.wall_seconds:.1f} s, {run.fps:.1f} fps; busy: {stages}; bottleneck: {run.bottleneck}",
+            *([] if run.reuse.level == "off" else [str(run.reuse)]),
+            f"timestamps {pts}; {check.copied_tracks} other tracks copied ({check.copied_packets} packets)",
+            *(
+                [f"went on after {self.resumed_segments} of {self.segments} segments"]
+                if self.resumed_segments
+                else []
+            ),
+            *(f"note: {note}" for note in self.notes),
+            *(f"not held by the container: {name}" for name in self.dropped),
+            *(f"LOST: {what}" for what in self.lost()),
+        ]
+        return "\n".join(lines)
+
+
+def save_report(report: FileReport, path: StrPath) -> None:
+    """Write the report as JSON; raises OutputError if that fails."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(report.to_json() + "\n")
+    except OSError as exc:
+        with suppress(OSError):
+            os.unlink(path)
+        raise OutputError(f"can't write the report {str(path)!r}: {exc.strerror}") from exc

@@ -1,0 +1,153 @@
+"""`VideoEncoder`: RGB `Frame`s to packets, in any codec FFmpeg encodes, without a container."""
+
+# PyAV's stubs leave the parameter of Packet open.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av.error
+from av.codec.context import CodecContext
+from av.codec.context import Flags as CodecFlags
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+
+from diffir_video.errors import DiffirVideoError, EncoderError, OutputError
+from diffir_video.frame import ColorTags, Frame, StreamInfo
+from diffir_video.media.color import PictureEncoder
+from diffir_video.media.encoders import made_repeatable, with_defaults
+from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
+
+# Frame threads change what x264 and x265 decide: a fixed number gives equal files on unequal machines.
+_ENCODER_THREADS = 4
+_X265_FRAME_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """FFmpeg's name of an encoder, and its options over DEFAULT_ENCODER_OPTIONS."""
+
+    name: str = "libx264"
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class VideoEncoder:
+    """Encodes the frames of one stream; packets come out in decoding order, with pts and durations.
+
+    info: what the frames are; all must have its size and time_base, and their pts must increase.
+    Raises EncoderError for an encoder that is unknown, refuses its options, or can't take a frame.
+    """
+
+    def __init__(self, info: StreamInfo, settings: EncoderSettings, context: VideoCodecContext) -> None:
+        """`context`: not open yet; a stream's in an output container, or one by `separate_context`."""
+        choice = choose_pixel_format(settings.name, info)
+        self.info = info
+        self.choice = choice
+        self.pts: array[int] = array("q")
+        self.end: int | None = None
+        self.context = context
+        self._durations: dict[int, int] = {}
+        self._pictures = PictureEncoder(choice.layout.name, info.width, info.height, choice.color)
+        _open(self.context, info, choice, settings)
+
+    @property
+    def color_meant(self) -> ColorTags:
+        """The tags with those decided that the stream leaves open, as the codes are made."""
+        return self._pictures.tags
+
+    def encode(self, frame: Frame) -> list[Packet[Any]]:
+        """Take one frame; returns what is ready. Blocks while the encoder is busy."""
+        self._check(frame)
+        picture = self._pictures.encode(frame.data)
+        picture.pts = frame.pts
+        picture.time_base = frame.time_base
+        if frame.duration is not None:
+            picture.duration = frame.duration
+            self._durations[frame.pts] = frame.duration
+        self.pts.append(frame.pts)
+        self.end = None if frame.duration is None else frame.pts + frame.duration
+        return self._timed(self.context.encode(picture))
+
+    def finish(self) -> list[Packet[Any]]:
+        """The packets still inside; no frame may follow."""
+        packets = self._timed(self.context.encode(None))
+        if len(self.pts) <= 2:
+            # x265 leaves the dts of such short streams uninitialised; no B-frame fits into them.
+            for packet in packets:
+                packet.dts = packet.pts
+        return packets
+
+    def _timed(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
+        for packet in packets:
+            if packet.pts is not None and packet.pts in self._durations:
+                packet.duration = self._durations.pop(packet.pts)
+        return packets
+
+    def _check(self, frame: Frame) -> None:
+        _, height, width = frame.data.shape
+        if (width, height) != (self.info.width, self.info.height):
+            raise EncoderError(
+                f"the stream is {self.info.width}x{self.info.height}, a frame came with {width}x{height}"
+            )
+        if frame.time_base != self.info.time_base:
+            raise EncoderError(f"the stream ticks in {self.info.time_base} s, a frame in {frame.time_base} s")
+        if self.pts and frame.pts <= self.pts[-1]:
+            raise EncoderError(f"pts must increase, got {frame.pts} after {self.pts[-1]}")
+
+
+def separate_context(encoder: str, *, global_header: bool) -> VideoCodecContext:
+    """A codec without a container; `global_header`: headers beside the packets, not in them."""
+    context = CodecContext.create(encoder, "w")
+    assert isinstance(context, VideoCodecContext)
+    # As in a stream: no rate but the one that the options ask for.
+    context.bit_rate = 0
+    if global_header:
+        context.flags |= CodecFlags.global_header.value
+    return context
+
+
+@contextmanager
+def translating_write_errors(path: Path, encoder: str) -> Generator[None]:
+    """FFmpeg's errors inside the block become OutputError or EncoderError, one line with the path."""
+    try:
+        yield
+    except DiffirVideoError:
+        raise
+    except OSError as exc:
+        raise OutputError(f"can't write {str(path)!r}: {exc.strerror}") from exc
+    except (av.error.FFmpegError, ValueError) as exc:
+        raise EncoderError(
+            f"can't encode {str(path)!r}: {encoder} or the container refused its settings ({exc})"
+        ) from exc
+
+
+def _open(
+    context: VideoCodecContext, info: StreamInfo, choice: PixelChoice, settings: EncoderSettings
+) -> None:
+    context.width, context.height = info.width, info.height
+    context.pix_fmt = choice.layout.name
+    context.time_base = info.time_base
+    if info.average_rate is not None:
+        context.framerate = info.average_rate
+    context.thread_count = _ENCODER_THREADS
+    if info.sample_aspect_ratio is not None:
+        context.sample_aspect_ratio = info.sample_aspect_ratio
+    context.color_range = choice.color.color_range
+    context.colorspace = choice.color.matrix
+    context.color_primaries = choice.color.primaries
+    context.color_trc = choice.color.transfer
+    context.options = made_repeatable(
+        settings.name,
+        with_defaults(settings.name, settings.options),
+        x265_frame_threads=_X265_FRAME_THREADS,
+    )
+    context.open()
+    unknown = sorted(set(context.options) & set(settings.options))
+    if unknown:
+        raise EncoderError(f"encoder {settings.name} has no option {', '.join(unknown)}")

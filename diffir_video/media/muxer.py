@@ -1,0 +1,167 @@
+"""`Muxer`: an output file in the making, its video given as packets, every other track copied into it."""
+
+# PyAV's stubs leave the parameter of Packet open.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import av
+import av.error
+from av.container import OutputContainer
+from av.format import Flags as FormatFlags
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from diffir_video.errors import OutputError
+from diffir_video.frame import StreamInfo
+from diffir_video.media.encoder import EncoderSettings, VideoEncoder, translating_write_errors
+from diffir_video.media.pixel_choice import choose_pixel_format
+from diffir_video.media.probe import StrPath
+from diffir_video.media.publish import CONTAINERS
+from diffir_video.media.remux import TrackCopier, copy_stream_tags
+
+
+class Muxer:
+    """Writes `part`, the file that will be called `path` once it is whole.
+
+    info, settings: the video's, from which its header is made. `encoder` makes its packets; packets of
+    another encoder with the same settings do as well. copy_from: the file whose other tracks are copied.
+
+    Use as a context manager, or `close()`. Raises OutputError for a container that can't hold the video or
+    one of the tracks, EncoderError for an encoder that refuses its settings; then `part` is left as it is.
+    """
+
+    def __init__(
+        self,
+        part: Path,
+        path: Path,
+        info: StreamInfo,
+        settings: EncoderSettings,
+        *,
+        copy_from: StrPath | None = None,
+    ) -> None:
+        self._path, self._info, self._settings = path, info, settings
+        self.choice = choose_pixel_format(settings.name, info)
+        self._copier = TrackCopier(copy_from) if copy_from is not None else None
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream
+        self.encoder: VideoEncoder
+        try:
+            with translating_write_errors(path, settings.name):
+                self._container = av.open(f"file:{part}", "w", format=CONTAINERS[path.suffix.lower()])
+                self._add_tracks(self._container)
+                self._set_container_options(self._container)
+                self._container.start_encoding()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def global_header(self) -> bool:
+        """Whether the container wants the codec's headers beside the packets, not in them."""
+        assert self._container is not None
+        return bool(self._container.format.flags & FormatFlags.global_header.value)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What of `copy_from` the container can't hold."""
+        return self._copier.dropped if self._copier else ()
+
+    @property
+    def chapters(self) -> int:
+        """How many chapters were copied."""
+        return self._copier.chapters if self._copier else 0
+
+    @property
+    def copied_packets(self) -> dict[int, int]:
+        """Packets copied so far for each track index of the source."""
+        return dict(self._copier.copied) if self._copier else {}
+
+    @property
+    def copy_source_unreadable(self) -> bool:
+        """Whether the source's other tracks ended in a read error."""
+        return self._copier.unreadable if self._copier else False
+
+    def write(self, packets: Iterable[Packet[Any]]) -> None:
+        """Write packets of the video in decoding order, and of the other tracks what is due before them."""
+        assert self._container is not None
+        with translating_write_errors(self._path, self._settings.name):
+            for packet in packets:
+                packet.stream = self._stream
+                if self._copier is not None and packet.dts is not None:
+                    self._copier.copy_until(self._container, packet.dts * packet.time_base)
+                self._container.mux_one(packet)
+
+    def finish(self) -> None:
+        """Copy what is left of the other tracks and complete the file."""
+        assert self._container is not None
+        with translating_write_errors(self._path, self._settings.name):
+            if self._copier is not None:
+                self._copier.copy_rest(self._container)
+            self._container.close()
+        self._container = None
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all files. Safe to call at any time; without `finish` the file is not complete."""
+        container, self._container = self._container, None
+        if container is not None:
+            with suppress(av.error.FFmpegError, ValueError, OSError):
+                container.close()
+        if self._copier is not None:
+            self._copier.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _add_tracks(self, container: OutputContainer) -> None:
+        if self._copier is None:
+            self._add_video(container)
+            return
+
+        def add_video(source: Stream) -> None:
+            self._add_video(container)
+            copy_stream_tags(source, self._stream)
+
+        self._copier.attach(container, add_video)
+
+    def _add_video(self, container: OutputContainer) -> None:
+        name = self._settings.name
+        try:
+            stream = container.add_stream(name, rate=self._info.average_rate)
+        except ValueError as exc:
+            raise OutputError(
+                f"{container.format.name} can't hold the video of encoder {name}; "
+                "choose another --encoder or another ending of the output's name"
+            ) from exc
+        assert isinstance(stream, VideoStream)
+        self._stream = stream
+        stream.time_base = self._info.time_base
+        self.encoder = VideoEncoder(self._info, self._settings, stream.codec_context)
+
+    def _set_container_options(self, container: OutputContainer) -> None:
+        options = container.container_options
+        match container.format.name:
+            case "mp4" | "mov":
+                options["video_track_timescale"] = str(self._info.time_base.denominator)
+                if self._copier is not None:
+                    options["movie_timescale"] = str(self._copier.movie_timescale(self._info.time_base))
+                else:
+                    options["movie_timescale"] = str(self._info.time_base.denominator)
+            case "mpegts":
+                # Keep the source's clock instead of starting a new one.
+                options["mpegts_copyts"] = "1"
+                options["avoid_negative_ts"] = "disabled"
+            case "matroska" | "webm":
+                options["avoid_negative_ts"] = "disabled"
+            case _:
+                pass

@@ -1,0 +1,98 @@
+"""Which pixel format an encoder is given: the source's, or the nearest that loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import av.error
+from av.codec import Codec
+
+from diffir_video.errors import EncoderError
+from diffir_video.frame import ColorTags, StreamInfo
+from diffir_video.media.color import (
+    MATRIX_RGB,
+    MATRIX_UNSPECIFIED,
+    PixelLayout,
+    native_layout,
+    resolved_tags,
+    unpacked_layout,
+)
+
+_ENCODERS_OF_ODD_SIZES = frozenset({"ffv1", "libvpx", "libvpx-vp9"})
+
+
+@dataclass(frozen=True, slots=True)
+class PixelChoice:
+    """The pixel format an encoder is given, the colour tags that go with it, and what changed."""
+
+    layout: PixelLayout
+    color: ColorTags
+    notes: tuple[str, ...] = ()
+
+
+def choose_pixel_format(encoder: str, info: StreamInfo) -> PixelChoice:
+    """The encoder's pixel format closest to the source's: nothing lost if possible, then nothing wasted.
+
+    Raises EncoderError for an unknown encoder and for one that can't hold this size exactly.
+    """
+    source = unpacked_layout(info.pixel_format)
+    candidates = [layout for name in _formats_of(encoder) if (layout := native_layout(name))]
+    candidates = [layout for layout in candidates if not layout.forces_full_range]
+    if encoder not in _ENCODERS_OF_ODD_SIZES:
+        candidates = [layout for layout in candidates if _divides(layout, info.width, info.height)]
+    if not candidates:
+        raise EncoderError(
+            f"encoder {encoder} has no pixel format for {info.width}x{info.height}; try libx264 or libvpx-vp9"
+        )
+    layout = min(candidates, key=lambda candidate: _distance(source, candidate))
+    color, notes = _color_for(layout, source, info), list[str]()
+    if layout.bit_depth < source.bit_depth:
+        notes.append(f"{encoder} holds {layout.bit_depth} bits, the source has {source.bit_depth}")
+    if layout.name != source.name and not source.forces_full_range:
+        notes.append(f"pixel format {info.pixel_format} becomes {layout.name}")
+    return PixelChoice(layout, color, tuple(notes))
+
+
+def _divides(layout: PixelLayout, width: int, height: int) -> bool:
+    log2_x, log2_y = layout.log2_chroma
+    return width % (1 << log2_x) == 0 and height % (1 << log2_y) == 0
+
+
+def _formats_of(encoder: str) -> list[str]:
+    try:
+        codec = Codec(encoder, "w")
+    except (av.error.FFmpegError, ValueError) as exc:
+        raise EncoderError(f"this build of FFmpeg has no encoder {encoder!r}") from exc
+    if codec.type != "video":
+        raise EncoderError(f"{encoder!r} is no video encoder")
+    return [format.name for format in codec.video_formats or []]
+
+
+def _distance(source: PixelLayout, candidate: PixelLayout) -> tuple[int, int, int, int]:
+    """Orders candidates: lost components, lost bits, lost chroma, then what is needlessly spent."""
+    models = {"gray": 0, "yuv": 1, "rgb": 1}
+    lost_model = int(models[candidate.model] < models[source.model])
+    other_model = int(candidate.model != source.model)
+    depth = candidate.bit_depth - source.bit_depth
+    if source.model == "gray":
+        lost_chroma, spent_chroma = 0, 4 - sum(candidate.log2_chroma)
+    else:
+        chroma = [c - s for c, s in zip(candidate.log2_chroma, source.log2_chroma, strict=True)]
+        lost_chroma, spent_chroma = sum(max(c, 0) for c in chroma), sum(max(-c, 0) for c in chroma)
+    return lost_model * 8 + max(-depth, 0), lost_chroma, other_model * 5 + spent_chroma, max(depth, 0)
+
+
+def _color_for(layout: PixelLayout, source: PixelLayout, info: StreamInfo) -> ColorTags:
+    """The source's tags; those that its pixel format implied are spelled out where the new one doesn't."""
+    color = info.color
+    if source.forces_full_range or (source.model == "gray" and layout.model != "gray"):
+        color_range = resolved_tags(color, source, info.width, info.height).color_range
+        color = replace(color, color_range=color_range)
+    if layout.model == "rgb":
+        return replace(color, matrix=MATRIX_RGB)
+    if source.model == "rgb":
+        color = replace(color, matrix=MATRIX_UNSPECIFIED, color_range=0)
+        return replace(
+            color, matrix=resolved_tags(color, layout, info.width, info.height).matrix, color_range=1
+        )
+    return color

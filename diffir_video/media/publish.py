@@ -1,0 +1,82 @@
+"""A file appears under its name when it is whole, at once, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffir_video.errors import OutputError
+from diffir_video.media.probe import StrPath
+
+# Containers that hold arbitrary timestamps; AVI and raw streams have a frame rate instead.
+CONTAINERS: Mapping[str, str] = {
+    ".m2ts": "mpegts",
+    ".m4v": "mp4",
+    ".mkv": "matroska",
+    ".mov": "mov",
+    ".mp4": "mp4",
+    ".mts": "mpegts",
+    ".ts": "mpegts",
+    ".webm": "webm",
+}
+
+
+def check_output(path: StrPath, *, copy_from: StrPath | None = None, overwrite: bool = False) -> None:
+    """Raise OutputError if `path` can't or mustn't be written; touches nothing."""
+    target = Path(path)
+    if target.suffix.lower() not in CONTAINERS:
+        raise OutputError(
+            f"can't write {str(path)!r}: no container for {target.suffix or 'a name without ending'!r}; "
+            f"use one of {' '.join(sorted(CONTAINERS))}"
+        )
+    if not target.parent.is_dir():
+        raise OutputError(f"can't write {str(path)!r}: there is no folder {str(target.parent)!r}")
+    if copy_from is not None and _is_same_file(target, Path(copy_from)):
+        raise OutputError(f"output {str(path)!r} is the input; choose another name")
+    if target.is_dir():
+        raise OutputError(f"can't write {str(path)!r}: it is a folder")
+    if os.path.lexists(target) and not overwrite:
+        raise OutputError(f"output {str(path)!r} exists; choose another name or use --overwrite")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"can't write {str(path)!r}: no permission in {str(target.parent)!r}")
+
+
+def _is_same_file(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:
+        return a.resolve() == b.resolve()
+
+
+def create_part_file(path: Path) -> Path:
+    part = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}.part{path.suffix}")
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as exc:
+        raise OutputError(f"can't write in {str(path.parent)!r}: {exc.strerror}") from exc
+    return part
+
+
+def publish(part: Path, path: Path, *, overwrite: bool) -> None:
+    """Give the finished file its name in one step; a name taken meanwhile is an error, never replaced.
+
+    `part` may still be there afterwards, as a second name of the same file.
+    """
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    if overwrite:
+        part.replace(path)
+        return
+    try:
+        os.link(part, path)
+    except FileExistsError as exc:
+        raise OutputError(f"output {str(path)!r} appeared while it was being made; nothing replaced") from exc
+    except OSError as exc:
+        if exc.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # A file system without hard links: the check just before is the best there is.
+        check_output(path)
+        part.rename(path)

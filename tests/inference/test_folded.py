@@ -1,0 +1,141 @@
+"""The folded network is the network: under any prior, of any size, in strips of any height."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import diffir_video as dv
+from diffir_video.inference import FoldedDIRformer
+from diffir_video.network import DIRformer
+from tests.network.test_variants import PUBLISHED, config, tiny
+
+TOLERANCE = 1e-5
+
+
+def network(model: dv.ModelConfig, seed: int = 0) -> DIRformer:
+    """Every weight random, those that start at 0 or 1 as well, so that each has to be folded rightly."""
+    torch.manual_seed(seed)
+    net = DIRformer(model).eval()
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if "norm" in name or "temperature" in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return net
+
+
+def frame(model: dv.ModelConfig, height: int, width: int, count: int = 1) -> Tensor:
+    return torch.rand(count, model.lq_channels, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def priors(model: dv.ModelConfig, count: int) -> Tensor:
+    return torch.randn(count, model.prior_width, generator=torch.Generator().manual_seed(2))
+
+
+@torch.no_grad()
+def reference(net: DIRformer, lq: Tensor, prior: Tensor) -> Tensor:
+    return net(lq, prior.expand(len(lq), -1))
+
+
+def difference(restored: Tensor, expected: Tensor, lq: Tensor, model: dv.ModelConfig) -> float:
+    """Relative to what the network adds to the frame, so that the frame can't hide an error."""
+    first = model.past * model.image_channels
+    base = lq[:, first : first + 3]
+    base = torch.nn.functional.interpolate(base, scale_factor=float(model.scale), mode="nearest")
+    added = expected - base if model.residual else expected
+    return float((restored - expected).norm() / added.norm())
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "denoise-nano"])
+def test_folding_changes_nothing(name: str) -> None:
+    model = config(name)
+    net = network(model)
+    folded = FoldedDIRformer(net)
+    lq = frame(model, model.multiple, 2 * model.multiple)
+    for prior in priors(model, 3):
+        folded.fold(prior)
+        assert difference(folded.restore(lq), reference(net, lq, prior), lq, model) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["deblur", "denoise-nano"])
+@pytest.mark.parametrize("rows", [4, 7, 64])
+def test_strips_of_any_height_leave_no_seam(name: str, rows: int) -> None:
+    """Statistics are the whole frame's and halos are true, so strips can't be told from one piece."""
+    model = config(name)
+    net = network(model)
+    lq = frame(model, 5 * model.multiple, model.multiple)
+    level_1_row = model.dim * lq.shape[3] // model.unshuffle * lq.element_size()
+    folded = FoldedDIRformer(net, strip_bytes=rows * level_1_row)
+    (prior,) = priors(model, 1)
+    folded.fold(prior)
+    expected = reference(net, lq, prior)
+    assert difference(folded.restore(lq), expected, lq, model) <= TOLERANCE
+    assert difference(folded.restore_keeping_maps(lq), expected, lq, model) <= TOLERANCE
+    assert difference(folded.restore_with_held_maps(lq), expected, lq, model) <= TOLERANCE
+
+
+def test_frames_of_a_batch_keep_their_own_attention() -> None:
+    model = config("denoise-nano")
+    net = network(model)
+    lq = frame(model, 32, 48, count=3)
+    (prior,) = priors(model, 1)
+    folded = FoldedDIRformer(net, threads=2)
+    folded.fold(prior)
+    together = folded.restore(lq)
+    assert difference(together, reference(net, lq, prior), lq, model) <= TOLERANCE
+    assert torch.equal(together[1:2], folded.restore(lq[1:2]))
+
+
+def test_held_maps_make_the_network_local() -> None:
+    """A change in one corner then stays there; with the frame's own maps it reaches every pixel."""
+    model = tiny(blocks=[1, 1])
+    net = network(model)
+    folded = FoldedDIRformer(net)
+    folded.fold(priors(model, 1)[0])
+    lq = frame(model, 64, 64)
+    changed = lq.clone()
+    changed[:, :, :4, :4] = 0
+    kept = folded.restore_keeping_maps(lq)
+    far = (slice(None), slice(None), slice(48, None), slice(48, None))
+    assert torch.equal(folded.restore_with_held_maps(changed)[far], kept[far])
+    assert not torch.equal(folded.restore(changed)[far], kept[far])
+
+
+def test_held_maps_come_from_somewhere() -> None:
+    model = tiny()
+    folded = FoldedDIRformer(network(model))
+    folded.fold(priors(model, 1)[0])
+    with pytest.raises(ValueError, match="no attention maps are held"):
+        folded.restore_with_held_maps(frame(model, 16, 16))
+    with pytest.raises(ValueError, match="of one frame, got 2"):
+        folded.restore_keeping_maps(frame(model, 16, 16, count=2))
+
+
+@pytest.mark.parametrize("name", ["sr-x4", "inpaint", "denoise-nano"])
+def test_half_precision_stays_close(name: str) -> None:
+    """bf16 features and weights, float32 statistics: at least 40 dB from float32 on untrained weights."""
+    model = config(name)
+    net = network(model)
+    lq = frame(model, 2 * model.multiple, 2 * model.multiple)
+    (prior,) = priors(model, 1)
+    folded = FoldedDIRformer(net, dtype=torch.bfloat16)
+    folded.fold(prior)
+    squared = (folded.restore(lq) - reference(net, lq, prior)).square().mean()
+    assert -10 * squared.log10() >= 40
+
+
+def test_refolding_writes_in_place() -> None:
+    """Compiled code and CUDA graphs hold the weights' addresses."""
+    model = tiny()
+    net = network(model)
+    folded = FoldedDIRformer(net)
+    first, second = priors(model, 2)
+    folded.fold(first)
+    lq = frame(model, 16, 16)
+    before = {tensor.data_ptr(): tensor.clone() for tensor in folded.weights()}
+    folded.fold(second)
+    after = {tensor.data_ptr(): tensor for tensor in folded.weights()}
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[address], after[address]) for address in before)
+    assert difference(folded.restore(lq), reference(net, lq, second), lq, model) <= TOLERANCE
