@@ -81,7 +81,7 @@ def test_prior_restores_a_span_with_the_prior_of_its_first_frame() -> None:
 
 @torch.inference_mode()
 def test_statistics_holds_the_maps_of_the_first_whole_window() -> None:
-    model, data = restorer("statistics"), shot(1)
+    model, data = restorer("statistics", refresh=48), shot(1)
     lq = windows(data)
     folded = FoldedDIRformer(network_of(model).G)
     folded.fold(priors(model, lq[:1])[0])
@@ -169,7 +169,7 @@ def test_two_streams_at_once_do_not_disturb_each_other() -> None:
 
 
 def test_the_policy_may_change_while_frames_flow() -> None:
-    stream = restorer("prior", past=0, future=0).open_stream()
+    stream = restorer("prior", past=0, future=0, refresh=48).open_stream()
     frames = clip_of(shot(1, 12)).frames()
     stream.push(frames[:4])
     stream.policy = replace(stream.policy, max_prior_age=2)
