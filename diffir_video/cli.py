@@ -16,6 +16,7 @@ from diffir_video.errors import DiffirVideoError, OutputError, UsageError
 from diffir_video.version import engine_version
 
 if TYPE_CHECKING:
+    from diffir_video.bench import FileBench, NetworkBench
     from diffir_video.prior import ReusePolicy
 
 # Heavy modules (torch, PyAV) are imported inside the commands, so that --help and usage errors are instant.
@@ -174,6 +175,61 @@ def _convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_file(arguments: argparse.Namespace) -> int:
+    import tempfile
+
+    from diffir_video.bench import bench_file, write_sample_clip
+    from diffir_video.restorer import Restorer
+
+    _check_json(arguments.json)
+    restorer = Restorer.from_pretrained(
+        arguments.model,
+        device=arguments.device,
+        precision=arguments.precision,
+        reuse=_reuse_policy(arguments),
+        refresh=arguments.refresh,
+    )
+    encoding: dict[str, Any] = {
+        "encoder": arguments.encoder,
+        "encoder_options": dict(arguments.encoder_option),
+    }
+    with tempfile.TemporaryDirectory(prefix="diffir-bench-") as folder:
+        clip = Path(arguments.file or Path(folder) / "sample.mkv")
+        if arguments.file is None:
+            write_sample_clip(clip, *arguments.size, frames=arguments.frames)
+        report = bench_file(restorer, clip, repeats=arguments.repeats, **encoding)
+    return _print_bench(report, arguments.json)
+
+
+def _bench_network(arguments: argparse.Namespace) -> int:
+    from diffir_video.bench import bench_network, load_network
+
+    _check_json(arguments.json)
+    net = load_network(arguments.model, arguments.device)
+    width, height = arguments.size
+    report = bench_network(
+        net,
+        model=Path(arguments.model).stem,
+        width=width,
+        height=height,
+        batch=arguments.batch,
+        repeats=arguments.repeats,
+    )
+    return _print_bench(report, arguments.json)
+
+
+def _print_bench(report: FileBench | NetworkBench, json_path: str | None) -> int:
+    print(report.format())
+    if json_path is not None:
+        _write_json(report.to_dict(), json_path)
+    return 0
+
+
+def _check_json(path: str | None) -> None:
+    if path is not None:
+        _check_folder(path)
+
+
 def _media_fields(path: str) -> dict[str, object]:
     from diffir_video.media import probe_media
 
@@ -279,16 +335,9 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
     restore.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     restore.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
-    restore.add_argument("--encoder", default="libx264", help="FFmpeg's name; default: %(default)s")
-    restore.add_argument(
-        "--encoder-option",
-        action="append",
-        default=[],
-        type=_key_and_value,
-        metavar="k=v",
-        help="an option of the encoder, such as crf=20; may be repeated",
-    )
+    _add_encoder(restore)
     _add_reuse_options(restore)
+    restore.add_argument("--plot-reuse", metavar="FILE.png", help="draw drift, refreshes and cuts over time")
     restore.add_argument("--report", metavar="FILE.json", help="write what was done and verified")
     restore.add_argument(
         "--report-decisions", action="store_true", help="put what was decided for every frame into the report"
@@ -332,11 +381,12 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("output", metavar="OUT")
     convert.add_argument("--overwrite", action="store_true", help="replace an existing output")
     convert.set_defaults(command=_convert)
+    _add_bench(commands, shared)
     return parser
 
 
-def _add_reuse_options(restore: argparse.ArgumentParser) -> None:
-    reuse = restore.add_argument_group("sharing priors between frames (see docs/reuse.md)")
+def _add_reuse_options(command: argparse.ArgumentParser) -> None:
+    reuse = command.add_argument_group("sharing priors between frames (see docs/reuse.md)")
     reuse.add_argument(
         "--reuse",
         choices=("off", "prior", "statistics"),
@@ -354,7 +404,6 @@ def _add_reuse_options(restore: argparse.ArgumentParser) -> None:
     reuse.add_argument(
         "--prior-smoothing", type=float, metavar="S", help="share of the prior before in each new one, 0 to 1"
     )
-    reuse.add_argument("--plot-reuse", metavar="FILE.png", help="draw drift, refreshes and cuts over time")
 
 
 def _auto_or_count(text: str) -> str | int:
@@ -364,6 +413,51 @@ def _auto_or_count(text: str) -> str | int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected auto or a number of frames, got {text!r}") from None
+
+
+def _add_encoder(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--encoder", default="libx264", help="FFmpeg's name; default: %(default)s")
+    command.add_argument(
+        "--encoder-option",
+        action="append",
+        default=[],
+        type=_key_and_value,
+        metavar="k=v",
+        help="an option of the encoder, such as crf=20; may be repeated",
+    )
+
+
+def _add_bench(commands: Any, shared: argparse.ArgumentParser) -> None:
+    bench = commands.add_parser("bench", help="measure frames per second on this machine")
+    kinds = bench.add_subparsers(required=True, metavar="KIND")
+
+    file = kinds.add_parser("file", parents=[shared], help="file to file, and each stage alone")
+    file.add_argument("file", metavar="FILE", nargs="?", help="default: a made-up noisy clip")
+    file.add_argument(
+        "--frames", type=int, default=120, metavar="N", help="of the made-up clip; default: 120"
+    )
+    file.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
+    _add_encoder(file)
+    _add_reuse_options(file)
+    file.set_defaults(command=_bench_file)
+
+    network = kinds.add_parser("network", parents=[shared], help="the network alone, in all its ways")
+    network.add_argument("--batch", type=int, default=4, metavar="N", help="frames at once; default: 4")
+    network.set_defaults(command=_bench_network)
+
+    for kind in (file, network):
+        kind.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
+        kind.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+        kind.add_argument("--size", type=_size, default=(640, 360), metavar="WxH", help="default: 640x360")
+        kind.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds; default: %(default)s")
+        kind.add_argument("--json", metavar="FILE", help="write the figures and the machine")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"expected WxH, got {text!r}")
+    return int(width), int(height)
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

@@ -72,7 +72,7 @@ class Restorer:
         self.seed = seed
         self.policy = _choose_policy(reuse, refresh)
         self.record_decisions = record_decisions
-        self._network = None if net is None else PriorNetwork(net, self.device, _DTYPES[self.precision], seed)
+        self.network = None if net is None else PriorNetwork(net, self.device, _DTYPES[self.precision], seed)
 
     @classmethod
     def from_pretrained(
@@ -104,17 +104,17 @@ class Restorer:
     @property
     def scale(self) -> int:
         """Output size over input size."""
-        return self._network.net.config.scale if self._network else 1
+        return self.network.net.config.scale if self.network else 1
 
     @property
     def multiple(self) -> int:
         """Frames are padded to multiples of this, and cut back afterwards."""
-        return self._network.net.multiple if self._network else 1
+        return self.network.net.multiple if self.network else 1
 
     @property
     def window(self) -> tuple[int, int]:
         """Frames (past, future) that the network sees around the one it restores."""
-        return (self._network.net.config.past, self._network.net.config.future) if self._network else (0, 0)
+        return (self.network.net.config.past, self.network.net.config.future) if self.network else (0, 0)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -132,10 +132,10 @@ class Restorer:
 
     @cached_property
     def _weights_digest(self) -> str:
-        if self._network is None:
+        if self.network is None:
             return IDENTITY
         digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in self._network.net.state_dict().items():
+        for name, tensor in self.network.net.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
@@ -151,7 +151,7 @@ class Restorer:
 
     def open_stream(self) -> RestorerStream:
         """Begin a stream: frames pushed into it come back restored, in order."""
-        return RestorerStream(self, self._network)
+        return RestorerStream(self)
 
 
 class RestorerStream:
@@ -163,9 +163,9 @@ class RestorerStream:
     policy: how far frames may share; may be replaced at any time, for the frames restored from then on.
     """
 
-    def __init__(self, restorer: Restorer, network: PriorNetwork | None) -> None:
+    def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
-        self._spans = None if network is None else SpanRestorer(network)
+        self._spans = None if restorer.network is None else SpanRestorer(restorer.network)
         self._reuse = ReuseReport(restorer.policy.level, decisions=[] if restorer.record_decisions else None)
         self.policy = restorer.policy
         self._begin()

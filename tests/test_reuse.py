@@ -46,8 +46,8 @@ def run(model: dv.Restorer, clip: dv.Clip, batch: int = 4) -> tuple[Tensor, Reus
 
 
 def network_of(model: dv.Restorer) -> dv.DiffIRS2:
-    assert model._network is not None
-    return model._network.net
+    assert model.network is not None
+    return model.network.net
 
 
 @torch.inference_mode()
