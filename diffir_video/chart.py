@@ -23,7 +23,7 @@ GREEN: Colour = (40, 140, 70)
 PURPLE: Colour = (130, 70, 160)
 
 _SIZE = (1280, 480)
-_LEFT, _TOP, _RIGHT, _BOTTOM = 84, 72, 24, 60
+_LEFT, _TOP, _RIGHT, _BOTTOM = 84, 92, 24, 60
 _FONT_SIZE = 15
 _TICKS = 8
 
@@ -118,12 +118,12 @@ class Chart:
             [self._at(self._x.low, self._y.high), corner, self._at(self._x.high, self._y.low)], fill=BLACK
         )
         self._text(_SIZE[0] - _RIGHT, _SIZE[1] - 8, self._x.label, anchor="rd")
-        self._text(8, _TOP - 8, self._y.label, anchor="ld")
+        self._text(8, _TOP - 10, self._y.label, anchor="ld")
 
     def _name(self, name: str | None, colour: Colour) -> None:
         if name is None:
             return
-        x, y = self._legend_end, 44.0
+        x, y = self._legend_end, 46.0
         self._draw.rectangle((x, y - 5, x + 12, y + 5), fill=colour)
         self._text(x + 18, y, name, anchor="lm")
         self._legend_end = x + 18 + self._draw.textlength(name, font=self._font) + 24
