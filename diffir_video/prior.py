@@ -181,6 +181,12 @@ class Decision:
     drift: float | None
     age: int
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Decision:
+        """The decision whose fields these are; also after a way through JSON."""
+        plain: dict[str, Any] = {**fields, "reuse": Reuse(fields["reuse"])}
+        return cls(**plain)
+
 
 class PriorTracker:
     """Decides frame by frame, each from what came before it, whether the held prior still serves."""
@@ -280,7 +286,7 @@ class ReuseReport:
         """The report that `to_dict` described; also after a way through JSON."""
         plain = {key: value for key, value in fields.items() if key != "frames"}
         if plain["decisions"] is not None:
-            plain["decisions"] = [Decision(**{**d, "reuse": Reuse(d["reuse"])}) for d in plain["decisions"]]
+            plain["decisions"] = [Decision.from_dict(decision) for decision in plain["decisions"]]
         return cls(**plain)
 
     def __str__(self) -> str:
