@@ -23,6 +23,10 @@ docs/images/before-after.jpg: demo
 	mkdir -p $(@D)
 	$(PYTHON) -c "from PIL import Image; Image.open('demo/before-after.png').convert('RGB').save('$@', quality=85)"
 
+docs/images/reuse.png: demo
+	mkdir -p $(@D)
+	$(VENV)/bin/diffir-video restore demo/input.mkv demo/reused.mkv --overwrite --reuse prior --plot-reuse $@
+
 test: $(STAMP)
 	$(PYTHON) -m pytest --benchmark-skip
 

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from statistics import median
 from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from diffir_video.errors import UsageError
@@ -126,11 +126,24 @@ class FrameStatistics:
 
 def _measure(picture: Tensor) -> Tensor:
     picture = picture.float()
-    blocks = F.adaptive_avg_pool2d(picture, (_BLOCK_ROWS, _BLOCK_COLUMNS)).flatten()
+    height, width = picture.shape[-2:]
+    rows = _averages(height, _BLOCK_ROWS, picture.device)
+    columns = _averages(width, _BLOCK_COLUMNS, picture.device)
+    blocks = (rows @ picture @ columns.T).flatten()
     upper, lower = _adjacent_rows(picture)
     difference = torch.einsum("c,chw->hw", picture.new_tensor(_LUMA), lower - upper)
     detail = difference.diff(dim=-1).abs().mean() if difference.shape[-1] > 1 else picture.new_zeros(())
     return torch.cat([blocks, detail.view(1)])
+
+
+@lru_cache(maxsize=16)
+def _averages(size: int, blocks: int, device: torch.device) -> Tensor:
+    """(blocks, size): each row averages its share of `size` pixels; a product is faster than pooling."""
+    edges = [(i * size // blocks, -(-(i + 1) * size // blocks)) for i in range(blocks)]
+    averages = torch.zeros(blocks, size)
+    for row, (start, end) in zip(averages, edges, strict=True):
+        row[start:end] = 1 / (end - start)
+    return averages.to(device)
 
 
 def _adjacent_rows(picture: Tensor) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,12 @@ def test_any_size_has_statistics(size: tuple[int, int]) -> None:
     assert statistics_of(picture).drift_from(statistics_of(picture)) == 0
 
 
+def test_blocks_are_means_of_the_picture() -> None:
+    picture = scene(3, height=50, width=70)
+    expected = torch.nn.functional.adaptive_avg_pool2d(picture, (9, 16))
+    torch.testing.assert_close(statistics_of(picture).blocks, expected)
+
+
 def test_drift_is_light_and_noise_and_not_motion() -> None:
     first = statistics_of(noisy(scene(1), 10, 0))
     assert statistics_of(noisy(scene(1), 10, 1)).drift_from(first) < 0.005
