@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-all check format bench eval train-denoise-nano clean
+.PHONY: venv demo test test-all check format bench eval eval-reuse calibrate-reuse train-denoise-nano clean
 
 venv: $(STAMP)
 
@@ -22,6 +22,10 @@ demo: $(STAMP)
 docs/images/before-after.jpg: demo
 	mkdir -p $(@D)
 	$(PYTHON) -c "from PIL import Image; Image.open('demo/before-after.png').convert('RGB').save('$@', quality=85)"
+
+docs/images/reuse.png: demo
+	mkdir -p $(@D)
+	$(VENV)/bin/diffir-video restore demo/input.mkv demo/reused.mkv --overwrite --reuse prior --plot-reuse $@
 
 test: $(STAMP)
 	$(PYTHON) -m pytest --benchmark-skip
@@ -44,6 +48,12 @@ bench: $(STAMP)
 
 eval: $(STAMP)
 	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano
+
+eval-reuse: $(STAMP)
+	$(PYTHON) -m training.evaluation.reuse --data $(DATA)
+
+calibrate-reuse: $(STAMP)
+	$(PYTHON) -m training.evaluation.calibrate_reuse --data $(DATA) --plot docs/images/reuse-calibration.png
 
 train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)

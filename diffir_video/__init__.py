@@ -15,6 +15,7 @@ from diffir_video.frame import Clip, ColorTags, Frame, StreamInfo
 from diffir_video.job import FileReport, restore_file
 from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.network import DiffIRS1, DiffIRS2, ModelConfig
+from diffir_video.prior import ReusePolicy, ReuseReport
 from diffir_video.restorer import Restorer, RestorerStream
 from diffir_video.zoo import ModelCard, list_models
 
@@ -35,6 +36,8 @@ __all__ = [
     "OutputError",
     "Restorer",
     "RestorerStream",
+    "ReusePolicy",
+    "ReuseReport",
     "StreamInfo",
     "UnknownModelError",
     "UsageError",

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffir_video.errors import DiffirVideoError, OutputError
+from diffir_video.errors import DiffirVideoError, OutputError, UsageError
 from diffir_video.version import engine_version
 
 if TYPE_CHECKING:
     from diffir_video.bench import FileBench, NetworkBench
+    from diffir_video.prior import ReusePolicy
 
 # Heavy modules (torch, PyAV) are imported inside the commands, so that --help and usage errors are instant.
 # Progress and errors go to stderr; what a command was asked for goes to stdout.
@@ -74,12 +75,23 @@ def _restore(arguments: argparse.Namespace) -> int:
     from diffir_video.job import restore_file, save_report
     from diffir_video.media import check_output
     from diffir_video.restorer import Restorer
+    from diffir_video.reuse_plot import plot_reuse
+    from diffir_video.zoo import IDENTITY
 
     check_output(arguments.output, copy_from=arguments.input, overwrite=arguments.overwrite)
-    if arguments.report is not None:
-        _check_folder(arguments.report)
+    for path in (arguments.report, arguments.plot_reuse):
+        if path is not None:
+            _check_folder(path)
+    if arguments.model == IDENTITY and arguments.plot_reuse is not None:
+        raise UsageError(f"{IDENTITY} has no priors to plot; choose another model or drop --plot-reuse")
     restorer = Restorer.from_pretrained(
-        arguments.model, device=arguments.device, precision=arguments.precision, seed=arguments.seed
+        arguments.model,
+        device=arguments.device,
+        precision=arguments.precision,
+        seed=arguments.seed,
+        reuse=_reuse_policy(arguments),
+        refresh=arguments.refresh,
+        record_decisions=arguments.report_decisions or arguments.plot_reuse is not None,
     )
     with _progress_bar(arguments.input) as progress:
         report = restore_file(
@@ -99,9 +111,26 @@ def _restore(arguments: argparse.Namespace) -> int:
         print(report.table())
     if arguments.report is not None:
         save_report(report, arguments.report)
+    if arguments.plot_reuse is not None:
+        plot_reuse(report.run.reuse, arguments.plot_reuse, threshold=restorer.policy.threshold)
     if not report.is_complete:
         print(f"diffir-video: restored with losses: {'; '.join(report.lost())}", file=sys.stderr)
     return report.exit_code
+
+
+def _reuse_policy(arguments: argparse.Namespace) -> ReusePolicy:
+    from diffir_video.prior import ReusePolicy
+
+    given = {
+        "level": arguments.reuse,
+        "refresh_threshold": arguments.refresh_threshold,
+        "max_prior_age": arguments.max_prior_age,
+        "prior_smoothing": arguments.prior_smoothing,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if arguments.refresh != "auto" and given.keys() & {"refresh_threshold", "max_prior_age"}:
+        raise UsageError("--refresh N leaves no room for --refresh-threshold or --max-prior-age; drop either")
+    return ReusePolicy(**given)
 
 
 def _models(_: argparse.Namespace) -> int:
@@ -154,7 +183,11 @@ def _bench_file(arguments: argparse.Namespace) -> int:
 
     _check_json(arguments.json)
     restorer = Restorer.from_pretrained(
-        arguments.model, device=arguments.device, precision=arguments.precision
+        arguments.model,
+        device=arguments.device,
+        precision=arguments.precision,
+        reuse=_reuse_policy(arguments),
+        refresh=arguments.refresh,
     )
     encoding: dict[str, Any] = {
         "encoder": arguments.encoder,
@@ -303,7 +336,12 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     restore.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
     _add_encoder(restore)
+    _add_reuse_options(restore)
+    restore.add_argument("--plot-reuse", metavar="FILE.png", help="draw drift, refreshes and cuts over time")
     restore.add_argument("--report", metavar="FILE.json", help="write what was done and verified")
+    restore.add_argument(
+        "--report-decisions", action="store_true", help="put what was decided for every frame into the report"
+    )
     restore.add_argument(
         "--verify", action="store_true", help="decode the output to its end and show all that was checked"
     )
@@ -347,6 +385,36 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_reuse_options(command: argparse.ArgumentParser) -> None:
+    reuse = command.add_argument_group("sharing priors between frames (see docs/reuse.md)")
+    reuse.add_argument(
+        "--reuse",
+        choices=("off", "prior", "statistics"),
+        help="one prior per frame; one until the next refresh; attention maps held with it. Default: off",
+    )
+    reuse.add_argument(
+        "--refresh",
+        default="auto",
+        type=_auto_or_count,
+        metavar="auto|N",
+        help="when the picture drifts, or every N frames; at cuts in any case. Default: %(default)s",
+    )
+    reuse.add_argument("--refresh-threshold", type=float, metavar="X", help="drift from which to refresh")
+    reuse.add_argument("--max-prior-age", type=int, metavar="N", help="frames after which to refresh")
+    reuse.add_argument(
+        "--prior-smoothing", type=float, metavar="S", help="share of the prior before in each new one, 0 to 1"
+    )
+
+
+def _auto_or_count(text: str) -> str | int:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected auto or a number of frames, got {text!r}") from None
+
+
 def _add_encoder(command: argparse.ArgumentParser) -> None:
     command.add_argument("--encoder", default="libx264", help="FFmpeg's name; default: %(default)s")
     command.add_argument(
@@ -370,6 +438,7 @@ def _add_bench(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     file.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
     _add_encoder(file)
+    _add_reuse_options(file)
     file.set_defaults(command=_bench_file)
 
     network = kinds.add_parser("network", parents=[shared], help="the network alone, in all its ways")

@@ -21,6 +21,7 @@ import torch
 
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.frame import Frame, StreamInfo
+from diffir_video.prior import ReuseReport
 
 StageName = Literal["decode", "restore", "encode"]
 
@@ -51,6 +52,9 @@ class FrameSink(Protocol):
 
 class FrameRestorerStream(Protocol):
     """One stream's restoring: frames in order in, restored frames in order out, late by the window."""
+
+    @property
+    def reuse(self) -> ReuseReport: ...
 
     def push(self, frames: Sequence[Frame]) -> list[Frame]: ...
 
@@ -112,7 +116,10 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run did. `bottleneck` is the stage that worked longest: the one to make faster first."""
+    """What a run did. `bottleneck` is the stage that worked longest: the one to make faster first.
+
+    reuse: where priors were refreshed and why.
+    """
 
     frames_in: int
     frames_out: int
@@ -120,9 +127,10 @@ class RunReport:
     fps: float
     stages: dict[StageName, StageTime]
     bottleneck: StageName
+    reuse: ReuseReport
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "reuse": self.reuse.to_dict()}
 
 
 def combined(reports: Sequence[RunReport], *, frames: int) -> RunReport:
@@ -136,10 +144,12 @@ def combined(reports: Sequence[RunReport], *, frames: int) -> RunReport:
         for name in names
     }
     wall = sum(report.wall_seconds for report in reports)
-    return _report(frames, frames, wall, stages)
+    return _report(frames, frames, wall, stages, ReuseReport.combined([r.reuse for r in reports]))
 
 
-def _report(frames_in: int, frames_out: int, wall: float, stages: dict[StageName, StageTime]) -> RunReport:
+def _report(
+    frames_in: int, frames_out: int, wall: float, stages: dict[StageName, StageTime], reuse: ReuseReport
+) -> RunReport:
     return RunReport(
         frames_in=frames_in,
         frames_out=frames_out,
@@ -147,6 +157,7 @@ def _report(frames_in: int, frames_out: int, wall: float, stages: dict[StageName
         fps=frames_out / wall if wall > 0 else 0.0,
         stages=stages,
         bottleneck=max(stages, key=lambda name: stages[name].busy_seconds),
+        reuse=reuse,
     )
 
 
@@ -202,6 +213,7 @@ class _Loop:
             "encode": _StageClock(),
         }
         self._frames_in = self._frames_restored = self._frames_out = 0
+        self._reuse = ReuseReport()
         self._started = time.perf_counter()
 
     def run(self) -> RunReport:
@@ -272,6 +284,7 @@ class _Loop:
     def _restore(self) -> None:
         clock = self._clocks["restore"]
         stream = self._restorer.open_stream()
+        self._reuse = stream.reuse
         while True:
             with clock.waiting():
                 batch = self._decoded.get()
@@ -312,7 +325,7 @@ class _Loop:
     def _report(self) -> RunReport:
         wall = time.perf_counter() - self._started
         stages: dict[StageName, StageTime] = {name: clock.total() for name, clock in self._clocks.items()}
-        return _report(self._frames_in, self._frames_out, wall, stages)
+        return _report(self._frames_in, self._frames_out, wall, stages, self._reuse)
 
 
 class _StoppedError(Exception):

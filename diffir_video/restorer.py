@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, Self, get_args
 
@@ -16,11 +17,23 @@ from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.frame import Clip, Frame
 from diffir_video.network import DiffIR, DiffIRS2
+from diffir_video.prior import (
+    CutDetector,
+    Decision,
+    FrameStatistics,
+    PriorTracker,
+    ReuseLevel,
+    ReusePolicy,
+    ReuseReport,
+)
+from diffir_video.shots import SeenFrame, ShotWindows, Window
+from diffir_video.spans import PriorNetwork, SpanRestorer
 from diffir_video.tiling import crop, pad_to_multiple
 from diffir_video.zoo import IDENTITY, find_weights
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Refresh = Literal["auto"] | int
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,12 +45,23 @@ class Restorer:
     """
 
     def __init__(
-        self, net: DiffIR | None, *, device: Device = "auto", precision: Precision = "auto", seed: int = 0
+        self,
+        net: DiffIR | None,
+        *,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        seed: int = 0,
+        reuse: ReuseLevel | ReusePolicy = "off",
+        refresh: Refresh = "auto",
+        record_decisions: bool = False,
     ) -> None:
         """`net`: stage 2, three image channels; None restores nothing and passes frames through.
 
         device "auto" is CUDA where there is one; precision "auto" is bf16 on CUDA and fp32 on a CPU.
-        Raises UsageError on a network or a device that can't be used.
+        reuse: a level or a whole policy (see `ReusePolicy`), with which every stream begins.
+        refresh: "auto" refreshes a held prior as the policy says, a number every so many frames and at cuts.
+        record_decisions: keep what was decided for every frame in the streams' reports.
+        Raises UsageError on a network, a device or a policy that can't be used.
         """
         if net is not None and not isinstance(net, DiffIRS2):
             raise UsageError("a stage-1 network needs the ground truth to find its prior; give a stage-2 one")
@@ -46,13 +70,9 @@ class Restorer:
         self.device = _choose_device(device)
         self.precision = _choose_precision(precision, self.device)
         self.seed = seed
-        self._net: DiffIRS2 | None = None
-        self._noise = torch.empty(0)
-        if net is not None:
-            net.eval().to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-            self._net = net
-            generator = torch.Generator().manual_seed(seed)
-            self._noise = torch.randn(1, net.config.prior_width, generator=generator).to(self.device)
+        self.policy = _choose_policy(reuse, refresh)
+        self.record_decisions = record_decisions
+        self.network = None if net is None else PriorNetwork(net, self.device, _DTYPES[self.precision], seed)
 
     @classmethod
     def from_pretrained(
@@ -62,28 +82,39 @@ class Restorer:
         device: Device = "auto",
         precision: Precision = "auto",
         seed: int = 0,
+        reuse: ReuseLevel | ReusePolicy = "off",
+        refresh: Refresh = "auto",
+        record_decisions: bool = False,
     ) -> Self:
         """A built-in model by name, `identity` for none, or a checkpoint by path.
 
         Raises UnknownModelError, CheckpointError, and UsageError as the constructor does.
         """
         net = None if str(name_or_path) == IDENTITY else load_checkpoint(find_weights(name_or_path))
-        return cls(net, device=device, precision=precision, seed=seed)
+        return cls(
+            net,
+            device=device,
+            precision=precision,
+            seed=seed,
+            reuse=reuse,
+            refresh=refresh,
+            record_decisions=record_decisions,
+        )
 
     @property
     def scale(self) -> int:
         """Output size over input size."""
-        return self._net.config.scale if self._net else 1
+        return self.network.net.config.scale if self.network else 1
 
     @property
     def multiple(self) -> int:
         """Frames are padded to multiples of this, and cut back afterwards."""
-        return self._net.multiple if self._net else 1
+        return self.network.net.multiple if self.network else 1
 
     @property
     def window(self) -> tuple[int, int]:
         """Frames (past, future) that the network sees around the one it restores."""
-        return (self._net.config.past, self._net.config.future) if self._net else (0, 0)
+        return (self.network.net.config.past, self.network.net.config.future) if self.network else (0, 0)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -93,15 +124,21 @@ class Restorer:
             "seed": str(self.seed),
             "device": self.device.type,
             "precision": self.precision,
+            "reuse": self.policy.level,
+            "refresh threshold": str(self.policy.threshold),
+            "max prior age": str(self.policy.max_prior_age),
+            "prior smoothing": str(self.policy.prior_smoothing),
         }
 
     @cached_property
     def _weights_digest(self) -> str:
+        if self.network is None:
+            return IDENTITY
         digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in self._net.state_dict().items() if self._net else ():
+        for name, tensor in self.network.net.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest() if self._net else IDENTITY
+        return digest.hexdigest()
 
     def restore(self, clip: Clip) -> Clip:
         """Restore a clip by itself: its first and last frames stand in for those beyond its ends.
@@ -116,78 +153,115 @@ class Restorer:
         """Begin a stream: frames pushed into it come back restored, in order."""
         return RestorerStream(self)
 
-    @torch.inference_mode()
-    def restore_windows(self, frames: Tensor) -> Tensor:
-        """Restore all frames that have a full window.
-
-        frames: (past + T + future, 3, H, W), float in [0, 1], on any device. Returns (T, 3, s·H, s·W),
-        float32 in [0, 1], on the same device. One prior per frame.
-        """
-        past, future = self.window
-        count = len(frames) - past - future
-        if self._net is None:
-            return frames
-        height, width = frames.shape[-2:]
-        padded = pad_to_multiple(frames.to(self.device, torch.float32), self.multiple)
-        lq = torch.cat([padded[i : i + count] for i in range(past + 1 + future)], dim=1)
-        with self._autocast():
-            prior = self._net.estimate_prior(lq, self._noise.expand(count, -1))
-            restored = self._net.restore(lq, prior)
-        restored = crop(restored, height * self.scale, width * self.scale)
-        return restored.float().clamp(0, 1).to(frames.device)
-
-    def _autocast(self) -> torch.autocast:
-        dtype = _DTYPES[self.precision]
-        # Autocast has no float32 mode on a CPU; a disabled one is the same and silent.
-        enabled = dtype != torch.float32
-        return torch.autocast(self.device.type, dtype if enabled else None, enabled=enabled)
-
 
 class RestorerStream:
-    """One pass over one video: a ring buffer that never holds more than the window and one batch."""
+    """One pass over one video: holds no more than the window and one batch.
+
+    A cut is seen as its first frame arrives; each shot is windowed, and its prior held, by itself. What is
+    decided for a frame does not depend on how frames are batched.
+
+    policy: how far frames may share; may be replaced at any time, for the frames restored from then on.
+    """
 
     def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
-        self._past, self._future = restorer.window
-        self._ring: deque[Frame] = deque()
-        self._started = False
+        self._spans = None if restorer.network is None else SpanRestorer(restorer.network)
+        self._reuse = ReuseReport(restorer.policy.level, decisions=[] if restorer.record_decisions else None)
+        self.policy = restorer.policy
+        self._begin()
 
+    def _begin(self) -> None:
+        self._windows = ShotWindows(*self._restorer.window)
+        self._cuts = CutDetector()
+        self._tracker = PriorTracker()
+        self._last: Frame | None = None
+        self._last_statistics: FrameStatistics | None = None
+
+    @property
+    def reuse(self) -> ReuseReport:
+        """What was decided so far."""
+        return self._reuse
+
+    @torch.inference_mode()
     def push(self, frames: Sequence[Frame]) -> list[Frame]:
         """Take the next frames, in order; return those whose window is now complete, restored.
 
         Frames keep their pts and duration. Raises ValueError if the size changes.
         """
-        if not frames:
-            return []
-        if not self._started:
-            self._started = True
-            self._ring.extend([frames[0]] * self._past)
-        self._ring.extend(frames)
-        return self._restore_ready()
+        if self._spans is None:
+            return list(frames)
+        windows = [window for seen in self._look_at(frames) for window in self._windows.push(seen)]
+        return self._restore(self._spans, windows)
 
+    @torch.inference_mode()
     def finish(self) -> list[Frame]:
         """The frames still waiting for a future; the last one stands in for it. The stream is then empty."""
-        if not self._started:
+        if self._spans is None:
             return []
-        if self._future:
-            self._ring.extend([self._ring[-1]] * self._future)
-        restored = self._restore_ready()
-        self._ring.clear()
-        self._started = False
+        restored = self._restore(self._spans, self._windows.finish())
+        self._spans.close()
+        self._begin()
         return restored
 
-    def _restore_ready(self) -> list[Frame]:
-        held = list(self._ring)
-        centres = held[self._past : len(held) - self._future]
-        if not centres:
-            return []
-        shapes = {tuple(frame.data.shape) for frame in held}
-        if len(shapes) > 1:
-            raise ValueError(f"all frames of a stream have one size, got {sorted(shapes)}")
-        restored = self._restorer.restore_windows(torch.stack([frame.data for frame in held]))
-        for _ in centres:
-            self._ring.popleft()
-        return [frame.with_data(data) for frame, data in zip(centres, restored, strict=True)]
+    def _look_at(self, frames: Sequence[Frame]) -> Iterator[SeenFrame]:
+        self._check_size(frames)
+        device, multiple = self._restorer.device, self._restorer.multiple
+        pictures = [frame.data.to(device, torch.float32) for frame in frames]
+        for frame, picture, statistics in zip(frames, pictures, FrameStatistics.of(pictures), strict=True):
+            seen = SeenFrame(
+                frame=frame,
+                picture=pad_to_multiple(picture[None], multiple)[0],
+                statistics=statistics,
+                starts_shot=self._cuts.starts_shot(statistics),
+                repeats=self._repeats_the_last(frame, statistics),
+            )
+            self._last, self._last_statistics = frame, statistics
+            yield seen
+
+    def _check_size(self, frames: Sequence[Frame]) -> None:
+        known = [] if self._last is None else [self._last]
+        sizes = sorted({tuple(frame.data.shape) for frame in (*known, *frames)})
+        if len(sizes) > 1:
+            raise ValueError(f"all frames of a stream have one size, got {sizes}")
+
+    def _repeats_the_last(self, frame: Frame, statistics: FrameStatistics) -> bool:
+        if self._last is None or self._last_statistics is None:
+            return False
+        # Pixels are compared only where what was measured of them is equal too, which is next to never.
+        return statistics.equals(self._last_statistics) and torch.equal(frame.data, self._last.data)
+
+    def _restore(self, spans: SpanRestorer, windows: Sequence[Window]) -> list[Frame]:
+        policy = self.policy
+        decisions = [self._decide(window, policy) for window in windows]
+        pictures = spans.restore(windows, decisions, policy.prior_smoothing)
+        return [self._as_output(w.middle.frame, p) for w, p in zip(windows, pictures, strict=True)]
+
+    def _decide(self, window: Window, policy: ReusePolicy) -> Decision:
+        middle = window.middle
+        decision = self._tracker.decide(
+            middle.statistics,
+            policy,
+            pts_seconds=float(middle.frame.pts_seconds),
+            starts_shot=middle.starts_shot,
+            is_duplicate=window.is_duplicate,
+        )
+        self._reuse.add(decision)
+        return decision
+
+    def _as_output(self, frame: Frame, picture: Tensor) -> Frame:
+        scale, (height, width) = self._restorer.scale, frame.data.shape[-2:]
+        cut = crop(picture, height * scale, width * scale)
+        return frame.with_data(cut.float().clamp(0, 1).to(frame.data.device))
+
+
+def _choose_policy(reuse: ReuseLevel | ReusePolicy, refresh: Refresh) -> ReusePolicy:
+    if isinstance(reuse, str):
+        reuse = ReusePolicy(level=reuse)
+    if refresh == "auto":
+        return reuse
+    if isinstance(refresh, str):
+        raise UsageError(f"refresh {refresh!r}: expected 'auto' or a number of frames")
+    return replace(reuse, refresh_threshold=math.inf, max_prior_age=refresh)
 
 
 def _choose_device(device: Device) -> torch.device:

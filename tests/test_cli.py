@@ -37,6 +37,42 @@ def test_encoder_and_its_options_are_passed_on(tmp_path: Path) -> None:
     assert decoded_bytes(tmp_path / "out.mkv", "gray")
 
 
+def test_reuse_is_reported_and_plotted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plot, report = tmp_path / "reuse.png", tmp_path / "report.json"
+    options = [
+        "--reuse",
+        "prior",
+        "--max-prior-age",
+        "3",
+        "--prior-smoothing",
+        "0.2",
+        "--plot-reuse",
+        str(plot),
+    ]
+    command = ["restore", str(sample("upright.mp4")), str(tmp_path / "out.mkv"), *options]
+    assert main([*command, "--report", str(report)]) == 0
+    assert "reuse prior: 2 priors for 5 frames (1 first, 1 age); 3 held" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    reuse = json.loads(report.read_text())["run"]["reuse"]
+    assert (reuse["frames"], reuse["refreshes"]) == (5, {"first": 1, "age": 1})
+    assert [decision["reuse"] for decision in reuse["decisions"]] == ["new", "held", "held", "new", "held"]
+
+
+def test_decisions_are_in_the_report_only_on_request(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = ["restore", str(sample("upright.mp4")), str(tmp_path / "out.mkv"), "--report", str(report)]
+    assert main([*command, "--reuse", "statistics", "--refresh", "2"]) == 0
+    reuse = json.loads(report.read_text())["run"]["reuse"]
+    assert (reuse["level"], reuse["refreshes"], reuse["decisions"]) == (
+        "statistics",
+        {"first": 1, "age": 2},
+        None,
+    )
+    assert main([*command, "--overwrite", "--report-decisions"]) == 0
+    reuse = json.loads(report.read_text())["run"]["reuse"]
+    assert [decision["reason"] for decision in reuse["decisions"]] == ["first", "off", "off", "off", "off"]
+
+
 def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert restore(sample("cut_bframes.mp4"), tmp_path / "out.mp4") == 5
     assert "restored with losses" in capsys.readouterr().err
@@ -63,6 +99,12 @@ def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest
         (["restore", "good.mp4", "out.mp4", "--model", "missing.pth"], 3, "missing.pth"),
         (["restore", "good.mp4", "out.mp4", "--encoder-option", "crf"], 2, "expected k=v"),
         (["restore", "good.mp4", "out.mp4", "--device", "tpu"], 2, "invalid choice"),
+        (["restore", "good.mp4", "out.mp4", "--max-prior-age", "0"], 2, "max prior age 0"),
+        (["restore", "good.mp4", "out.mp4", "--prior-smoothing", "1"], 2, "prior smoothing 1.0"),
+        (["restore", "good.mp4", "out.mp4", "--refresh", "often"], 2, "expected auto or a number"),
+        (["restore", "good.mp4", "out.mp4", "--refresh", "9", "--max-prior-age", "9"], 2, "drop either"),
+        (["restore", "good.mp4", "out.mp4", "--plot-reuse", "nowhere/plot.png"], 4, "no folder"),
+        (["restore", "good.mp4", "out.mp4", "--plot-reuse", "plot.png"], 2, "no priors to plot"),
         (["restore", "good.mp4"], 2, "OUT"),
         (["nonsense"], 2, "invalid choice"),
         ([], 2, "COMMAND"),

@@ -12,6 +12,7 @@ import torch
 
 from diffir_video import DiffirVideoError, Frame, Restorer, StreamInfo, UsageError
 from diffir_video.pipeline import NullSink, Progress, RunReport, run
+from diffir_video.prior import ReuseReport
 
 TICK = Fraction(1, 25)
 INFO = StreamInfo(8, 8, TICK, "yuv420p", frame_count=23)
@@ -68,6 +69,7 @@ class Late:
         self.delay, self.failure, self.lose = delay, failure, lose
         self.batches: list[int] = []
         self.held: list[Frame] = []
+        self.reuse = ReuseReport()
 
     def open_stream(self) -> Late:
         return self

@@ -13,6 +13,7 @@ from diffir_video.errors import OutputError
 from diffir_video.job.verification import Check, Verification
 from diffir_video.media import ReadLosses
 from diffir_video.pipeline import RunReport, StageTime
+from diffir_video.prior import ReuseReport
 
 StrPath = str | os.PathLike[str]
 
@@ -54,7 +55,7 @@ class FileReport:
         return [*self.losses.describe(), *self.verification.problems]
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "complete": self.is_complete, "lost": self.lost()}
+        return {**asdict(self), "run": self.run.to_dict(), "complete": self.is_complete, "lost": self.lost()}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -62,6 +63,7 @@ class FileReport:
         plain = {key: value for key, value in fields.items() if key not in ("complete", "lost")}
         run, verification = dict(plain["run"]), dict(plain["verification"])
         run["stages"] = {name: StageTime(**stage) for name, stage in run["stages"].items()}
+        run["reuse"] = ReuseReport.from_dict(run["reuse"])
         verification["problems"] = tuple(verification["problems"])
         verification["checks"] = tuple(Check(**check) for check in verification["checks"])
         plain["run"] = RunReport(**run)
@@ -95,6 +97,7 @@ class FileReport:
         lines = [
             f"{self.output}: {check.frames} frames of {picture}",
             f"{run.wall_seconds:.1f} s, {run.fps:.1f} fps; busy: {stages}; bottleneck: {run.bottleneck}",
+            *([] if run.reuse.level == "off" else [str(run.reuse)]),
             f"timestamps {pts}; {check.copied_tracks} other tracks copied ({check.copied_packets} packets)",
             *(
                 [f"went on after {self.resumed_segments} of {self.segments} segments"]

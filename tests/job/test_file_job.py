@@ -18,6 +18,7 @@ from diffir_video.job import FileReport, restore_file, save_report
 from diffir_video.media import VideoReader, read_timeline
 from diffir_video.media.segment import _read_packets
 from diffir_video.pipeline import Progress
+from diffir_video.prior import ReuseLevel
 from tests.media_samples import decoded_bytes, packets, sample, video_pts
 
 FAST = {"preset": "ultrafast"}
@@ -106,6 +107,19 @@ def test_a_rotated_clip_plays_upright(identity: Restorer, tmp_path: Path) -> Non
     restore_file(sample("rotated.mp4"), tmp_path / "out.mp4", restorer=identity)
     assert (stream_of(tmp_path / "out.mp4").width, stream_of(tmp_path / "out.mp4").height) == (96, 160)
     assert decoded_bytes(tmp_path / "out.mp4", "gray")[:1000] != b""
+
+
+@pytest.mark.parametrize("level", ["prior", "statistics"])
+def test_reuse_changes_neither_count_nor_times_and_repeats_exactly(level: ReuseLevel, tmp_path: Path) -> None:
+    source = sample("upright.mp4")
+    for name in ("a.mkv", "b.mkv"):
+        restorer = Restorer.from_pretrained("denoise-nano", device="cpu", reuse=level, refresh=2)
+        report = restore_file(source, tmp_path / name, restorer=restorer, encoder="ffv1", segment_frames=4)
+        assert (report.segments, report.verification.pts_exact, report.lost()) == (2, True, [])
+        # The first segment's future and the second one's past are counted with them.
+        assert report.run.reuse.frames > report.run.frames_out == 5
+    assert decoded_bytes(tmp_path / "a.mkv") == decoded_bytes(tmp_path / "b.mkv")
+    assert video_pts(tmp_path / "a.mkv") == video_pts(source)
 
 
 def test_the_same_job_twice_gives_the_same_frames(identity: Restorer, tmp_path: Path) -> None:

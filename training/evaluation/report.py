@@ -184,9 +184,7 @@ def to_markdown(evaluation: Evaluation) -> str:
     """The report as Markdown, for a model card."""
     parts: list[str] = []
     for title, heading, rows in _tables(evaluation):
-        alignment = ["---", *["---:"] * (len(heading) - 1)]
-        lines = [_markdown_row(row) for row in (heading, alignment, *rows)]
-        parts.append("\n".join([f"**{title}**", "", *lines]))
+        parts.append(f"**{title}**\n\n{markdown_table(heading, rows)}")
     closing = _closing_lines(evaluation)
     if closing:
         parts.append("\n".join(f"- {line}" for line in closing))
@@ -275,6 +273,12 @@ def _closing_lines(evaluation: Evaluation) -> list[str]:
 
 def _at_least(what: str, least: float, found: float) -> Bar:
     return Bar(f"{what} ≥ {least} dB", f"{found:+.2f} dB", found >= least)
+
+
+def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is text and the others figures."""
+    alignment = ["---", *["---:"] * (len(heading) - 1)]
+    return "\n".join(_markdown_row(row) for row in (heading, alignment, *rows))
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -1,0 +1,149 @@
+"""Windows of frames through the network, each with the prior that was decided for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from diffir_video.inference import FoldedDIRformer
+from diffir_video.network import DiffIRS2
+from diffir_video.prior import Decision, Reuse
+from diffir_video.shots import Window
+
+
+class PriorNetwork:
+    """A stage-2 network on a device: as trained, and folded for a held prior.
+
+    Held priors and attention maps are a stream's own, so each stream borrows a `FoldedDIRformer`.
+    """
+
+    def __init__(self, net: DiffIRS2, device: torch.device, dtype: torch.dtype, seed: int) -> None:
+        net.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.net = net
+        self._device, self._dtype = device, dtype
+        generator = torch.Generator().manual_seed(seed)
+        self._noise = torch.randn(1, net.config.prior_width, generator=generator).to(device)
+        self._idle: list[FoldedDIRformer] = []
+
+    def estimate_priors(self, lq: Tensor) -> Tensor:
+        """(N, lq_channels, H, W) → (N, prior_width)."""
+        with self._autocast():
+            return self.net.estimate_prior(lq, self._noise.expand(len(lq), -1))
+
+    def restore(self, lq: Tensor, priors: Tensor) -> Tensor:
+        """The network as trained: (N, lq_channels, H, W), (N, prior_width) → (N, 3, s·H, s·W)."""
+        with self._autocast():
+            return self.net.restore(lq, priors)
+
+    def borrow_folded(self) -> FoldedDIRformer:
+        return self._idle.pop() if self._idle else FoldedDIRformer(self.net.G, dtype=self._dtype)
+
+    def give_back(self, folded: FoldedDIRformer) -> None:
+        self._idle.append(folded)
+
+    def _autocast(self) -> torch.autocast:
+        # Autocast has no float32 mode on a CPU; a disabled one is the same and silent.
+        enabled = self._dtype != torch.float32
+        return torch.autocast(self._device.type, self._dtype if enabled else None, enabled=enabled)
+
+
+class SpanRestorer:
+    """Restores one stream's windows in order; holds its prior, attention maps and last output."""
+
+    def __init__(self, network: PriorNetwork) -> None:
+        self._network = network
+        self._folded: FoldedDIRformer | None = None
+        self._maps_are_kept = False
+        self._prior: Tensor | None = None
+        self._last: Tensor | None = None
+
+    def restore(
+        self, windows: Sequence[Window], decisions: Sequence[Decision], smoothing: float
+    ) -> list[Tensor]:
+        """One (3, s·H', s·W') picture for each window, not clamped; duplicates share a tensor.
+
+        smoothing: share of the prior before in each new one of the same shot.
+        """
+        restored: list[Tensor] = []
+        for start, end in _spans(decisions):
+            span = zip(windows[start:end], decisions[start:end], strict=True)
+            fresh = [window for window, decision in span if decision.reuse is not Reuse.DUPLICATE]
+            pictures = iter(self._restore_span(fresh, decisions[start], smoothing) if fresh else ())
+            for decision in decisions[start:end]:
+                if decision.reuse is not Reuse.DUPLICATE:
+                    self._last = next(pictures)
+                assert self._last is not None, "a duplicate has a frame before it"
+                restored.append(self._last)
+        return restored
+
+    def close(self) -> None:
+        """Forget what is held and give the borrowed network back."""
+        if self._folded is not None:
+            self._network.give_back(self._folded)
+        self._folded = self._prior = self._last = None
+
+    def _restore_span(self, windows: Sequence[Window], first: Decision, smoothing: float) -> Tensor:
+        if first.level == "off":
+            return self._restore_each(windows, smoothing)
+        if self._folded is None:
+            self._folded = self._network.borrow_folded()
+        if first.reuse is Reuse.NEW:
+            (prior,) = self._new_priors(windows[:1], _stack(windows[:1]), smoothing)
+            self._folded.fold(prior)
+            self._maps_are_kept = False
+        if first.level == "statistics":
+            return self._restore_with_held_maps(self._folded, windows)
+        return self._folded.restore(_stack(windows))
+
+    def _restore_each(self, windows: Sequence[Window], smoothing: float) -> Tensor:
+        lq = _stack(windows)
+        return self._network.restore(lq, self._new_priors(windows, lq, smoothing))
+
+    def _new_priors(self, windows: Sequence[Window], lq: Tensor, smoothing: float) -> Tensor:
+        priors = list(self._network.estimate_priors(lq))
+        for i, window in enumerate(windows):
+            before = self._prior
+            if before is not None and smoothing and not window.middle.starts_shot:
+                priors[i] = smoothing * before + (1 - smoothing) * priors[i]
+            self._prior = priors[i]
+        return torch.stack(priors)
+
+    def _restore_with_held_maps(self, folded: FoldedDIRformer, windows: Sequence[Window]) -> Tensor:
+        """Maps come from a whole window and serve whole ones: repeated frames would have other maps."""
+        outputs: list[Tensor] = []
+        for is_whole, group in groupby(windows, key=lambda window: window.is_whole):
+            lq = _stack(list(group))
+            if not is_whole:
+                outputs.append(folded.restore(lq))
+                continue
+            if not self._maps_are_kept:
+                outputs.append(folded.restore_keeping_maps(lq[:1]))
+                self._maps_are_kept = True
+                lq = lq[1:]
+            if len(lq):
+                outputs.append(folded.restore_with_held_maps(lq))
+        return torch.cat(outputs)
+
+
+def _spans(decisions: Sequence[Decision]) -> Iterator[tuple[int, int]]:
+    """(start, end) of runs that go through the network together."""
+    start = 0
+    for index in range(1, len(decisions) + 1):
+        if index == len(decisions) or _begins_span(decisions[index - 1], decisions[index]):
+            yield start, index
+            start = index
+
+
+def _begins_span(before: Decision, decision: Decision) -> bool:
+    if before.level == decision.level == "off":
+        return False
+    return decision.reuse is Reuse.NEW
+
+
+def _stack(windows: Sequence[Window]) -> Tensor:
+    """The windows' pictures, (N, 3·frames, H', W')."""
+    pictures = torch.stack([seen.picture for window in windows for seen in window.frames])
+    return pictures.view(len(windows), -1, *pictures.shape[2:])
