@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import cast
 
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 
 from diffir_video.inference.convolutions import Convolutions
 from diffir_video.inference.fold import FoldedBlock
+from diffir_video.inference.strips import StripWorkers
 from diffir_video.network.dirformer import DIRformer, TransformerBlock
 
 # A strip's features: what is made of them on the way, up to six times as much, stays near a core.
@@ -27,7 +26,7 @@ class FoldedDIRformer:
 
     Frames are worked through in strips of rows. Attention maps sum over the whole frame and convolutions
     read true neighbours whatever the strips are, so there is no seam, and the size of a frame is bounded by
-    its feature maps alone. On a CPU the frames of a batch are shared among `threads` threads.
+    its feature maps alone. On a CPU strips are shared among `threads` threads.
     """
 
     def __init__(
@@ -49,9 +48,9 @@ class FoldedDIRformer:
         self._device = net.patch_embed.proj.weight.device
         on_cpu = self._device.type == "cpu"
         self.strip_bytes = strip_bytes or (CPU_STRIP_BYTES if on_cpu else WHOLE_FRAME)
-        self._threads = threads or (torch.get_num_threads() if on_cpu else 1)
+        workers = StripWorkers(threads or (torch.get_num_threads() if on_cpu else 1))
         self._levels = {
-            name: [FoldedBlock(cast(TransformerBlock, block), dtype) for block in level]
+            name: [FoldedBlock(cast(TransformerBlock, block), dtype, workers) for block in level]
             for name, level in net.named_children()
             if isinstance(level, nn.ModuleList)
         }
@@ -100,16 +99,10 @@ class FoldedDIRformer:
             raise ValueError("no attention maps are held; restore_keeping_maps comes first")
         return self._restore_each(lq, self._held_maps)
 
+    @torch.inference_mode()
     def _restore_each(self, lq: Tensor, held_maps: Sequence[Tensor] | None) -> Tensor:
-        def restore_one(window: Tensor) -> Tensor:
-            with torch.inference_mode():
-                return self._restore_frame(window, _Maps(held_maps))
-
         windows = torch.split(lq, 1)
-        if self._threads == 1 or len(windows) == 1:
-            return torch.cat([restore_one(window) for window in windows])
-        with _one_threaded_pool(self._threads) as pool:
-            return torch.cat(list(pool.map(restore_one, windows)))
+        return torch.cat([self._restore_frame(window, _Maps(held_maps)) for window in windows])
 
     def _restore_frame(self, lq: Tensor, maps: _Maps) -> Tensor:
         convolutions, depth = self._convolutions, len(self._config.blocks)
@@ -131,18 +124,6 @@ class FoldedDIRformer:
         for block in self._levels.get(level, ()):
             x = block(x, maps.of(block, x, self.strip_bytes), self.strip_bytes)
         return x
-
-
-@contextmanager
-def _one_threaded_pool(size: int) -> Generator[ThreadPoolExecutor]:
-    """Threads in which torch itself uses one; a frame each beats an operation shared by all."""
-    torch_threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(size, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        # Set in a worker, it is also what threads yet to be made start with.
-        torch.set_num_threads(torch_threads)
 
 
 class _Maps:

@@ -12,19 +12,14 @@ place: what holds the tensors' addresses goes on holding the right ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffir_video.inference.strips import (
-    as_features,
-    depthwise,
-    new_features,
-    pixels,
-    rows_for,
-    strips,
-)
+from diffir_video.inference.strips import Strip, StripWorkers, as_features, depthwise, pixels
 from diffir_video.network.dirformer import (
     ChannelAttention,
     ChannelNorm,
@@ -70,11 +65,11 @@ class FoldedPointwise:
 
 
 class FoldedBlock:
-    """One transformer block under one prior; features (1, C, H, W), channels_last, changed in place."""
+    """One transformer block under one prior; features are (1, C, H, W), channels_last."""
 
-    def __init__(self, block: TransformerBlock, dtype: torch.dtype) -> None:
-        self._attention = _FoldedAttention(block.norm1, block.attn, dtype)
-        self._feed_forward = _FoldedFeedForward(block.norm2, block.ffn, dtype)
+    def __init__(self, block: TransformerBlock, dtype: torch.dtype, workers: StripWorkers) -> None:
+        self._attention = _FoldedAttention(block.norm1, block.attn, dtype, workers)
+        self._feed_forward = _FoldedFeedForward(block.norm2, block.ffn, dtype, workers)
         self._pointwise = (self._attention.qk, self._attention.v, self._feed_forward.project_in)
 
     def fold(self, prior: Tensor) -> None:
@@ -98,88 +93,104 @@ class FoldedBlock:
 
 
 class _FoldedAttention:
-    def __init__(self, norm: ChannelNorm, attention: ChannelAttention, dtype: torch.dtype) -> None:
+    def __init__(
+        self, norm: ChannelNorm, attention: ChannelAttention, dtype: torch.dtype, workers: StripWorkers
+    ) -> None:
         channels = attention.project_out.weight.shape[0]
-        pointwise, depthwise_kernel = attention.qkv.weight, attention.qkv_dwconv.weight.detach().to(dtype)
-        self._reference = attention
+        pointwise, kernel = attention.qkv.weight, attention.qkv_dwconv.weight.detach().to(dtype)
+        self._reference, self._workers = attention, workers
         self._centred = norm.body.bias is not None
         self.qk = FoldedPointwise(pointwise[: 2 * channels], norm, attention, dtype)
         self.v = FoldedPointwise(pointwise[2 * channels :], norm, attention, dtype)
-        self._qk_kernel, self._v_kernel = depthwise_kernel[: 2 * channels], depthwise_kernel[2 * channels :]
+        self._qk_kernel, self._v_kernel = kernel[: 2 * channels], kernel[2 * channels :]
 
     def projected_maps(self, x: Tensor, strip_bytes: int) -> Tensor:
-        channels, heads = x.shape[1], self._reference.heads
-        gram = _GramOfHeads(channels, heads, x.device)
-        for strip in strips(x.shape[2], rows_for(x, strip_bytes // 2)):
+        heads = self._reference.heads
+
+        def sums_of(strip: Strip) -> _AttentionSums:
             outer = strip.outer(x)
             qk = as_features(self.qk(plain_norm(pixels(outer), centred=self._centred)), outer)
-            gram.add(pixels(strip.without_halo(depthwise(qk, self._qk_kernel))))
-        maps = (gram.normalised() * self._reference.temperature).softmax(dim=-1)
+            return _AttentionSums.of(pixels(strip.without_halo(depthwise(qk, self._qk_kernel))), heads)
+
+        # q and k are twice as wide as what strips are measured by.
+        first, *others = self._workers.map(sums_of, x, strip_bytes // 2)
+        for sums in others:
+            first.add(sums)
+        maps = (first.cosines() * self._reference.temperature).softmax(dim=-1)
         return self._reference.project_attended(maps[None])[0].to(x.dtype)
 
     def __call__(self, x: Tensor, projected_maps: Tensor, strip_bytes: int) -> Tensor:
-        out = new_features(x, *x.shape[1:])
-        for strip in strips(x.shape[2], rows_for(x, strip_bytes)):
+        out = torch.empty_like(x)
+
+        def attend(strip: Strip) -> None:
             outer = strip.outer(x)
             v = as_features(self.v(plain_norm(pixels(outer), centred=self._centred)), outer)
             v = pixels(strip.without_halo(depthwise(v, self._v_kernel)))
-            inner = pixels(strip.inner(x))
-            torch.addmm(inner, v, projected_maps.T, out=pixels(strip.inner(out)))
+            torch.addmm(pixels(strip.inner(x)), v, projected_maps.T, out=pixels(strip.inner(out)))
+
+        self._workers.map(attend, x, strip_bytes)
         return out
 
 
 class _FoldedFeedForward:
-    def __init__(self, norm: ChannelNorm, feed_forward: GatedFeedForward, dtype: torch.dtype) -> None:
-        self._centred = norm.body.bias is not None
+    def __init__(
+        self, norm: ChannelNorm, feed_forward: GatedFeedForward, dtype: torch.dtype, workers: StripWorkers
+    ) -> None:
+        self._centred, self._workers = norm.body.bias is not None, workers
         self.project_in = FoldedPointwise(feed_forward.project_in.weight, norm, feed_forward, dtype)
         self._kernel = feed_forward.dwconv.weight.detach().to(dtype)
         self._project_out = feed_forward.project_out.weight.detach().flatten(1).to(dtype)
 
     def __call__(self, x: Tensor, strip_bytes: int) -> Tensor:
-        out = new_features(x, *x.shape[1:])
-        hidden_channels = self._project_out.shape[1]
-        for strip in strips(x.shape[2], rows_for(x, strip_bytes)):
+        out = torch.empty_like(x)
+        half = self._project_out.shape[1]
+
+        def feed(strip: Strip) -> None:
             outer = strip.outer(x)
             hidden = as_features(self.project_in(plain_norm(pixels(outer), centred=self._centred)), outer)
             hidden = pixels(strip.without_halo(depthwise(hidden, self._kernel)))
             # A slice of the channels keeps GELU from working on whole vectors.
-            gate = F.gelu(hidden[:, :hidden_channels].contiguous())
-            gate.mul_(hidden[:, hidden_channels:])
-            inner = pixels(strip.inner(x))
-            torch.addmm(inner, gate, self._project_out.T, out=pixels(strip.inner(out)))
+            gated = F.gelu(hidden[:, :half].contiguous()).mul_(hidden[:, half:])
+            torch.addmm(pixels(strip.inner(x)), gated, self._project_out.T, out=pixels(strip.inner(out)))
+
+        self._workers.map(feed, x, strip_bytes)
         return out
 
 
-class _GramOfHeads:
-    """q·kᵀ of each head and the norms of their channels, summed over pixels in float32."""
+@dataclass(slots=True)
+class _AttentionSums:
+    """Of q and k over pixels, in float32: the Gram matrices of the heads and the squares of the channels.
 
-    def __init__(self, channels: int, heads: int, device: torch.device) -> None:
-        self._heads, self._per_head = heads, channels // heads
-        self._joint = channels <= _JOINT_GRAM_CHANNELS
-        shape = (channels, channels) if self._joint else (heads, self._per_head, self._per_head)
-        self._gram = torch.zeros(shape, device=device)
-        self._squares = torch.zeros(2 * channels, device=device)
+    gram: (heads, C / heads, C / heads). squares: (2·C,), q's channels and then k's.
+    """
 
-    def add(self, qk: Tensor) -> None:
-        """Add these pixels: (P, 2C), q's channels and then k's."""
+    gram: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, qk: Tensor, heads: int) -> Self:
+        """Over these pixels: (P, 2·C), q's channels and then k's."""
         qk = qk.float()
         q, k = qk.chunk(2, dim=1)
-        self._squares += qk.square().sum(0)
-        if self._joint:
-            self._gram.addmm_(q.T, k)
-        else:
-            by_head = (-1, self._heads, self._per_head)
-            self._gram.baddbmm_(q.reshape(by_head).permute(1, 2, 0), k.reshape(by_head).permute(1, 0, 2))
-
-    def normalised(self) -> Tensor:
-        """(heads, C / heads, C / heads): cosines of q's channels with k's, over all pixels added."""
-        heads, per_head = self._heads, self._per_head
-        gram = self._gram
-        if self._joint:
-            blocks = gram.view(heads, per_head, heads, per_head)
+        channels = q.shape[1]
+        per_head = channels // heads
+        if channels <= _JOINT_GRAM_CHANNELS:
+            blocks = (q.T @ k).view(heads, per_head, heads, per_head)
             gram = torch.stack([blocks[head, :, head] for head in range(heads)])
-        q_norm, k_norm = self._squares.sqrt().clamp_min(1e-12).chunk(2)
-        return gram / (q_norm.view(heads, per_head, 1) * k_norm.view(heads, 1, per_head))
+        else:
+            by_head = (-1, heads, per_head)
+            gram = torch.bmm(q.reshape(by_head).permute(1, 2, 0), k.reshape(by_head).permute(1, 0, 2))
+        return cls(gram, qk.square().sum(0))
+
+    def add(self, other: Self) -> None:
+        """Take the sums over other pixels in."""
+        self.gram += other.gram
+        self.squares += other.squares
+
+    def cosines(self) -> Tensor:
+        """(heads, C / heads, C / heads): of q's channels with k's, over all pixels."""
+        q_norm, k_norm = self.squares.sqrt().clamp_min(1e-12).view(2, len(self.gram), -1)
+        return self.gram / (q_norm[:, :, None] * k_norm[:, None, :])
 
 
 def plain_norm(x: Tensor, *, centred: bool) -> Tensor:

@@ -6,12 +6,17 @@ pixels are a (rows·W, C) matrix.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,44 @@ def rows_for(features: Tensor, strip_bytes: int) -> int:
     return max(4, strip_bytes // row_bytes)
 
 
+class StripWorkers:
+    """Threads that strips are shared among; each computes on one core.
+
+    A strip is many operations too small to be worth sharing each, and together well worth it.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def map(self, step: Callable[[Strip], ResultT], features: Tensor, strip_bytes: int) -> list[ResultT]:
+        """`step` of every strip of `features`, of about `strip_bytes` each, in the order of the strips."""
+        cut = list(strips(features.shape[2], rows_for(features, strip_bytes)))
+        if self.threads == 1 or len(cut) == 1:
+            return [step(strip) for strip in cut]
+        if self._pool is None:
+            self._pool = _one_core_each(self.threads)
+        return list(self._pool.map(torch.inference_mode()(step), cut))
+
+
+def _one_core_each(threads: int) -> ThreadPoolExecutor:
+    """A pool whose threads, all of them running already, make torch use one core."""
+    started = threading.Barrier(threads + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        started.wait()
+
+    elsewhere = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="diffir-strips")
+    for _ in range(threads):
+        pool.submit(start)
+    started.wait()
+    # What a thread sets is also what threads begin with that are yet to be made.
+    torch.set_num_threads(elsewhere)
+    return pool
+
+
 def pixels(features: Tensor) -> Tensor:
     """(1, C, rows, W) channels_last → (rows·W, C), a view."""
     return features.permute(0, 2, 3, 1).view(-1, features.shape[1])
@@ -67,10 +110,3 @@ def as_features(matrix: Tensor, like: Tensor) -> Tensor:
 def depthwise(features: Tensor, kernel: Tensor) -> Tensor:
     """3x3 convolution of each channel by itself, with zeros around: (1, C, h, W) → the same."""
     return F.conv2d(features, kernel, padding=1, groups=len(kernel))
-
-
-def new_features(like: Tensor, channels: int, height: int, width: int) -> Tensor:
-    """An uninitialised (1, channels, height, width) in channels_last, of the type and device of `like`."""
-    return torch.empty(
-        (1, channels, height, width), dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )

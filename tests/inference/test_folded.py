@@ -66,7 +66,7 @@ def test_strips_of_any_height_leave_no_seam(name: str, rows: int) -> None:
     net = network(model)
     lq = frame(model, 5 * model.multiple, model.multiple)
     level_1_row = model.dim * lq.shape[3] // model.unshuffle * lq.element_size()
-    folded = FoldedDIRformer(net, strip_bytes=rows * level_1_row)
+    folded = FoldedDIRformer(net, strip_bytes=rows * level_1_row, threads=2)
     (prior,) = priors(model, 1)
     folded.fold(prior)
     expected = reference(net, lq, prior)
