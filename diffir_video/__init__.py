@@ -12,13 +12,15 @@ from diffir_video.errors import (
     UsageError,
 )
 from diffir_video.frame import Clip, ColorTags, Frame, StreamInfo
-from diffir_video.job import FileReport, restore_file
+from diffir_video.job import FilePlan, FileReport, plan_file, restore_file
 from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.network import DiffIRS1, DiffIRS2, ModelConfig
 from diffir_video.restorer import Restorer, RestorerStream
+from diffir_video.strength import Blended
 from diffir_video.zoo import ModelCard, list_models
 
 __all__ = [
+    "Blended",
     "CheckpointError",
     "Clip",
     "ColorTags",
@@ -26,6 +28,7 @@ __all__ = [
     "DiffIRS2",
     "DiffirVideoError",
     "EncoderError",
+    "FilePlan",
     "FileReport",
     "Frame",
     "InputError",
@@ -42,6 +45,7 @@ __all__ = [
     "VideoWriter",
     "list_models",
     "load_checkpoint",
+    "plan_file",
     "restore_file",
     "save_checkpoint",
 ]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffir_video.errors import DiffirVideoError, OutputError
+from diffir_video.errors import DiffirVideoError, OutputError, UsageError
 from diffir_video.version import engine_version
 
 # Heavy modules (torch, PyAV) are imported inside the commands, so that --help and usage errors are instant.
@@ -68,24 +68,32 @@ def _fail(message: str, code: int, *, debug: bool) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    from diffir_video.job import restore_file, save_report
+    from diffir_video.job import plan_file, restore_file, save_report
     from diffir_video.media import check_output
     from diffir_video.restorer import Restorer
+    from diffir_video.strength import Blended
 
+    encoder, encoder_options = _encoder_of(arguments)
     check_output(arguments.output, copy_from=arguments.input, overwrite=arguments.overwrite)
     if arguments.report is not None:
         _check_folder(arguments.report)
     restorer = Restorer.from_pretrained(
         arguments.model, device=arguments.device, precision=arguments.precision, seed=arguments.seed
     )
+    options: dict[str, Any] = {
+        "restorer": restorer if arguments.strength == 1 else Blended(restorer, arguments.strength),
+        "encoder": encoder,
+        "encoder_options": encoder_options,
+        "overwrite": arguments.overwrite,
+    }
+    if arguments.dry_run:
+        print(plan_file(arguments.input, arguments.output, **options))
+        return 0
     with _progress_bar(arguments.input) as progress:
         report = restore_file(
             arguments.input,
             arguments.output,
-            restorer=restorer,
-            encoder=arguments.encoder,
-            encoder_options=dict(arguments.encoder_option),
-            overwrite=arguments.overwrite,
+            **options,
             restart=arguments.restart,
             segment_frames=arguments.segment_frames,
             verify=arguments.verify,
@@ -99,6 +107,21 @@ def _restore(arguments: argparse.Namespace) -> int:
     if not report.is_complete:
         print(f"diffir-video: restored with losses: {'; '.join(report.lost())}", file=sys.stderr)
     return report.exit_code
+
+
+def _encoder_of(arguments: argparse.Namespace) -> tuple[str, dict[str, str]]:
+    """The preset's encoder and options, under those given one by one."""
+    from diffir_video.media import PRESETS
+
+    given = dict(arguments.encoder_option)
+    if arguments.preset is None:
+        return arguments.encoder or "libx264", given
+    encoder, options = PRESETS[arguments.preset]
+    if arguments.encoder not in (None, encoder):
+        raise UsageError(
+            f"--preset {arguments.preset} uses {encoder}, not --encoder {arguments.encoder}; give one of them"
+        )
+    return encoder, {**options, **given}
 
 
 def _models(_: argparse.Namespace) -> int:
@@ -248,7 +271,15 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
     restore.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     restore.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
-    restore.add_argument("--encoder", default="libx264", help="FFmpeg's name; default: %(default)s")
+    restore.add_argument(
+        "--strength",
+        type=float,
+        default=1,
+        metavar="0…1",
+        help="how much of the restored; default: 1, all",
+    )
+    restore.add_argument("--preset", choices=("archive", "web", "fast"), help="an encoder and its options")
+    restore.add_argument("--encoder", help="FFmpeg's name; default: libx264")
     restore.add_argument(
         "--encoder-option",
         action="append",
@@ -256,6 +287,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_key_and_value,
         metavar="k=v",
         help="an option of the encoder, such as crf=20; may be repeated",
+    )
+    restore.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and how long it takes; write nothing"
     )
     restore.add_argument("--report", metavar="FILE.json", help="write what was done and verified")
     restore.add_argument(

@@ -38,7 +38,7 @@ _RECIPES = {
     ),
     "mpeg2.ts": f"{_VIDEO} {_AUDIO} -c:v mpeg2video -q:v 3 -bf 2 -c:a mp2",
     "odd.mkv": (
-        "-f lavfi -i testsrc2=s=161x97:r=24:d=1 -f lavfi -i sine=f=440:d=1 "
+        "-f lavfi -i testsrc=s=161x97:r=24:d=1 -f lavfi -i sine=f=440:d=1 "
         "-c:v libvpx-vp9 -cpu-used 8 -deadline realtime -pix_fmt yuv420p -c:a libopus -ar 48000"
     ),
     "silent.mp4": f"{_VIDEO} {_H264}",
@@ -64,7 +64,7 @@ _RECIPES = {
         f"{_VIDEO} -frames:v 10 -vf format=yuv420p10le,"
         "lutyuv=y=val/2+256:u=(val-512)/4+512:v=(val-512)/4+512 -c:v ffv1"
     ),
-    "calm_odd.mkv": f"-f lavfi -i testsrc2=s=161x97:d=1 -frames:v 10 -vf {_CALM} -c:v ffv1",
+    "calm_odd.mkv": f"-f lavfi -i testsrc=s=161x97:d=1 -frames:v 10 -vf {_CALM} -c:v ffv1",
     "anamorphic.mp4": f"{_VIDEO} -frames:v 5 -vf setsar=4/3 {_H264}",
     "lossless444_bt709.mkv": (
         f"{_VIDEO} -frames:v 5 -vf scale=out_color_matrix=bt709:out_range=limited,format=yuv444p -c:v ffv1 "

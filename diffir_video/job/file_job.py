@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.job.cutting import SEGMENT_FRAMES, SegmentCutter, SegmentSource
+from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, StrPath
 from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
 from diffir_video.job.work_folder import WorkFolder
@@ -30,6 +33,9 @@ from diffir_video.media import (
 )
 from diffir_video.pipeline import FrameRestorer, Progress, RunReport, combined, run
 from diffir_video.version import engine_version
+
+# Restored to estimate how long all of them take.
+_MEASURED_FRAMES = 16
 
 # Samples of the input that tell it from another file of the same size and time.
 _SAMPLES = 16
@@ -78,8 +84,6 @@ def restore_file(
     refused or can't be written, and OutputError when another job writes this output, or an unfinished
     one was begun with another input, model or option. Finished segments are kept then.
     """
-    if segment_frames < 1:
-        raise UsageError(f"segment_frames must be at least 1, got {segment_frames}")
     job = _Job(
         input=Path(input),
         output=Path(output),
@@ -97,6 +101,27 @@ def restore_file(
         return job.run(source, work, progress)
 
 
+def plan_file(
+    input: StrPath,
+    output: StrPath,
+    *,
+    restorer: FileRestorer,
+    encoder: str = "libx264",
+    encoder_options: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> FilePlan:
+    """What `restore_file` would do with the same arguments; writes nothing beside `output`.
+
+    The first frames are restored and encoded, to measure. Raises what `restore_file` raises before its
+    first frame.
+    """
+    settings = EncoderSettings(encoder, dict(encoder_options or {}))
+    check_output(output, copy_from=input, overwrite=overwrite)
+    with VideoReader(input) as source, TemporaryDirectory() as scratch:
+        job = _Job(Path(input), Path(output), restorer, settings, overwrite)
+        return job.plan(source, Path(scratch))
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     input: Path
@@ -104,8 +129,35 @@ class _Job:
     restorer: FileRestorer
     encoder: EncoderSettings
     overwrite: bool
-    segment_frames: int
-    decode_again: bool
+    segment_frames: int = SEGMENT_FRAMES
+    decode_again: bool = False
+
+    def __post_init__(self) -> None:
+        if self.segment_frames < 1:
+            raise UsageError(f"segment_frames must be at least 1, got {self.segment_frames}")
+
+    def plan(self, source: VideoReader, scratch: Path) -> FilePlan:
+        info = source.info.scaled(self.restorer.scale)
+        with self._open_muxer(scratch / "output", info) as muxer:
+            writer = SegmentWriter(scratch / "0", info, self.encoder, global_header=muxer.global_header)
+            segment = next(iter(SegmentCutter(source, self.restorer.window, _MEASURED_FRAMES)))
+            report = run(segment, self.restorer, _OwnFrames(segment, writer))
+            frames = info.frame_count or _frames_by_time(info)
+            return FilePlan(
+                input=str(self.input),
+                output=str(self.output),
+                width=info.width,
+                height=info.height,
+                pixel_format=muxer.choice.layout.name,
+                encoder=self.encoder.name,
+                frames=frames,
+                measured_frames=writer.frames,
+                seconds=None if frames is None else report.wall_seconds * frames / writer.frames,
+                size_bytes=None if frames is None else writer.segment.size * frames // writer.frames,
+                memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                dropped=muxer.dropped,
+                notes=muxer.choice.notes,
+            )
 
     def settings(self) -> dict[str, str]:
         """All that decides what the finished file holds: a job goes on only where none of it changed."""
@@ -226,6 +278,12 @@ def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo) -> Ex
         copied_packets=muxer.copied_packets,
         copy_source_unreadable=muxer.copy_source_unreadable,
     )
+
+
+def _frames_by_time(info: StreamInfo) -> int | None:
+    if info.duration_seconds is None or info.average_rate is None:
+        return None
+    return round(info.duration_seconds * info.average_rate)
 
 
 def _identity(path: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Video files in and out. PyAV lives here and nowhere else."""
 
 from diffir_video.media.encoder import EncoderSettings
-from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS
+from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.muxer import Muxer
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 from diffir_video.media.probe import MediaInfo, TrackInfo, probe_media
@@ -15,6 +15,7 @@ from diffir_video.media.writer import VideoWriter
 __all__ = [
     "CONTAINERS",
     "DEFAULT_ENCODER_OPTIONS",
+    "PRESETS",
     "EncoderSettings",
     "MediaInfo",
     "Muxer",
