@@ -84,6 +84,7 @@ def _restore(arguments: argparse.Namespace) -> int:
         "restorer": restorer if arguments.strength == 1 else Blended(restorer, arguments.strength),
         "encoder": encoder,
         "encoder_options": encoder_options,
+        "deinterlace": arguments.deinterlace,
         "overwrite": arguments.overwrite,
     }
     if arguments.dry_run:
@@ -278,6 +279,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="0…1",
         help="how much of the restored; default: 1, all",
     )
+    restore.add_argument("--deinterlace", default="auto", choices=("auto", "off", "bwdif"))
     restore.add_argument("--preset", choices=("archive", "web", "fast"), help="an encoder and its options")
     restore.add_argument("--encoder", help="FFmpeg's name; default: libx264")
     restore.add_argument(

@@ -65,6 +65,14 @@ _RECIPES = {
         "lutyuv=y=val/2+256:u=(val-512)/4+512:v=(val-512)/4+512 -c:v ffv1"
     ),
     "calm_odd.mkv": f"-f lavfi -i testsrc=s=161x97:d=1 -frames:v 10 -vf {_CALM} -c:v ffv1",
+    "interlaced.mp4": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_top,setfield=tff "
+        f"{_H264} -flags +ilme+ildct -x264opts tff=1"
+    ),
+    "interlaced.ts": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=1 -vf tinterlace=interleave_top,setfield=tff "
+        "-c:v mpeg2video -q:v 3 -flags +ilme+ildct"
+    ),
     "anamorphic.mp4": f"{_VIDEO} -frames:v 5 -vf setsar=4/3 {_H264}",
     "lossless444_bt709.mkv": (
         f"{_VIDEO} -frames:v 5 -vf scale=out_color_matrix=bt709:out_range=limited,format=yuv444p -c:v ffv1 "

@@ -21,6 +21,7 @@ from diffir_video.job.report import FileReport, StrPath
 from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
+    Deinterlace,
     EncoderSettings,
     Muxer,
     Segment,
@@ -64,6 +65,7 @@ def restore_file(
     restorer: FileRestorer,
     encoder: str = "libx264",
     encoder_options: Mapping[str, str] | None = None,
+    deinterlace: Deinterlace = "auto",
     overwrite: bool = False,
     restart: bool = False,
     segment_frames: int = SEGMENT_FRAMES,
@@ -89,6 +91,7 @@ def restore_file(
         output=Path(output),
         restorer=restorer,
         encoder=EncoderSettings(encoder, dict(encoder_options or {})),
+        deinterlace=deinterlace,
         overwrite=overwrite,
         segment_frames=segment_frames,
         decode_again=verify,
@@ -97,7 +100,8 @@ def restore_file(
     if (finished := WorkFolder.finished(job.output, settings)) is not None:
         return FileReport.from_dict(finished)
     check_output(output, copy_from=input, overwrite=overwrite)
-    with VideoReader(input) as source, WorkFolder.open(job.output, settings, restart=restart) as work:
+    reader = VideoReader(input, deinterlace=deinterlace)
+    with reader as source, WorkFolder.open(job.output, settings, restart=restart) as work:
         return job.run(source, work, progress)
 
 
@@ -108,6 +112,7 @@ def plan_file(
     restorer: FileRestorer,
     encoder: str = "libx264",
     encoder_options: Mapping[str, str] | None = None,
+    deinterlace: Deinterlace = "auto",
     overwrite: bool = False,
 ) -> FilePlan:
     """What `restore_file` would do with the same arguments; writes nothing beside `output`.
@@ -117,8 +122,8 @@ def plan_file(
     """
     settings = EncoderSettings(encoder, dict(encoder_options or {}))
     check_output(output, copy_from=input, overwrite=overwrite)
-    with VideoReader(input) as source, TemporaryDirectory() as scratch:
-        job = _Job(Path(input), Path(output), restorer, settings, overwrite)
+    with VideoReader(input, deinterlace=deinterlace) as source, TemporaryDirectory() as scratch:
+        job = _Job(Path(input), Path(output), restorer, settings, deinterlace, overwrite)
         return job.plan(source, Path(scratch))
 
 
@@ -128,6 +133,7 @@ class _Job:
     output: Path
     restorer: FileRestorer
     encoder: EncoderSettings
+    deinterlace: Deinterlace
     overwrite: bool
     segment_frames: int = SEGMENT_FRAMES
     decode_again: bool = False
@@ -156,7 +162,7 @@ class _Job:
                 size_bytes=None if frames is None else writer.segment.size * frames // writer.frames,
                 memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 dropped=muxer.dropped,
-                notes=muxer.choice.notes,
+                notes=(*source.notes, *muxer.choice.notes),
             )
 
     def settings(self) -> dict[str, str]:
@@ -165,6 +171,7 @@ class _Job:
             **_identity(self.input),
             "encoder": self.encoder.name,
             **{f"encoder option {key}": value for key, value in self.encoder.options.items()},
+            "deinterlace": self.deinterlace,
             "frames per segment": str(self.segment_frames),
             **{f"model {key}": value for key, value in self.restorer.settings.items()},
             "version of diffir-video": engine_version(),
@@ -199,7 +206,7 @@ class _Job:
             run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
             losses=source.losses,
             dropped=muxer.dropped,
-            notes=muxer.choice.notes,
+            notes=(*source.notes, *muxer.choice.notes),
             verification=verification,
         )
         work.finish(report.to_dict(), part)

@@ -1,5 +1,6 @@
 """Video files in and out. PyAV lives here and nowhere else."""
 
+from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.muxer import Muxer
@@ -16,6 +17,7 @@ __all__ = [
     "CONTAINERS",
     "DEFAULT_ENCODER_OPTIONS",
     "PRESETS",
+    "Deinterlace",
     "EncoderSettings",
     "MediaInfo",
     "Muxer",

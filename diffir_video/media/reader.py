@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.color import PictureDecoder, has_alpha
+from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interlaced
 from diffir_video.media.probe import (
     StrPath,
     largest_pixel_count,
@@ -94,13 +96,16 @@ class VideoReader:
 
     info: the stream, read from the headers and the first frame, which is decoded at once.
     losses: what could not be read; complete after the last frame.
+    deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
+        pictures whatever they say, "off" none.
+    notes: what was done, or not done, about interlacing.
     strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
     while iterating, when the frame size changes. Use as a context manager, or `close()`.
     """
 
-    def __init__(self, path: StrPath, *, strict: bool = False) -> None:
+    def __init__(self, path: StrPath, *, deinterlace: Deinterlace = "off", strict: bool = False) -> None:
         self._path = path
         self._container = open_input(path)
         try:
@@ -119,6 +124,7 @@ class VideoReader:
                     f"no frame of {str(path)!r} can be decoded: it is damaged, or its frames are larger than "
                     f"this machine's memory can hold ({limit:.0f} megapixels)"
                 )
+            self.notes = self._deinterlace(self._first, deinterlace)
             self._orientation = _Orientation.of(self._first)
             self._converter = self._converter_for(self._first)
             self.info = self._describe(self._first)
@@ -151,6 +157,15 @@ class VideoReader:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _deinterlace(self, first: av.VideoFrame, how: Deinterlace) -> tuple[str, ...]:
+        found = is_interlaced(self._stream, first)
+        if how == "bwdif" or (how == "auto" and found):
+            pictures = chain([first], self._decoded)
+            self._decoded = deinterlaced(pictures, self._stream, every_picture=how == "bwdif")
+            self._first = next(self._decoded, None)
+            return ("interlaced pictures are made progressive (bwdif)",)
+        return ("the pictures are interlaced and stay so, but the output does not say it",) if found else ()
 
     def _deliver(self) -> Generator[Frame]:
         assert self._first is not None
