@@ -27,6 +27,7 @@ _EXIT_CODES = """exit codes:
   5  restored with losses: the input was damaged, the report says what is missing
 """
 
+_PIPE = "-"
 _CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 _INTERRUPTED, _TERMINATED = 130, 143
 _GOES_ON = "what is finished is kept, and the same command goes on from there"
@@ -68,15 +69,11 @@ def _fail(message: str, code: int, *, debug: bool) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    from diffir_video.job import plan_file, restore_file, save_report
-    from diffir_video.media import check_output
     from diffir_video.restorer import Restorer
     from diffir_video.strength import Blended
 
     encoder, encoder_options = _encoder_of(arguments)
-    check_output(arguments.output, copy_from=arguments.input, overwrite=arguments.overwrite)
-    if arguments.report is not None:
-        _check_folder(arguments.report)
+    _check_restore(arguments)
     restorer = Restorer.from_pretrained(
         arguments.model, device=arguments.device, precision=arguments.precision, seed=arguments.seed
     )
@@ -87,19 +84,43 @@ def _restore(arguments: argparse.Namespace) -> int:
         "deinterlace": arguments.deinterlace,
         "overwrite": arguments.overwrite,
     }
+    if _PIPE in (arguments.input, arguments.output):
+        return _restore_pipe(arguments, options)
     if arguments.dry_run:
+        from diffir_video.job import plan_file
+
         print(plan_file(arguments.input, arguments.output, **options))
         return 0
+    options |= {
+        "restart": arguments.restart,
+        "segment_frames": arguments.segment_frames,
+        "verify": arguments.verify,
+    }
+    if Path(arguments.input).is_dir():
+        return _restore_folder(arguments, options)
+    return _restore_file(arguments, options)
+
+
+def _check_restore(arguments: argparse.Namespace) -> None:
+    """Refuse what makes no sense before a model is loaded."""
+    from diffir_video.media import check_output
+
+    is_pipe, is_folder = _PIPE in (arguments.input, arguments.output), Path(arguments.input).is_dir()
+    needs_file = [name for name in ("dry_run", "verify", "report") if getattr(arguments, name)]
+    if needs_file and (is_pipe or (is_folder and arguments.dry_run)):
+        raise UsageError(f"--{needs_file[0].replace('_', '-')} needs a file as input and output")
+    if arguments.output != _PIPE and not is_folder:
+        copy_from = None if is_pipe else arguments.input
+        check_output(arguments.output, copy_from=copy_from, overwrite=arguments.overwrite)
+    if arguments.report is not None:
+        _check_folder(arguments.report)
+
+
+def _restore_file(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    from diffir_video.job import restore_file, save_report
+
     with _progress_bar(arguments.input) as progress:
-        report = restore_file(
-            arguments.input,
-            arguments.output,
-            **options,
-            restart=arguments.restart,
-            segment_frames=arguments.segment_frames,
-            verify=arguments.verify,
-            progress=progress,
-        )
+        report = restore_file(arguments.input, arguments.output, **options, progress=progress)
     print(report)
     if arguments.verify:
         print(report.table())
@@ -107,6 +128,38 @@ def _restore(arguments: argparse.Namespace) -> int:
         save_report(report, arguments.report)
     if not report.is_complete:
         print(f"diffir-video: restored with losses: {'; '.join(report.lost())}", file=sys.stderr)
+    return report.exit_code
+
+
+def _restore_folder(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    from diffir_video.job import FileReport, FolderEntry, restore_file, restore_folder
+
+    def restore(video: Path, place: Path) -> FileReport:
+        with _progress_bar(str(video)) as progress:
+            return restore_file(video, place, **options, progress=progress)
+
+    entries: list[FolderEntry] = []
+    for entry in restore_folder(arguments.input, arguments.output, restore, overwrite=arguments.overwrite):
+        print(entry, flush=True)
+        entries.append(entry)
+    if arguments.report is not None:
+        reports = [entry.report.to_dict() for entry in entries if entry.report is not None]
+        _write_json({"files": reports}, arguments.report)
+    if failed := [entry for entry in entries if entry.error is not None]:
+        print(f"diffir-video: {len(failed)} of {len(entries)} files failed", file=sys.stderr)
+    return max(entry.exit_code for entry in entries)
+
+
+def _restore_pipe(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    from diffir_video.job import restore_pipe
+    from diffir_video.media import StandardInput
+
+    report = restore_pipe(
+        StandardInput() if arguments.input == _PIPE else arguments.input,
+        sys.stdout.buffer if arguments.output == _PIPE else arguments.output,
+        **options,
+    )
+    print(report, file=sys.stderr)
     return report.exit_code
 
 
@@ -267,8 +320,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     restore = commands.add_parser("restore", parents=[shared], help="restore a video file")
-    restore.add_argument("input", metavar="IN", help="the video to restore")
-    restore.add_argument("output", metavar="OUT", help="where to write it: .mkv .mp4 .mov .webm .ts …")
+    restore.add_argument(
+        "input", metavar="IN", help="the video to restore, a folder of them, or - for a pipe"
+    )
+    restore.add_argument(
+        "output", metavar="OUT", help="where: .mkv .mp4 .mov .webm .ts …, a folder, or - for Y4M"
+    )
     restore.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
     restore.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     restore.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))

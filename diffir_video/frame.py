@@ -111,6 +111,29 @@ class ColorTags:
 
 
 @dataclass(frozen=True, slots=True)
+class MasteringDisplay:
+    """The display that HDR material was graded on (SMPTE ST 2086).
+
+    red, green, blue, white: CIE 1931 (x, y). max_luminance, min_luminance: in cd/m².
+    """
+
+    red: tuple[Fraction, Fraction]
+    green: tuple[Fraction, Fraction]
+    blue: tuple[Fraction, Fraction]
+    white: tuple[Fraction, Fraction]
+    max_luminance: Fraction
+    min_luminance: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLight:
+    """The brightest pixel and the brightest frame's mean of HDR material (CTA-861.3), in cd/m²."""
+
+    max_pixel: int
+    max_frame_average: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamInfo:
     """What is known of a video stream before its first frame.
 
@@ -125,6 +148,8 @@ class StreamInfo:
     pixel_format: str
     bit_depth: int = 8
     color: ColorTags = ColorTags()
+    mastering_display: MasteringDisplay | None = None
+    content_light: ContentLight | None = None
     sample_aspect_ratio: Fraction | None = None
     average_rate: Fraction | None = None
     frame_count: int | None = None

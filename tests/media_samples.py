@@ -50,6 +50,18 @@ _RECIPES = {
         "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv "
         "-c:v libx265 -preset ultrafast -x265-params log-level=error"
     ),
+    "hdr10.mp4": (
+        f"{_VIDEO} -vf format=yuv420p10le,"
+        "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv "
+        "-c:v libx265 -preset ultrafast -x265-params log-level=error:"
+        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):"
+        "max-cll=1000,400"
+    ),
+    "hlg.mp4": (
+        f"{_VIDEO} -vf format=yuv420p10le,"
+        "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv "
+        "-c:v libx265 -preset ultrafast -x265-params log-level=error"
+    ),
     "upright.mp4": f"{_VIDEO} -frames:v 5 {_H264} -qp 0",
     "start_offset.mkv": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -output_ts_offset 5.24",
     "start_offset.mp4": f"{_VIDEO} {_H264} -bf 3 -output_ts_offset 1.48",

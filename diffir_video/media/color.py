@@ -207,7 +207,7 @@ class PictureDecoder:
     def decode(self, frame: av.VideoFrame) -> Tensor:
         if self._unpacks:
             frame = self._unpack(frame)
-        planes = [_plane_view(frame, i, self.layout) for i in range(self.layout.plane_count)]
+        planes = [plane_view(frame, i, self.layout) for i in range(self.layout.plane_count)]
         match self.layout.model:
             case "yuv":
                 rgb = self._from_yuv(planes)
@@ -271,7 +271,7 @@ class PictureEncoder:
         _, height, width = rgb.shape
         frame = av.VideoFrame(width, height, self.layout.name)
         for index, codes in enumerate(self._planes(rgb)):
-            _plane_view(frame, index, self.layout)[...] = codes.numpy().astype(self.layout.dtype)
+            plane_view(frame, index, self.layout)[...] = codes.numpy().astype(self.layout.dtype)
         frame.color_range = self.tags.color_range
         frame.colorspace = self.tags.matrix
         return frame
@@ -297,7 +297,7 @@ class PictureEncoder:
         return [codes[0], *chroma.clamp(0, q.largest)]
 
 
-def _plane_view(frame: av.VideoFrame, index: int, layout: PixelLayout) -> NDArray[np.uint8 | np.uint16]:
+def plane_view(frame: av.VideoFrame, index: int, layout: PixelLayout) -> NDArray[np.uint8 | np.uint16]:
     """(H, W) view of a plane's samples, without the padding at the end of its lines."""
     plane = frame.planes[index]
     height, width = layout.plane_size(index, frame.width, frame.height)

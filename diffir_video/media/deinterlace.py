@@ -48,10 +48,12 @@ def _pulled(graph: Graph, stream: VideoStream) -> Generator[VideoFrame]:
             picture = graph.vpull()
         except (NothingYetError, EndedError):
             return
+        assert picture.time_base is not None
+        assert stream.time_base is not None
         # The filter counts in half ticks, for the frames it could make of every field.
-        ticks = picture.time_base / (stream.time_base or picture.time_base)
+        ticks = picture.time_base / stream.time_base
         if picture.pts is not None:
             picture.pts = round(picture.pts * ticks)
         picture.duration = round(picture.duration * ticks)
-        picture.time_base = stream.time_base or picture.time_base
+        picture.time_base = stream.time_base
         yield picture

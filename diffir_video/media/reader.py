@@ -25,6 +25,7 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.color import PictureDecoder, has_alpha
 from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interlaced
+from diffir_video.media.hdr import content_light_of, mastering_display_of
 from diffir_video.media.probe import (
     StrPath,
     largest_pixel_count,
@@ -134,6 +135,11 @@ class VideoReader:
             self._container.close()
             raise
 
+    @property
+    def other_tracks(self) -> int:
+        """How many tracks the file has beside the video that is read."""
+        return len(self._container.streams) - 1
+
     def skip_before(self, pts: int) -> None:
         """Leave out the frames before `pts`; decoding them is all that they still cost."""
         self._first_pts = pts
@@ -225,6 +231,8 @@ class VideoReader:
             pixel_format=self._pixel_format,
             bit_depth=self._converter.layout.bit_depth,
             color=self._tags_of(picture),
+            mastering_display=mastering_display_of(picture),
+            content_light=content_light_of(picture),
             sample_aspect_ratio=aspect,
             average_rate=stream.average_rate or None,
             frame_count=stream.frames or None,
