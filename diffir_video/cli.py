@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     }
     if _PIPE in (arguments.input, arguments.output):
         return _restore_pipe(arguments, options)
+    options |= {"start": arguments.start, "end": arguments.end}
     if arguments.dry_run:
         from diffir_video.job import plan_file
 
@@ -106,7 +108,8 @@ def _check_restore(arguments: argparse.Namespace) -> None:
     from diffir_video.media import check_output
 
     is_pipe, is_folder = _PIPE in (arguments.input, arguments.output), Path(arguments.input).is_dir()
-    needs_file = [name for name in ("dry_run", "verify", "report") if getattr(arguments, name)]
+    wants_file = ("dry_run", "verify", "report", "start", "end")
+    needs_file = [name for name in wants_file if getattr(arguments, name) not in (None, False)]
     if needs_file and (is_pipe or (is_folder and arguments.dry_run)):
         raise UsageError(f"--{needs_file[0].replace('_', '-')} needs a file as input and output")
     if arguments.output != _PIPE and not is_folder:
@@ -336,6 +339,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="0…1",
         help="how much of the restored; default: 1, all",
     )
+    restore.add_argument("--start", type=_seconds, metavar="[H:][M:]S", help="restore from here on")
+    restore.add_argument("--end", type=_seconds, metavar="[H:][M:]S", help="and up to here")
     restore.add_argument("--deinterlace", default="auto", choices=("auto", "off", "bwdif"))
     restore.add_argument("--preset", choices=("archive", "web", "fast"), help="an encoder and its options")
     restore.add_argument("--encoder", help="FFmpeg's name; default: libx264")
@@ -391,6 +396,14 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--overwrite", action="store_true", help="replace an existing output")
     convert.set_defaults(command=_convert)
     return parser
+
+
+def _seconds(text: str) -> Fraction:
+    try:
+        parts = [Fraction(part) for part in text.split(":")]
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"expected [hours:][minutes:]seconds, got {text!r}") from exc
+    return sum((part * 60**place for place, part in enumerate(reversed(parts))), Fraction(0))
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 from diffir_video.media.probe import MediaInfo, StandardInput, TrackInfo, probe_media
 from diffir_video.media.publish import CONTAINERS, VIDEO_SUFFIXES, check_output, publish
 from diffir_video.media.reader import ReadLosses, VideoReader
+from diffir_video.media.remux import TimeRange
 from diffir_video.media.segment import Segment, SegmentWriter, StoredPacket, join_segments
 from diffir_video.media.timeline import Timeline, TrackTimeline, read_timeline
 from diffir_video.media.transcode import transcode
@@ -29,6 +30,7 @@ __all__ = [
     "SegmentWriter",
     "StandardInput",
     "StoredPacket",
+    "TimeRange",
     "Timeline",
     "TrackInfo",
     "TrackTimeline",

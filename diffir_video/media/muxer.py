@@ -24,14 +24,15 @@ from diffir_video.media.encoder import EncoderSettings, VideoEncoder, translatin
 from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import CONTAINERS
-from diffir_video.media.remux import TrackCopier, copy_stream_tags
+from diffir_video.media.remux import TimeRange, TrackCopier, copy_stream_tags
 
 
 class Muxer:
     """Writes `part`, the file that will be called `path` once it is whole.
 
     info, settings: the video's, from which its header is made. `encoder` makes its packets; packets of
-    another encoder with the same settings do as well. copy_from: the file whose other tracks are copied.
+    another encoder with the same settings do as well. copy_from: the file whose other tracks are copied;
+    part_of_copy: the part of them that is, beginning at 0.
 
     Use as a context manager, or `close()`. Raises OutputError for a container that can't hold the video or
     one of the tracks, EncoderError for an encoder that refuses its settings; then `part` is left as it is.
@@ -45,10 +46,11 @@ class Muxer:
         settings: EncoderSettings,
         *,
         copy_from: StrPath | None = None,
+        part_of_copy: TimeRange | None = None,
     ) -> None:
         self._path, self._info, self._settings = path, info, settings
         self.choice = choose_pixel_format(settings.name, info)
-        self._copier = TrackCopier(copy_from) if copy_from is not None else None
+        self._copier = TrackCopier(copy_from, part_of_copy) if copy_from is not None else None
         self._container: OutputContainer | None = None
         self._stream: VideoStream
         self.encoder: VideoEncoder

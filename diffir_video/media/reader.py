@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain
+from math import ceil
 from types import TracebackType
 from typing import Any, Self
 
@@ -100,14 +101,23 @@ class VideoReader:
     deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
         pictures whatever they say, "off" none.
     notes: what was done, or not done, about interlacing.
+    start, end: seconds of the stream's own clock; frames before `start`, and from `end` on, are left out.
     strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
     while iterating, when the frame size changes. Use as a context manager, or `close()`.
     """
 
-    def __init__(self, path: StrPath, *, deinterlace: Deinterlace = "off", strict: bool = False) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: StrPath,
+        *,
+        deinterlace: Deinterlace = "off",
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+        strict: bool = False,
+    ) -> None:
+        self._path, self._start, self._end = path, start, end
         self._container = open_input(path)
         try:
             self._stream = main_video_stream(self._container, path)
@@ -129,7 +139,7 @@ class VideoReader:
             self._orientation = _Orientation.of(self._first)
             self._converter = self._converter_for(self._first)
             self.info = self._describe(self._first)
-            self._first_pts: int | None = None
+            self._first_pts = None if start is None else ceil(start / self.info.time_base)
             self._frames = self._deliver()
         except BaseException:
             self._container.close()
@@ -142,7 +152,7 @@ class VideoReader:
 
     def skip_before(self, pts: int) -> None:
         """Leave out the frames before `pts`; decoding them is all that they still cost."""
-        self._first_pts = pts
+        self._first_pts = max(pts, self._first_pts or pts)
 
     @property
     def losses(self) -> ReadLosses:
@@ -179,6 +189,8 @@ class VideoReader:
         clock = _Clock(self.info.time_base, self.info.average_rate)
         while picture is not None:
             frame = self._restamp(picture, clock)
+            if frame is not None and self._end is not None and frame.pts_seconds >= self._end:
+                return
             if frame is not None:
                 yield frame
             picture = next(self._decoded, None)
