@@ -25,7 +25,8 @@ def _check_picture(data: Tensor, ndim: int) -> None:
 class Frame:
     """One picture and its place in time.
 
-    data: (3, H, W) RGB, float in [0, 1], nonlinear (gamma-coded) as in the source, full range.
+    data: (3, H, W) RGB, float in [0, 1], nonlinear (gamma-coded) as in the source, full range. Outside of
+        [0, 1] lie colours outside the RGB cube, where a reader was asked to keep them.
     pts, duration: in units of `time_base` seconds; `duration` is None where the container has none.
     is_keyframe: it was decoded by itself: a stream may be entered, or cut, before it.
     Raises ValueError on another shape or dtype, or a `time_base` that is not positive.

@@ -128,7 +128,7 @@ class Restorer:
         if self._net is None:
             return frames
         height, width = frames.shape[-2:]
-        padded = pad_to_multiple(frames.to(self.device, torch.float32), self.multiple)
+        padded = pad_to_multiple(frames.to(self.device, torch.float32).clamp(0, 1), self.multiple)
         lq = torch.cat([padded[i : i + count] for i in range(past + 1 + future)], dim=1)
         with self._autocast():
             prior = self._net.estimate_prior(lq, self._noise.expand(count, -1))

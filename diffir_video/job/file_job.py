@@ -107,7 +107,7 @@ def restore_file(
     if (finished := WorkFolder.finished(job.output, settings)) is not None:
         return FileReport.from_dict(finished)
     check_output(output, copy_from=input, overwrite=overwrite)
-    reader = VideoReader(input, deinterlace=deinterlace, start=start, end=end)
+    reader = VideoReader(input, excursions=True, deinterlace=deinterlace, start=start, end=end)
     with reader as source, WorkFolder.open(job.output, settings, restart=restart) as work:
         return job.run(source, work, progress)
 
@@ -131,7 +131,7 @@ def plan_file(
     """
     settings = EncoderSettings(encoder, dict(encoder_options or {}))
     check_output(output, copy_from=input, overwrite=overwrite)
-    reader = VideoReader(input, deinterlace=deinterlace, start=start, end=end)
+    reader = VideoReader(input, excursions=True, deinterlace=deinterlace, start=start, end=end)
     with reader as source, TemporaryDirectory() as scratch:
         part = TimeRange(start, end)
         job = _Job(Path(input), Path(output), restorer, settings, deinterlace, overwrite, part)

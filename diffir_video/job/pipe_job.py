@@ -51,7 +51,7 @@ def restore_pipe(
     came through a pipe can be read only once: its audio and other tracks are not copied.
     Raises as `VideoReader`, `VideoWriter` and `Y4mWriter` do.
     """
-    with VideoReader(input, deinterlace=deinterlace) as source:
+    with VideoReader(input, excursions=True, deinterlace=deinterlace) as source:
         info = source.info.scaled(restorer.scale)
         notes = [*source.notes]
         to_file = isinstance(output, (str, os.PathLike))

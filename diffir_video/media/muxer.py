@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,9 @@ from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import CONTAINERS
 from diffir_video.media.remux import TimeRange, TrackCopier, copy_stream_tags
+
+# Codecs that say the pixel aspect themselves. Matroska would say it beside them, but PyAV can't set it there.
+_CODECS_WITH_ASPECT = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
 
 
 class Muxer:
@@ -146,6 +150,7 @@ class Muxer:
                 "choose another --encoder or another ending of the output's name"
             ) from exc
         assert isinstance(stream, VideoStream)
+        _check_aspect(self._info.sample_aspect_ratio, stream.codec_context.codec.canonical_name, container)
         self._stream = stream
         stream.time_base = self._info.time_base
         self.encoder = VideoEncoder(self._info, self._settings, stream.codec_context)
@@ -167,3 +172,12 @@ class Muxer:
                 options["avoid_negative_ts"] = "disabled"
             case _:
                 pass
+
+
+def _check_aspect(aspect: Fraction | None, codec: str, container: OutputContainer) -> None:
+    name = container.format.name
+    if aspect not in (None, 1) and name in ("matroska", "webm") and codec not in _CODECS_WITH_ASPECT:
+        raise OutputError(
+            f"the pixel aspect {aspect} would be lost: {name} can't be told it for {codec}; "
+            "write to .mp4 or .mov, or use --encoder libx264 or libx265"
+        )

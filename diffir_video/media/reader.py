@@ -102,6 +102,7 @@ class VideoReader:
         pictures whatever they say, "off" none.
     notes: what was done, or not done, about interlacing.
     start, end: seconds of the stream's own clock; frames before `start`, and from `end` on, are left out.
+    excursions: keep colours outside the RGB cube, as values outside [0, 1]; else they are clamped.
     strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
@@ -115,9 +116,10 @@ class VideoReader:
         deinterlace: Deinterlace = "off",
         start: Fraction | None = None,
         end: Fraction | None = None,
+        excursions: bool = False,
         strict: bool = False,
     ) -> None:
-        self._path, self._start, self._end = path, start, end
+        self._path, self._end, self._excursions = path, end, excursions
         self._container = open_input(path)
         try:
             self._stream = main_video_stream(self._container, path)
@@ -226,7 +228,13 @@ class VideoReader:
         self._coded_size = (picture.width, picture.height)
         self._pixel_format = picture.format.name
         self._counts.alpha = has_alpha(self._pixel_format)
-        return PictureDecoder(self._pixel_format, picture.width, picture.height, self._tags_of(picture))
+        return PictureDecoder(
+            self._pixel_format,
+            picture.width,
+            picture.height,
+            self._tags_of(picture),
+            excursions=self._excursions,
+        )
 
     def _describe(self, picture: av.VideoFrame) -> StreamInfo:
         stream = self._stream
