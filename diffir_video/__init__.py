@@ -12,14 +12,16 @@ from diffir_video.errors import (
     UsageError,
 )
 from diffir_video.frame import Clip, ColorTags, Frame, StreamInfo
-from diffir_video.job import FileReport, restore_file
+from diffir_video.job import FilePlan, FileReport, plan_file, restore_file
 from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.network import DiffIRS1, DiffIRS2, ModelConfig
 from diffir_video.prior import ReusePolicy, ReuseReport
 from diffir_video.restorer import Restorer, RestorerStream
+from diffir_video.strength import Blended
 from diffir_video.zoo import ModelCard, list_models
 
 __all__ = [
+    "Blended",
     "CheckpointError",
     "Clip",
     "ColorTags",
@@ -27,6 +29,7 @@ __all__ = [
     "DiffIRS2",
     "DiffirVideoError",
     "EncoderError",
+    "FilePlan",
     "FileReport",
     "Frame",
     "InputError",
@@ -45,6 +48,7 @@ __all__ = [
     "VideoWriter",
     "list_models",
     "load_checkpoint",
+    "plan_file",
     "restore_file",
     "save_checkpoint",
 ]

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ _EXIT_CODES = """exit codes:
   5  restored with losses: the input was damaged, the report says what is missing
 """
 
+_PIPE = "-"
 _CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 _INTERRUPTED, _TERMINATED = 130, 143
 _GOES_ON = "what is finished is kept, and the same command goes on from there"
@@ -72,18 +74,11 @@ def _fail(message: str, code: int, *, debug: bool) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    from diffir_video.job import restore_file, save_report
-    from diffir_video.media import check_output
     from diffir_video.restorer import Restorer
-    from diffir_video.reuse_plot import plot_reuse
-    from diffir_video.zoo import IDENTITY
+    from diffir_video.strength import Blended
 
-    check_output(arguments.output, copy_from=arguments.input, overwrite=arguments.overwrite)
-    for path in (arguments.report, arguments.plot_reuse):
-        if path is not None:
-            _check_folder(path)
-    if arguments.model == IDENTITY and arguments.plot_reuse is not None:
-        raise UsageError(f"{IDENTITY} has no priors to plot; choose another model or drop --plot-reuse")
+    encoder, encoder_options = _encoder_of(arguments)
+    _check_restore(arguments)
     restorer = Restorer.from_pretrained(
         arguments.model,
         device=arguments.device,
@@ -93,26 +88,65 @@ def _restore(arguments: argparse.Namespace) -> int:
         refresh=arguments.refresh,
         record_decisions=arguments.report_decisions or arguments.plot_reuse is not None,
     )
+    options: dict[str, Any] = {
+        "restorer": restorer if arguments.strength == 1 else Blended(restorer, arguments.strength),
+        "encoder": encoder,
+        "encoder_options": encoder_options,
+        "deinterlace": arguments.deinterlace,
+        "overwrite": arguments.overwrite,
+    }
+    if _PIPE in (arguments.input, arguments.output):
+        return _restore_pipe(arguments, options)
+    options |= {"start": arguments.start, "end": arguments.end}
+    if arguments.dry_run:
+        from diffir_video.job import plan_file
+
+        print(plan_file(arguments.input, arguments.output, **options))
+        return 0
+    options |= {
+        "restart": arguments.restart,
+        "segment_frames": arguments.segment_frames,
+        "verify": arguments.verify,
+    }
+    if Path(arguments.input).is_dir():
+        return _restore_folder(arguments, options)
+    return _restore_file(arguments, options, restorer.policy)
+
+
+def _check_restore(arguments: argparse.Namespace) -> None:
+    """Refuse what makes no sense before a model is loaded."""
+    from diffir_video.media import check_output
+    from diffir_video.zoo import IDENTITY
+
+    is_pipe, is_folder = _PIPE in (arguments.input, arguments.output), Path(arguments.input).is_dir()
+    no_pipe, one_file = ("verify", "report", "start", "end"), ("dry_run", "plot_reuse")
+    refused = (*one_file, *no_pipe) if is_pipe else one_file if is_folder else ()
+    for name in refused:
+        if getattr(arguments, name) not in (None, False):
+            raise UsageError(f"--{name.replace('_', '-')} needs a file as input and output")
+    if arguments.model == IDENTITY and arguments.plot_reuse is not None:
+        raise UsageError(f"{IDENTITY} has no priors to plot; choose another model or drop --plot-reuse")
+    if arguments.output != _PIPE and not is_folder:
+        copy_from = None if is_pipe else arguments.input
+        check_output(arguments.output, copy_from=copy_from, overwrite=arguments.overwrite)
+    for path in (arguments.report, arguments.plot_reuse):
+        if path is not None:
+            _check_folder(path)
+
+
+def _restore_file(arguments: argparse.Namespace, options: dict[str, Any], policy: ReusePolicy) -> int:
+    from diffir_video.job import restore_file, save_report
+    from diffir_video.reuse_plot import plot_reuse
+
     with _progress_bar(arguments.input) as progress:
-        report = restore_file(
-            arguments.input,
-            arguments.output,
-            restorer=restorer,
-            encoder=arguments.encoder,
-            encoder_options=dict(arguments.encoder_option),
-            overwrite=arguments.overwrite,
-            restart=arguments.restart,
-            segment_frames=arguments.segment_frames,
-            verify=arguments.verify,
-            progress=progress,
-        )
+        report = restore_file(arguments.input, arguments.output, **options, progress=progress)
     print(report)
     if arguments.verify:
         print(report.table())
     if arguments.report is not None:
         save_report(report, arguments.report)
     if arguments.plot_reuse is not None:
-        plot_reuse(report.run.reuse, arguments.plot_reuse, threshold=restorer.policy.threshold)
+        plot_reuse(report.run.reuse, arguments.plot_reuse, threshold=policy.threshold)
     if not report.is_complete:
         print(f"diffir-video: restored with losses: {'; '.join(report.lost())}", file=sys.stderr)
     return report.exit_code
@@ -131,6 +165,53 @@ def _reuse_policy(arguments: argparse.Namespace) -> ReusePolicy:
     if arguments.refresh != "auto" and given.keys() & {"refresh_threshold", "max_prior_age"}:
         raise UsageError("--refresh N leaves no room for --refresh-threshold or --max-prior-age; drop either")
     return ReusePolicy(**given)
+
+
+def _restore_folder(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    from diffir_video.job import FileReport, FolderEntry, restore_file, restore_folder
+
+    def restore(video: Path, place: Path) -> FileReport:
+        with _progress_bar(str(video)) as progress:
+            return restore_file(video, place, **options, progress=progress)
+
+    entries: list[FolderEntry] = []
+    for entry in restore_folder(arguments.input, arguments.output, restore, overwrite=arguments.overwrite):
+        print(entry, flush=True)
+        entries.append(entry)
+    if arguments.report is not None:
+        reports = [entry.report.to_dict() for entry in entries if entry.report is not None]
+        _write_json({"files": reports}, arguments.report)
+    if failed := [entry for entry in entries if entry.error is not None]:
+        print(f"diffir-video: {len(failed)} of {len(entries)} files failed", file=sys.stderr)
+    return max(entry.exit_code for entry in entries)
+
+
+def _restore_pipe(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    from diffir_video.job import restore_pipe
+    from diffir_video.media import StandardInput
+
+    report = restore_pipe(
+        StandardInput() if arguments.input == _PIPE else arguments.input,
+        sys.stdout.buffer if arguments.output == _PIPE else arguments.output,
+        **options,
+    )
+    print(report, file=sys.stderr)
+    return report.exit_code
+
+
+def _encoder_of(arguments: argparse.Namespace) -> tuple[str, dict[str, str]]:
+    """The preset's encoder and options, under those given one by one."""
+    from diffir_video.media import PRESETS
+
+    given = dict(arguments.encoder_option)
+    if arguments.preset is None:
+        return arguments.encoder or "libx264", given
+    encoder, options = PRESETS[arguments.preset]
+    if arguments.encoder not in (None, encoder):
+        raise UsageError(
+            f"--preset {arguments.preset} uses {encoder}, not --encoder {arguments.encoder}; give one of them"
+        )
+    return encoder, {**options, **given}
 
 
 def _models(_: argparse.Namespace) -> int:
@@ -190,7 +271,7 @@ def _bench_file(arguments: argparse.Namespace) -> int:
         refresh=arguments.refresh,
     )
     encoding: dict[str, Any] = {
-        "encoder": arguments.encoder,
+        "encoder": arguments.encoder or "libx264",
         "encoder_options": dict(arguments.encoder_option),
     }
     with tempfile.TemporaryDirectory(prefix="diffir-bench-") as folder:
@@ -330,14 +411,32 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     restore = commands.add_parser("restore", parents=[shared], help="restore a video file")
-    restore.add_argument("input", metavar="IN", help="the video to restore")
-    restore.add_argument("output", metavar="OUT", help="where to write it: .mkv .mp4 .mov .webm .ts …")
+    restore.add_argument(
+        "input", metavar="IN", help="the video to restore, a folder of them, or - for a pipe"
+    )
+    restore.add_argument(
+        "output", metavar="OUT", help="where: .mkv .mp4 .mov .webm .ts …, a folder, or - for Y4M"
+    )
     restore.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
     restore.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     restore.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
+    restore.add_argument(
+        "--strength",
+        type=float,
+        default=1,
+        metavar="0…1",
+        help="how much of the restored; default: 1, all",
+    )
+    restore.add_argument("--start", type=_seconds, metavar="[H:][M:]S", help="restore from here on")
+    restore.add_argument("--end", type=_seconds, metavar="[H:][M:]S", help="and up to here")
+    restore.add_argument("--deinterlace", default="auto", choices=("auto", "off", "bwdif"))
+    restore.add_argument("--preset", choices=("archive", "web", "fast"), help="an encoder and its options")
     _add_encoder(restore)
     _add_reuse_options(restore)
     restore.add_argument("--plot-reuse", metavar="FILE.png", help="draw drift, refreshes and cuts over time")
+    restore.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and how long it takes; write nothing"
+    )
     restore.add_argument("--report", metavar="FILE.json", help="write what was done and verified")
     restore.add_argument(
         "--report-decisions", action="store_true", help="put what was decided for every frame into the report"
@@ -416,7 +515,7 @@ def _auto_or_count(text: str) -> str | int:
 
 
 def _add_encoder(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--encoder", default="libx264", help="FFmpeg's name; default: %(default)s")
+    command.add_argument("--encoder", help="FFmpeg's name; default: libx264")
     command.add_argument(
         "--encoder-option",
         action="append",
@@ -458,6 +557,14 @@ def _size(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"expected WxH, got {text!r}")
     return int(width), int(height)
+
+
+def _seconds(text: str) -> Fraction:
+    try:
+        parts = [Fraction(part) for part in text.split(":")]
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"expected [hours:][minutes:]seconds, got {text!r}") from exc
+    return sum((part * 60**place for place, part in enumerate(reversed(parts))), Fraction(0))
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

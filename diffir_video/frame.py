@@ -25,7 +25,8 @@ def _check_picture(data: Tensor, ndim: int) -> None:
 class Frame:
     """One picture and its place in time.
 
-    data: (3, H, W) RGB, float in [0, 1], nonlinear (gamma-coded) as in the source, full range.
+    data: (3, H, W) RGB, float in [0, 1], nonlinear (gamma-coded) as in the source, full range. Outside of
+        [0, 1] lie colours outside the RGB cube, where a reader was asked to keep them.
     pts, duration: in units of `time_base` seconds; `duration` is None where the container has none.
     is_keyframe: it was decoded by itself: a stream may be entered, or cut, before it.
     Raises ValueError on another shape or dtype, or a `time_base` that is not positive.
@@ -111,6 +112,29 @@ class ColorTags:
 
 
 @dataclass(frozen=True, slots=True)
+class MasteringDisplay:
+    """The display that HDR material was graded on (SMPTE ST 2086).
+
+    red, green, blue, white: CIE 1931 (x, y). max_luminance, min_luminance: in cd/m².
+    """
+
+    red: tuple[Fraction, Fraction]
+    green: tuple[Fraction, Fraction]
+    blue: tuple[Fraction, Fraction]
+    white: tuple[Fraction, Fraction]
+    max_luminance: Fraction
+    min_luminance: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLight:
+    """The brightest pixel and the brightest frame's mean of HDR material (CTA-861.3), in cd/m²."""
+
+    max_pixel: int
+    max_frame_average: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamInfo:
     """What is known of a video stream before its first frame.
 
@@ -125,6 +149,8 @@ class StreamInfo:
     pixel_format: str
     bit_depth: int = 8
     color: ColorTags = ColorTags()
+    mastering_display: MasteringDisplay | None = None
+    content_light: ContentLight | None = None
     sample_aspect_ratio: Fraction | None = None
     average_rate: Fraction | None = None
     frame_count: int | None = None

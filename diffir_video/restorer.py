@@ -206,7 +206,7 @@ class RestorerStream:
     def _look_at(self, frames: Sequence[Frame]) -> Iterator[SeenFrame]:
         self._check_size(frames)
         device, multiple = self._restorer.device, self._restorer.multiple
-        pictures = [frame.data.to(device, torch.float32) for frame in frames]
+        pictures = [frame.data.to(device, torch.float32).clamp(0, 1) for frame in frames]
         for frame, picture, statistics in zip(frames, pictures, FrameStatistics.of(pictures), strict=True):
             seen = SeenFrame(
                 frame=frame,

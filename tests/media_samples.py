@@ -38,7 +38,7 @@ _RECIPES = {
     ),
     "mpeg2.ts": f"{_VIDEO} {_AUDIO} -c:v mpeg2video -q:v 3 -bf 2 -c:a mp2",
     "odd.mkv": (
-        "-f lavfi -i testsrc2=s=161x97:r=24:d=1 -f lavfi -i sine=f=440:d=1 "
+        "-f lavfi -i testsrc=s=161x97:r=24:d=1 -f lavfi -i sine=f=440:d=1 "
         "-c:v libvpx-vp9 -cpu-used 8 -deadline realtime -pix_fmt yuv420p -c:a libopus -ar 48000"
     ),
     "silent.mp4": f"{_VIDEO} {_H264}",
@@ -48,6 +48,18 @@ _RECIPES = {
     "ten_bit.mp4": (
         f"{_VIDEO} -vf format=yuv420p10le,"
         "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv "
+        "-c:v libx265 -preset ultrafast -x265-params log-level=error"
+    ),
+    "hdr10.mp4": (
+        f"{_VIDEO} -vf format=yuv420p10le,"
+        "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv "
+        "-c:v libx265 -preset ultrafast -x265-params log-level=error:"
+        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):"
+        "max-cll=1000,400"
+    ),
+    "hlg.mp4": (
+        f"{_VIDEO} -vf format=yuv420p10le,"
+        "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv "
         "-c:v libx265 -preset ultrafast -x265-params log-level=error"
     ),
     "upright.mp4": f"{_VIDEO} -frames:v 5 {_H264} -qp 0",
@@ -64,7 +76,15 @@ _RECIPES = {
         f"{_VIDEO} -frames:v 10 -vf format=yuv420p10le,"
         "lutyuv=y=val/2+256:u=(val-512)/4+512:v=(val-512)/4+512 -c:v ffv1"
     ),
-    "calm_odd.mkv": f"-f lavfi -i testsrc2=s=161x97:d=1 -frames:v 10 -vf {_CALM} -c:v ffv1",
+    "calm_odd.mkv": f"-f lavfi -i testsrc=s=161x97:d=1 -frames:v 10 -vf {_CALM} -c:v ffv1",
+    "interlaced.mp4": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_top,setfield=tff "
+        f"{_H264} -flags +ilme+ildct -x264opts tff=1"
+    ),
+    "interlaced.ts": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=1 -vf tinterlace=interleave_top,setfield=tff "
+        "-c:v mpeg2video -q:v 3 -flags +ilme+ildct"
+    ),
     "anamorphic.mp4": f"{_VIDEO} -frames:v 5 -vf setsar=4/3 {_H264}",
     "lossless444_bt709.mkv": (
         f"{_VIDEO} -frames:v 5 -vf scale=out_color_matrix=bt709:out_range=limited,format=yuv444p -c:v ffv1 "

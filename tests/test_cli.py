@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from diffir_video.cli import main
+from diffir_video.media import probe_media
 from tests.media_samples import decoded_bytes, sample, video_pts
 
 
@@ -73,6 +74,23 @@ def test_decisions_are_in_the_report_only_on_request(tmp_path: Path) -> None:
     assert [decision["reason"] for decision in reuse["decisions"]] == ["first", "off", "off", "off", "off"]
 
 
+def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert restore(sample("bframes.mp4"), tmp_path / "out.mp4", "--dry-run") == 0
+    assert "50 frames of 160x96" in capsys.readouterr().out
+    assert os.listdir(tmp_path) == []
+
+
+def test_verify_shows_what_was_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert restore(sample("upright.mp4"), tmp_path / "out.mp4", "--verify") == 0
+    assert "decoded frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("preset", "codec"), [("archive", "ffv1"), ("web", "h264"), ("fast", "h264")])
+def test_a_preset_chooses_the_encoder(preset: str, codec: str, tmp_path: Path) -> None:
+    assert restore(sample("upright.mp4"), tmp_path / "out.mkv", "--preset", preset, "--strength", "0.5") == 0
+    assert probe_media(tmp_path / "out.mkv").codec == codec
+
+
 def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert restore(sample("cut_bframes.mp4"), tmp_path / "out.mp4") == 5
     assert "restored with losses" in capsys.readouterr().err
@@ -98,6 +116,9 @@ def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest
         (["restore", "good.mp4", "out.mp4", "--model", "evil.pth"], 3, "evil.pth"),
         (["restore", "good.mp4", "out.mp4", "--model", "missing.pth"], 3, "missing.pth"),
         (["restore", "good.mp4", "out.mp4", "--encoder-option", "crf"], 2, "expected k=v"),
+        (["restore", "good.mp4", "out.mp4", "--strength", "2"], 2, "strength must be"),
+        (["restore", "good.mp4", "out.mp4", "--preset", "web", "--encoder", "ffv1"], 2, "give one"),
+        (["restore", "good.mp4", "out.mp4", "--segment-frames", "0"], 2, "segment_frames"),
         (["restore", "good.mp4", "out.mp4", "--device", "tpu"], 2, "invalid choice"),
         (["restore", "good.mp4", "out.mp4", "--max-prior-age", "0"], 2, "max prior age 0"),
         (["restore", "good.mp4", "out.mp4", "--prior-smoothing", "1"], 2, "prior smoothing 1.0"),

@@ -1,15 +1,23 @@
 """File jobs: one file restored into another, in segments that survive whatever happens."""
 
 from diffir_video.job.cutting import SEGMENT_FRAMES
-from diffir_video.job.file_job import FileRestorer, restore_file
+from diffir_video.job.file_job import FileRestorer, plan_file, restore_file
+from diffir_video.job.folder_job import FolderEntry, restore_folder
+from diffir_video.job.pipe_job import restore_pipe
+from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, save_report
 from diffir_video.job.verification import Verification
 
 __all__ = [
     "SEGMENT_FRAMES",
+    "FilePlan",
     "FileReport",
     "FileRestorer",
+    "FolderEntry",
     "Verification",
+    "plan_file",
     "restore_file",
+    "restore_folder",
+    "restore_pipe",
     "save_report",
 ]

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.job.cutting import SEGMENT_FRAMES, SegmentCutter, SegmentSource
+from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, StrPath
 from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
+    Deinterlace,
     EncoderSettings,
     Muxer,
     Segment,
     SegmentWriter,
+    TimeRange,
     VideoReader,
     check_output,
     join_segments,
@@ -30,6 +36,9 @@ from diffir_video.media import (
 )
 from diffir_video.pipeline import FrameRestorer, Progress, RunReport, combined, run
 from diffir_video.version import engine_version
+
+# Restored to estimate how long all of them take.
+_MEASURED_FRAMES = 16
 
 # Samples of the input that tell it from another file of the same size and time.
 _SAMPLES = 16
@@ -58,6 +67,9 @@ def restore_file(
     restorer: FileRestorer,
     encoder: str = "libx264",
     encoder_options: Mapping[str, str] | None = None,
+    deinterlace: Deinterlace = "auto",
+    start: Fraction | None = None,
+    end: Fraction | None = None,
     overwrite: bool = False,
     restart: bool = False,
     segment_frames: int = SEGMENT_FRAMES,
@@ -70,6 +82,8 @@ def restore_file(
     synced to the disk and noted in a journal, in a folder beside the output; at the end they are joined
     without another encode. When a job ends early in whatever way, the same call goes on after its last
     finished segment, and the result is the one it would have been. `restart` begins anew instead.
+    `start`, `end`: restore only what is from the one up to the other, in seconds of the input's clock; the
+    output, all its tracks, begins at 0 if `start` is given.
     The finished file is read back packet by packet; with `verify` it is also decoded to its end.
 
     The output appears under its name only when it is whole. A readable prefix of a damaged input is
@@ -78,13 +92,13 @@ def restore_file(
     refused or can't be written, and OutputError when another job writes this output, or an unfinished
     one was begun with another input, model or option. Finished segments are kept then.
     """
-    if segment_frames < 1:
-        raise UsageError(f"segment_frames must be at least 1, got {segment_frames}")
     job = _Job(
         input=Path(input),
         output=Path(output),
         restorer=restorer,
         encoder=EncoderSettings(encoder, dict(encoder_options or {})),
+        deinterlace=deinterlace,
+        part=TimeRange(start, end),
         overwrite=overwrite,
         segment_frames=segment_frames,
         decode_again=verify,
@@ -93,8 +107,35 @@ def restore_file(
     if (finished := WorkFolder.finished(job.output, settings)) is not None:
         return FileReport.from_dict(finished)
     check_output(output, copy_from=input, overwrite=overwrite)
-    with VideoReader(input) as source, WorkFolder.open(job.output, settings, restart=restart) as work:
+    reader = VideoReader(input, excursions=True, deinterlace=deinterlace, start=start, end=end)
+    with reader as source, WorkFolder.open(job.output, settings, restart=restart) as work:
         return job.run(source, work, progress)
+
+
+def plan_file(
+    input: StrPath,
+    output: StrPath,
+    *,
+    restorer: FileRestorer,
+    encoder: str = "libx264",
+    encoder_options: Mapping[str, str] | None = None,
+    deinterlace: Deinterlace = "auto",
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    overwrite: bool = False,
+) -> FilePlan:
+    """What `restore_file` would do with the same arguments; writes nothing beside `output`.
+
+    The first frames are restored and encoded, to measure. Raises what `restore_file` raises before its
+    first frame.
+    """
+    settings = EncoderSettings(encoder, dict(encoder_options or {}))
+    check_output(output, copy_from=input, overwrite=overwrite)
+    reader = VideoReader(input, excursions=True, deinterlace=deinterlace, start=start, end=end)
+    with reader as source, TemporaryDirectory() as scratch:
+        part = TimeRange(start, end)
+        job = _Job(Path(input), Path(output), restorer, settings, deinterlace, overwrite, part)
+        return job.plan(source, Path(scratch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +144,40 @@ class _Job:
     output: Path
     restorer: FileRestorer
     encoder: EncoderSettings
+    deinterlace: Deinterlace
     overwrite: bool
-    segment_frames: int
-    decode_again: bool
+    part: TimeRange
+    segment_frames: int = SEGMENT_FRAMES
+    decode_again: bool = False
+
+    def __post_init__(self) -> None:
+        if self.segment_frames < 1:
+            raise UsageError(f"segment_frames must be at least 1, got {self.segment_frames}")
+
+    def plan(self, source: VideoReader, scratch: Path) -> FilePlan:
+        info = source.info.scaled(self.restorer.scale)
+        with self._open_muxer(scratch / "output", info, self.part) as muxer:
+            writer = SegmentWriter(scratch / "0", info, self.encoder, global_header=muxer.global_header)
+            segment = next(iter(SegmentCutter(source, self.restorer.window, _MEASURED_FRAMES)))
+            report = run(segment, self.restorer, _OwnFrames(segment, writer))
+            frames = info.frame_count or _frames_by_time(info)
+            if self.part != TimeRange():
+                frames = _frames_by_time(info, self.part)
+            return FilePlan(
+                input=str(self.input),
+                output=str(self.output),
+                width=info.width,
+                height=info.height,
+                pixel_format=muxer.choice.layout.name,
+                encoder=self.encoder.name,
+                frames=frames,
+                measured_frames=writer.frames,
+                seconds=None if frames is None else report.wall_seconds * frames / writer.frames,
+                size_bytes=None if frames is None else writer.segment.size * frames // writer.frames,
+                memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                dropped=muxer.dropped,
+                notes=(*source.notes, *muxer.choice.notes),
+            )
 
     def settings(self) -> dict[str, str]:
         """All that decides what the finished file holds: a job goes on only where none of it changed."""
@@ -113,6 +185,9 @@ class _Job:
             **_identity(self.input),
             "encoder": self.encoder.name,
             **{f"encoder option {key}": value for key, value in self.encoder.options.items()},
+            "start": str(self.part.start),
+            "end": str(self.part.end),
+            "deinterlace": self.deinterlace,
             "frames per segment": str(self.segment_frames),
             **{f"model {key}": value for key, value in self.restorer.settings.items()},
             "version of diffir-video": engine_version(),
@@ -125,13 +200,19 @@ class _Job:
         info = source.info.scaled(self.restorer.scale)
         part = work.path / f"output{self.output.suffix.lower()}"
         # All that the container or the encoder refuses is refused here, before the first frame.
-        with self._open_muxer(part, info) as muxer:
+        with self._open_muxer(part, info, self.part) as muxer:
             global_header = muxer.global_header
         resumed = len(work.segments)
         runs = [*self._restore_segments(source, work, info, progress, global_header=global_header)]
-        with self._open_muxer(part, info) as muxer:
-            join_segments(work.path, work.segments, muxer, info.time_base)
-        expected = _expected(work.segments, muxer, info)
+        if not work.segments:
+            raise UsageError(
+                f"no frame of {str(self.input)!r} is from {self.part.start} to {self.part.end} s"
+            )
+        origin = 0 if self.part.start is None else work.segments[0].pts[0]
+        copied = self.part if origin == 0 else TimeRange(origin * info.time_base, self.part.end)
+        with self._open_muxer(part, info, copied) as muxer:
+            join_segments(work.path, work.segments, muxer, info.time_base, origin=origin)
+        expected = _expected(work.segments, muxer, info, origin)
         verification = verify_timeline(expected, read_timeline(part))
         if self.decode_again:
             verification = verify_by_decoding(verification, part, len(expected.pts))
@@ -147,7 +228,7 @@ class _Job:
             run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
             losses=source.losses,
             dropped=muxer.dropped,
-            notes=muxer.choice.notes,
+            notes=(*source.notes, *muxer.choice.notes),
             verification=verification,
         )
         work.finish(report.to_dict(), part)
@@ -155,8 +236,8 @@ class _Job:
         work.remove()
         return report
 
-    def _open_muxer(self, part: Path, info: StreamInfo) -> Muxer:
-        return Muxer(part, self.output, info, self.encoder, copy_from=self.input)
+    def _open_muxer(self, file: Path, info: StreamInfo, copied: TimeRange) -> Muxer:
+        return Muxer(file, self.output, info, self.encoder, copy_from=self.input, part_of_copy=copied)
 
     def _restore_segments(
         self,
@@ -171,7 +252,7 @@ class _Job:
         if work.last_pts is not None:
             source.skip_before(work.pts_before_end(self.restorer.window[0]))
             cutter.pass_over(work.last_pts)
-        tell = _JobProgress(work, info.frame_count, progress)
+        tell = _JobProgress(work, info.frame_count if self.part == TimeRange() else None, progress)
         for segment in cutter:
             writer = SegmentWriter(work.next_segment(), info, self.encoder, global_header=global_header)
             tell.writer = writer
@@ -213,19 +294,27 @@ class _JobProgress:
             self._tell(Progress(done, self._total, time.perf_counter() - self._started, self._resumed))
 
 
-def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo) -> Expected:
-    pts = array("q", [pts for segment in segments for pts in segment.pts])
+def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origin: int) -> Expected:
+    pts = array("q", [pts - origin for segment in segments for pts in segment.pts])
     last = max(segments[-1].packets, key=lambda packet: packet.pts)
     return Expected(
         info=info,
         color=muxer.choice.color,
         color_meant=muxer.encoder.color_meant,
         pts=pts,
-        end=None if last.duration is None else last.pts + last.duration,
+        end=None if last.duration is None else last.pts + last.duration - origin,
         chapters=muxer.chapters,
         copied_packets=muxer.copied_packets,
         copy_source_unreadable=muxer.copy_source_unreadable,
     )
+
+
+def _frames_by_time(info: StreamInfo, part: TimeRange | None = None) -> int | None:
+    if info.duration_seconds is None or info.average_rate is None:
+        return None
+    part = part or TimeRange()
+    end = info.duration_seconds if part.end is None else min(info.duration_seconds, float(part.end))
+    return max(round((end - float(part.origin)) * info.average_rate), 0)
 
 
 def _identity(path: Path) -> dict[str, str]:

@@ -1,20 +1,26 @@
 """Video files in and out. PyAV lives here and nowhere else."""
 
+from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.encoder import EncoderSettings
-from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS
+from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.muxer import Muxer
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
-from diffir_video.media.probe import MediaInfo, TrackInfo, probe_media
-from diffir_video.media.publish import CONTAINERS, check_output, publish
+from diffir_video.media.probe import MediaInfo, StandardInput, TrackInfo, probe_media
+from diffir_video.media.publish import CONTAINERS, VIDEO_SUFFIXES, check_output, publish
 from diffir_video.media.reader import ReadLosses, VideoReader
+from diffir_video.media.remux import TimeRange
 from diffir_video.media.segment import Segment, SegmentWriter, StoredPacket, join_segments
 from diffir_video.media.timeline import Timeline, TrackTimeline, read_timeline
 from diffir_video.media.transcode import transcode
 from diffir_video.media.writer import VideoWriter
+from diffir_video.media.y4m import Y4mWriter
 
 __all__ = [
     "CONTAINERS",
     "DEFAULT_ENCODER_OPTIONS",
+    "PRESETS",
+    "VIDEO_SUFFIXES",
+    "Deinterlace",
     "EncoderSettings",
     "MediaInfo",
     "Muxer",
@@ -22,12 +28,15 @@ __all__ = [
     "ReadLosses",
     "Segment",
     "SegmentWriter",
+    "StandardInput",
     "StoredPacket",
+    "TimeRange",
     "Timeline",
     "TrackInfo",
     "TrackTimeline",
     "VideoReader",
     "VideoWriter",
+    "Y4mWriter",
     "check_output",
     "choose_pixel_format",
     "join_segments",

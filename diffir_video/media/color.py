@@ -195,9 +195,14 @@ class PictureDecoder:
     """Turns decoded `av.VideoFrame`s of one stream into tensors.
 
     `decode(frame)` gives (3, H, W) float32 RGB, full range, clamped to [0, 1], gamma-coded as it was.
+    excursions: don't clamp. Codes can mean colours outside the RGB cube, whiter than white among them;
+    with those, encoding gives every code back.
     """
 
-    def __init__(self, pixel_format: str, width: int, height: int, tags: ColorTags) -> None:
+    def __init__(
+        self, pixel_format: str, width: int, height: int, tags: ColorTags, *, excursions: bool = False
+    ) -> None:
+        self._excursions = excursions
         self.layout = unpacked_layout(pixel_format)
         self.tags = resolved_tags(tags, self.layout, width, height)
         self._unpacks = native_layout(pixel_format) is None
@@ -207,7 +212,7 @@ class PictureDecoder:
     def decode(self, frame: av.VideoFrame) -> Tensor:
         if self._unpacks:
             frame = self._unpack(frame)
-        planes = [_plane_view(frame, i, self.layout) for i in range(self.layout.plane_count)]
+        planes = [plane_view(frame, i, self.layout) for i in range(self.layout.plane_count)]
         match self.layout.model:
             case "yuv":
                 rgb = self._from_yuv(planes)
@@ -216,7 +221,7 @@ class PictureDecoder:
                 rgb = torch.stack([red, green, blue])
             case "gray":
                 rgb = self._luma(planes[0]).expand(3, -1, -1).contiguous()
-        return rgb.clamp_(0.0, 1.0)
+        return rgb if self._excursions else rgb.clamp_(0.0, 1.0)
 
     def _unpack(self, frame: av.VideoFrame) -> av.VideoFrame:
         # Same model, size, matrix and range on both sides: swscale only moves samples.
@@ -254,8 +259,8 @@ class PictureDecoder:
 class PictureEncoder:
     """Turns tensors into `av.VideoFrame`s of one pixel format: the inverse of `PictureDecoder`.
 
-    `encode(data)` takes (3, H, W) RGB in [0, 1] (values outside are clamped), any float type and
-    device; codes are rounded to nearest, without dither, so equal input gives equal output.
+    `encode(data)` takes (3, H, W) RGB, any float type and device; codes outside what the format holds are
+    clamped; codes are rounded to nearest, without dither, so equal input gives equal output.
     """
 
     def __init__(self, pixel_format: str, width: int, height: int, tags: ColorTags) -> None:
@@ -267,11 +272,11 @@ class PictureEncoder:
         self._quantisation = _Quantisation.of(layout, self.tags.color_range)
 
     def encode(self, data: Tensor) -> av.VideoFrame:
-        rgb = data.detach().to("cpu", torch.float32).clamp(0.0, 1.0)
+        rgb = data.detach().to("cpu", torch.float32)
         _, height, width = rgb.shape
         frame = av.VideoFrame(width, height, self.layout.name)
         for index, codes in enumerate(self._planes(rgb)):
-            _plane_view(frame, index, self.layout)[...] = codes.numpy().astype(self.layout.dtype)
+            plane_view(frame, index, self.layout)[...] = codes.numpy().astype(self.layout.dtype)
         frame.color_range = self.tags.color_range
         frame.colorspace = self.tags.matrix
         return frame
@@ -280,7 +285,7 @@ class PictureEncoder:
         """Codes of every plane as floats that truncate to the nearest code."""
         q = self._quantisation
         if self.layout.model == "rgb":
-            red, green, blue = rgb.mul(q.luma_scale).add_(q.luma_offset + 0.5)
+            red, green, blue = rgb.mul(q.luma_scale).add_(q.luma_offset + 0.5).clamp_(0, q.largest + 0.5)
             return [green, blue, red]
         scales = torch.tensor([[q.luma_scale], [q.chroma_scale], [q.chroma_scale]], dtype=torch.float64)
         offsets = torch.tensor([[q.luma_offset], [q.chroma_offset], [q.chroma_offset]]) + 0.5
@@ -293,11 +298,11 @@ class PictureEncoder:
             chroma = _downsample(chroma, siting_y, dim=-2)
         for _ in range(self.layout.log2_chroma[0]):
             chroma = _downsample(chroma, siting_x, dim=-1)
-        # Y can't leave its range; chroma filters overshoot, and full-range chroma rounds up past the end.
-        return [codes[0], *chroma.clamp(0, q.largest)]
+        # Chroma filters overshoot, full-range chroma rounds up past the end, and colours may be any.
+        return [codes[0].clamp(0, q.largest), *chroma.clamp(0, q.largest)]
 
 
-def _plane_view(frame: av.VideoFrame, index: int, layout: PixelLayout) -> NDArray[np.uint8 | np.uint16]:
+def plane_view(frame: av.VideoFrame, index: int, layout: PixelLayout) -> NDArray[np.uint8 | np.uint16]:
     """(H, W) view of a plane's samples, without the padding at the end of its lines."""
     plane = frame.planes[index]
     height, width = layout.plane_size(index, frame.width, frame.height)

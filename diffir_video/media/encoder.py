@@ -22,6 +22,7 @@ from diffir_video.errors import DiffirVideoError, EncoderError, OutputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.color import PictureEncoder
 from diffir_video.media.encoders import made_repeatable, with_defaults
+from diffir_video.media.hdr import with_hdr_metadata
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 
 # Frame threads change what x264 and x265 decide: a fixed number gives equal files on unequal machines.
@@ -144,7 +145,7 @@ def _open(
     context.color_trc = choice.color.transfer
     context.options = made_repeatable(
         settings.name,
-        with_defaults(settings.name, settings.options),
+        with_hdr_metadata(settings.name, with_defaults(settings.name, settings.options), info),
         x265_frame_threads=_X265_FRAME_THREADS,
     )
     context.open()

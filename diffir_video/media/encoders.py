@@ -17,6 +17,14 @@ DEFAULT_ENCODER_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "av1_nvenc": {"rc": "vbr", "cq": "24", "preset": "p6", "b": "0"},
     "prores_ks": {"profile": "hq"},
 }
+
+# What an output is for: the encoder and its options.
+PRESETS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "archive": ("ffv1", {"level": "3", "slicecrc": "1", "g": "1"}),
+    "web": ("libx264", {"crf": "20", "preset": "slow"}),
+    "fast": ("libx264", {"crf": "18", "preset": "veryfast"}),
+}
+
 _RATE_OPTIONS = frozenset({"crf", "qp", "cq", "rc", "b", "qscale", "global_quality", "bitrate"})
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,14 +25,18 @@ from diffir_video.media.encoder import EncoderSettings, VideoEncoder, translatin
 from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import CONTAINERS
-from diffir_video.media.remux import TrackCopier, copy_stream_tags
+from diffir_video.media.remux import TimeRange, TrackCopier, copy_stream_tags
+
+# Codecs that say the pixel aspect themselves. Matroska would say it beside them, but PyAV can't set it there.
+_CODECS_WITH_ASPECT = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
 
 
 class Muxer:
     """Writes `part`, the file that will be called `path` once it is whole.
 
     info, settings: the video's, from which its header is made. `encoder` makes its packets; packets of
-    another encoder with the same settings do as well. copy_from: the file whose other tracks are copied.
+    another encoder with the same settings do as well. copy_from: the file whose other tracks are copied;
+    part_of_copy: the part of them that is, beginning at 0.
 
     Use as a context manager, or `close()`. Raises OutputError for a container that can't hold the video or
     one of the tracks, EncoderError for an encoder that refuses its settings; then `part` is left as it is.
@@ -45,10 +50,11 @@ class Muxer:
         settings: EncoderSettings,
         *,
         copy_from: StrPath | None = None,
+        part_of_copy: TimeRange | None = None,
     ) -> None:
         self._path, self._info, self._settings = path, info, settings
         self.choice = choose_pixel_format(settings.name, info)
-        self._copier = TrackCopier(copy_from) if copy_from is not None else None
+        self._copier = TrackCopier(copy_from, part_of_copy) if copy_from is not None else None
         self._container: OutputContainer | None = None
         self._stream: VideoStream
         self.encoder: VideoEncoder
@@ -144,6 +150,7 @@ class Muxer:
                 "choose another --encoder or another ending of the output's name"
             ) from exc
         assert isinstance(stream, VideoStream)
+        _check_aspect(self._info.sample_aspect_ratio, stream.codec_context.codec.canonical_name, container)
         self._stream = stream
         stream.time_base = self._info.time_base
         self.encoder = VideoEncoder(self._info, self._settings, stream.codec_context)
@@ -165,3 +172,12 @@ class Muxer:
                 options["avoid_negative_ts"] = "disabled"
             case _:
                 pass
+
+
+def _check_aspect(aspect: Fraction | None, codec: str, container: OutputContainer) -> None:
+    name = container.format.name
+    if aspect not in (None, 1) and name in ("matroska", "webm") and codec not in _CODECS_WITH_ASPECT:
+        raise OutputError(
+            f"the pixel aspect {aspect} would be lost: {name} can't be told it for {codec}; "
+            "write to .mp4 or .mov, or use --encoder libx264 or libx265"
+        )

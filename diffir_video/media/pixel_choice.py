@@ -17,6 +17,7 @@ from diffir_video.media.color import (
     resolved_tags,
     unpacked_layout,
 )
+from diffir_video.media.hdr import writes_hdr_metadata
 
 _ENCODERS_OF_ODD_SIZES = frozenset({"ffv1", "libvpx", "libvpx-vp9"})
 
@@ -50,6 +51,8 @@ def choose_pixel_format(encoder: str, info: StreamInfo) -> PixelChoice:
         notes.append(f"{encoder} holds {layout.bit_depth} bits, the source has {source.bit_depth}")
     if layout.name != source.name and not source.forces_full_range:
         notes.append(f"pixel format {info.pixel_format} becomes {layout.name}")
+    if (info.mastering_display or info.content_light) and not writes_hdr_metadata(encoder):
+        notes.append(f"{encoder} can't write the HDR mastering metadata; libx265, libx264 and libsvtav1 can")
     return PixelChoice(layout, color, tuple(notes))
 
 

@@ -27,6 +27,16 @@ _PLAYLIST_FORMATS = frozenset({"hls", "concat", "dash", "imf", "rtsp", "sdp", "t
 _FRAMES_IN_FLIGHT = 12
 
 
+class StandardInput(os.PathLike[str]):
+    """In place of a file's path: what another program writes into this one, readable once."""
+
+    def __fspath__(self) -> str:
+        return "standard input"
+
+    def __str__(self) -> str:
+        return "standard input"
+
+
 @dataclass(frozen=True, slots=True)
 class TrackInfo:
     """One track of a file; `kind` is video, audio, subtitle, data, attachment or unknown."""
@@ -89,12 +99,17 @@ def open_input(path: StrPath) -> InputContainer:
     Raises MediaInputError (one line: the path and what to do) for a file that is missing, empty, no
     media, or a playlist that points elsewhere.
     """
-    _check_file(path)
+    is_pipe = isinstance(path, StandardInput)
+    if not is_pipe:
+        _check_file(path)
     try:
         container = av.open(
-            f"file:{os.fspath(path)}",
+            "pipe:0" if is_pipe else f"file:{os.fspath(path)}",
             "r",
-            options={"protocol_whitelist": "file", "max_pixels": str(largest_pixel_count())},
+            options={
+                "protocol_whitelist": "pipe" if is_pipe else "file",
+                "max_pixels": str(largest_pixel_count()),
+            },
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError, MemoryError) as exc:
@@ -171,6 +186,8 @@ def missing_bytes(path: StrPath) -> int:
 
     A cut file ends inside a box, segment or transport packet whose size goes past the end of the file.
     """
+    if isinstance(path, StandardInput):
+        return 0
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(12)
@@ -199,6 +216,8 @@ def _check_file(path: StrPath) -> None:
 def _why_unreadable(path: StrPath, exc: Exception) -> str:
     if isinstance(exc, av.error.PermissionError):
         return "permission denied"
+    if isinstance(path, StandardInput):
+        return "it is empty, or in no format that FFmpeg reads from a pipe"
     try:
         with open(path, "rb") as file:
             is_mp4 = file.read(12)[4:8] == b"ftyp"

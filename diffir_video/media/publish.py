@@ -23,6 +23,25 @@ CONTAINERS: Mapping[str, str] = {
     ".webm": "webm",
 }
 
+# What a folder's videos are known by.
+VIDEO_SUFFIXES = frozenset(
+    {
+        *CONTAINERS,
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".gif",
+        ".mpeg",
+        ".mpg",
+        ".mxf",
+        ".ogv",
+        ".vob",
+        ".wmv",
+        ".y4m",
+    }
+)
+
 
 def check_output(path: StrPath, *, copy_from: StrPath | None = None, overwrite: bool = False) -> None:
     """Raise OutputError if `path` can't or mustn't be written; touches nothing."""

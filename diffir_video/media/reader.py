@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import chain
+from math import ceil
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +25,8 @@ from torch import Tensor
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.color import PictureDecoder, has_alpha
+from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interlaced
+from diffir_video.media.hdr import content_light_of, mastering_display_of
 from diffir_video.media.probe import (
     StrPath,
     largest_pixel_count,
@@ -94,14 +98,28 @@ class VideoReader:
 
     info: the stream, read from the headers and the first frame, which is decoded at once.
     losses: what could not be read; complete after the last frame.
+    deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
+        pictures whatever they say, "off" none.
+    notes: what was done, or not done, about interlacing.
+    start, end: seconds of the stream's own clock; frames before `start`, and from `end` on, are left out.
+    excursions: keep colours outside the RGB cube, as values outside [0, 1]; else they are clamped.
     strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
     while iterating, when the frame size changes. Use as a context manager, or `close()`.
     """
 
-    def __init__(self, path: StrPath, *, strict: bool = False) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: StrPath,
+        *,
+        deinterlace: Deinterlace = "off",
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+        excursions: bool = False,
+        strict: bool = False,
+    ) -> None:
+        self._path, self._end, self._excursions = path, end, excursions
         self._container = open_input(path)
         try:
             self._stream = main_video_stream(self._container, path)
@@ -119,18 +137,24 @@ class VideoReader:
                     f"no frame of {str(path)!r} can be decoded: it is damaged, or its frames are larger than "
                     f"this machine's memory can hold ({limit:.0f} megapixels)"
                 )
+            self.notes = self._deinterlace(self._first, deinterlace)
             self._orientation = _Orientation.of(self._first)
             self._converter = self._converter_for(self._first)
             self.info = self._describe(self._first)
-            self._first_pts: int | None = None
+            self._first_pts = None if start is None else ceil(start / self.info.time_base)
             self._frames = self._deliver()
         except BaseException:
             self._container.close()
             raise
 
+    @property
+    def other_tracks(self) -> int:
+        """How many tracks the file has beside the video that is read."""
+        return len(self._container.streams) - 1
+
     def skip_before(self, pts: int) -> None:
         """Leave out the frames before `pts`; decoding them is all that they still cost."""
-        self._first_pts = pts
+        self._first_pts = max(pts, self._first_pts or pts)
 
     @property
     def losses(self) -> ReadLosses:
@@ -152,12 +176,23 @@ class VideoReader:
     ) -> None:
         self.close()
 
+    def _deinterlace(self, first: av.VideoFrame, how: Deinterlace) -> tuple[str, ...]:
+        found = is_interlaced(self._stream, first)
+        if how == "bwdif" or (how == "auto" and found):
+            pictures = chain([first], self._decoded)
+            self._decoded = deinterlaced(pictures, self._stream, every_picture=how == "bwdif")
+            self._first = next(self._decoded, None)
+            return ("interlaced pictures are made progressive (bwdif)",)
+        return ("the pictures are interlaced and stay so, but the output does not say it",) if found else ()
+
     def _deliver(self) -> Generator[Frame]:
         assert self._first is not None
         picture, self._first = self._first, None
         clock = _Clock(self.info.time_base, self.info.average_rate)
         while picture is not None:
             frame = self._restamp(picture, clock)
+            if frame is not None and self._end is not None and frame.pts_seconds >= self._end:
+                return
             if frame is not None:
                 yield frame
             picture = next(self._decoded, None)
@@ -193,7 +228,13 @@ class VideoReader:
         self._coded_size = (picture.width, picture.height)
         self._pixel_format = picture.format.name
         self._counts.alpha = has_alpha(self._pixel_format)
-        return PictureDecoder(self._pixel_format, picture.width, picture.height, self._tags_of(picture))
+        return PictureDecoder(
+            self._pixel_format,
+            picture.width,
+            picture.height,
+            self._tags_of(picture),
+            excursions=self._excursions,
+        )
 
     def _describe(self, picture: av.VideoFrame) -> StreamInfo:
         stream = self._stream
@@ -210,6 +251,8 @@ class VideoReader:
             pixel_format=self._pixel_format,
             bit_depth=self._converter.layout.bit_depth,
             color=self._tags_of(picture),
+            mastering_display=mastering_display_of(picture),
+            content_light=content_light_of(picture),
             sample_aspect_ratio=aspect,
             average_rate=stream.average_rate or None,
             frame_count=stream.frames or None,

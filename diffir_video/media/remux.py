@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av.error
 from av.container import InputContainer, OutputContainer
@@ -23,6 +23,9 @@ from diffir_video.media.probe import (
     main_video_stream,
     open_input,
 )
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
 
 # MPEG-TS takes any codec as "private data" that nobody can read; these it really carries.
 _MPEGTS_CODECS = frozenset(
@@ -41,6 +44,24 @@ _STATISTICS_PREFIXES = ("DURATION", "NUMBER_OF_", "_STATISTICS_", "BPS")
 
 
 @dataclass(frozen=True, slots=True)
+class TimeRange:
+    """A part of a file, in seconds: from `start` on, up to `end`; None is the file's own start or end."""
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+
+    @property
+    def origin(self) -> Fraction:
+        """The time that becomes 0."""
+        return Fraction(0) if self.start is None else self.start
+
+    def holds(self, seconds: Fraction) -> bool:
+        is_early = self.start is not None and seconds < self.start
+        is_late = self.end is not None and seconds >= self.end
+        return not (is_early or is_late)
+
+
+@dataclass(frozen=True, slots=True)
 class _CopiedTrack:
     source: Stream
     target: Stream
@@ -52,13 +73,14 @@ class TrackCopier:
     Use: `attach` before the header is written, `copy_until(seconds)` while the video is encoded,
     `copy_rest` after it. Packets are read when they are due, so memory stays bounded.
 
+    part: copy nothing but this part of the file, its origin becoming 0.
     dropped, chapters: what the target can't hold, and how many it got, known after `attach`. unreadable:
     True once the source ended in an error or in half a packet, which is left out. copied: packets written
     per source track index.
     """
 
-    def __init__(self, path: StrPath) -> None:
-        self._path = path
+    def __init__(self, path: StrPath, part: TimeRange | None = None) -> None:
+        self._path, self._part = path, part or TimeRange()
         self._container: InputContainer = open_input(path)
         self.dropped: tuple[str, ...] = ()
         self.chapters = 0
@@ -94,7 +116,7 @@ class TrackCopier:
                 f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; write to .mkv instead"
             )
         output.metadata.update(_kept_metadata(self._container.metadata, _CONTAINER_KEYS))
-        chapters = self._container.chapters()
+        chapters = self._chapters()
         if chapters and output.format.name == "mpegts":
             dropped.append(f"{len(chapters)} chapters")
         elif chapters:
@@ -113,7 +135,7 @@ class TrackCopier:
 
     def copy_until(self, output: OutputContainer, seconds: Fraction) -> None:
         """Write every packet due before `seconds`."""
-        while self._next is not None and _due(self._next) <= seconds:
+        while self._next is not None and _due(self._next) - self._part.origin <= seconds:
             self._write_next(output)
 
     def copy_rest(self, output: OutputContainer) -> None:
@@ -123,12 +145,17 @@ class TrackCopier:
     def close(self) -> None:
         self._container.close()
 
+    def _chapters(self) -> list[Chapter]:
+        chapters = self._container.chapters()
+        return [cut for chapter in chapters if (cut := _cut_chapter(chapter, self._part)) is not None]
+
     def _write_next(self, output: OutputContainer) -> None:
         packet, self._next = self._next, next(self._packets, None)
         assert packet is not None
         if packet.is_corrupt and self._next is None:
             self.unreadable = True
             return
+        _shift(packet, self._part.origin)
         index = packet.stream_index
         packet.stream = self._tracks[index].target
         output.mux_one(packet)
@@ -141,7 +168,7 @@ class TrackCopier:
         try:
             for packet in self._container.demux(sources):
                 is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
-                if not is_flush:
+                if not is_flush and self._part.holds(_due(packet)):
                     yield packet
         except av.error.FFmpegError:
             self.unreadable = True
@@ -185,6 +212,29 @@ def _named(stream: Stream) -> str:
     return f"{stream.type} track {stream.index} ({codec_name(stream) or 'unknown codec'}" + (
         f", {language})" if language else ")"
     )
+
+
+def _shift(packet: Packet[Any], seconds: Fraction) -> None:
+    ticks = round(seconds / packet.time_base)
+    packet.pts = None if packet.pts is None else packet.pts - ticks
+    packet.dts = None if packet.dts is None else packet.dts - ticks
+
+
+def _cut_chapter(chapter: Chapter, part: TimeRange) -> Chapter | None:
+    """What of a chapter lies in `part`, counted from its origin; None for nothing."""
+    tick = chapter["time_base"]
+    assert tick is not None
+    begin, end = chapter["start"] * tick, chapter["end"] * tick
+    if part.start is not None:
+        begin = max(begin, part.start)
+    if part.end is not None:
+        end = min(end, part.end)
+    if begin >= end:
+        return None
+    start, stop = round((begin - part.origin) / tick), round((end - part.origin) / tick)
+    cut = chapter.copy()
+    cut["start"], cut["end"] = start, stop
+    return cut
 
 
 def _due(packet: Packet[Any]) -> Fraction:

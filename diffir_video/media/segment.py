@@ -129,8 +129,12 @@ class SegmentWriter:
             )
 
 
-def join_segments(folder: Path, segments: Sequence[Segment], muxer: Muxer, time_base: Fraction) -> None:
+def join_segments(
+    folder: Path, segments: Sequence[Segment], muxer: Muxer, time_base: Fraction, *, origin: int = 0
+) -> None:
     """Write the packets of all segments, in order, into `muxer` and finish it; nothing is encoded again.
+
+    origin: the pts that becomes 0.
 
     Raises OutputError for a segment file that isn't as it was written, EncoderError for one whose codec
     headers aren't those of the file.
@@ -144,7 +148,7 @@ def join_segments(folder: Path, segments: Sequence[Segment], muxer: Muxer, time_
             )
         for stored, data in _read_packets(folder, segment):
             packet = Packet(data)
-            packet.pts, packet.dts = stored.pts, next(stamps)
+            packet.pts, packet.dts = stored.pts - origin, next(stamps) - origin
             packet.duration = stored.duration or 0
             packet.time_base = time_base
             packet.is_keyframe = stored.is_keyframe

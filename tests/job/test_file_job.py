@@ -95,12 +95,30 @@ def test_the_identity_and_a_lossless_encoder_change_no_code_at_all(
     assert np.array_equal(planes(sample(name)), planes(tmp_path / "out.mkv"))
 
 
-def test_colours_outside_the_rgb_cube_are_pulled_into_it_and_no_others(
-    identity: Restorer, tmp_path: Path
+@pytest.mark.parametrize("name", ["bt601.mp4", "ten_bit.mp4", "full_range_bt709.mp4", "mpeg2.ts"])
+def test_not_even_colours_outside_the_rgb_cube_change(name: str, identity: Restorer, tmp_path: Path) -> None:
+    restore_file(sample(name), tmp_path / "out.mkv", restorer=identity, encoder="ffv1")
+    pixel_format = stream_of(tmp_path / "out.mkv").pixel_format
+    before, after = (decoded_bytes(path, pixel_format) for path in (sample(name), tmp_path / "out.mkv"))
+    if name == "full_range_bt709.mp4":
+        before = decoded_bytes(sample(name), "yuvj420p")
+        after = decoded_bytes(tmp_path / "out.mkv", "yuvj420p")
+    assert before == after
+
+
+@pytest.mark.parametrize(("encoder", "output"), [("ffv1", "out.mkv"), ("libvpx-vp9", "out.webm")])
+def test_a_pixel_aspect_that_would_be_lost_is_refused(
+    encoder: str, output: str, identity: Restorer, tmp_path: Path
 ) -> None:
-    restore_file(sample("bt601.mp4"), tmp_path / "out.mkv", restorer=identity, encoder="ffv1")
-    difference = planes(sample("bt601.mp4")).astype(int) - planes(tmp_path / "out.mkv")
-    assert 10 * np.log10(255**2 / (difference**2).mean()) > 35
+    with pytest.raises(OutputError, match=r"pixel aspect 4/3 would be lost.*libx264"):
+        restore_file(sample("anamorphic.mp4"), tmp_path / output, restorer=identity, encoder=encoder)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "libx265", "libvpx-vp9"])
+def test_pixels_that_are_not_square_stay_so(encoder: str, identity: Restorer, tmp_path: Path) -> None:
+    restore_file(sample("anamorphic.mp4"), tmp_path / "out.mp4", restorer=identity, encoder=encoder)
+    assert stream_of(tmp_path / "out.mp4").sample_aspect_ratio == Fraction(4, 3)
 
 
 def test_a_rotated_clip_plays_upright(identity: Restorer, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""`restore_folder`: every video of a folder, and of the folders in it, into the same tree elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffir_video.errors import DiffirVideoError, MediaInputError, OutputError
+from diffir_video.job.report import FileReport, StrPath
+from diffir_video.media import CONTAINERS, VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class FolderEntry:
+    """What became of one file: a report, an error, or neither where the output was there already."""
+
+    input: Path
+    output: Path
+    report: FileReport | None = None
+    error: DiffirVideoError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        if self.error is not None:
+            return self.error.exit_code
+        return self.report.exit_code if self.report is not None else 0
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return f"{self.input}: FAILED: {self.error}"
+        return f"{self.output}: was there already" if self.report is None else str(self.report)
+
+
+def restore_folder(
+    input: StrPath,
+    output: StrPath,
+    restore: Callable[[Path, Path], FileReport],
+    *,
+    overwrite: bool = False,
+) -> Iterator[FolderEntry]:
+    """Call `restore(file, its place in the output)` for every video, in order of their names.
+
+    Finished outputs are passed by unless `overwrite`, so that the same call goes on where one ended. One
+    file's failure doesn't stop the others. A name whose ending is no container of ours gets .mkv added.
+    Raises MediaInputError for a folder without videos, OutputError for an output that is a file.
+    """
+    source, target = Path(input), Path(output)
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"can't write into {str(target)!r}: it is a file; the input is a folder")
+    videos = [path for path in sorted(source.rglob("*")) if _is_video(path, target)]
+    if not videos:
+        raise MediaInputError(f"no video in {str(source)!r}; expected {' '.join(sorted(VIDEO_SUFFIXES))}")
+    for video in videos:
+        place = target / video.relative_to(source)
+        if place.suffix.lower() not in CONTAINERS:
+            place = place.with_name(f"{place.name}.mkv")
+        yield _entry(video, place, restore, overwrite=overwrite)
+
+
+def _entry(
+    video: Path, place: Path, restore: Callable[[Path, Path], FileReport], *, overwrite: bool
+) -> FolderEntry:
+    if place.exists() and not overwrite:
+        return FolderEntry(video, place)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return FolderEntry(video, place, report=restore(video, place))
+    except DiffirVideoError as exc:
+        return FolderEntry(video, place, error=exc)
+    except OSError as exc:
+        error = OutputError(f"can't write in {str(place.parent)!r}: {exc.strerror}")
+        return FolderEntry(video, place, error=error)
+
+
+def _is_video(path: Path, target: Path) -> bool:
+    is_hidden = path.name.startswith(".")
+    is_ours = target in path.parents
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not is_hidden and not is_ours

@@ -1,0 +1,73 @@
+"""`restore_pipe`: from standard input, to standard output, or both; as it comes, without a journal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from diffir_video.job.file_job import FileRestorer
+from diffir_video.job.report import StrPath
+from diffir_video.media import Deinterlace, ReadLosses, StandardInput, VideoReader, VideoWriter, Y4mWriter
+from diffir_video.pipeline import Progress, RunReport, run
+
+
+@dataclass(frozen=True, slots=True)
+class PipeReport:
+    """What came through. notes: what a pipe could not carry. exit_code: 0, or 5 with losses."""
+
+    run: RunReport
+    losses: ReadLosses
+    notes: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return 5 if self.losses else 0
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.run.frames_out} frames, {self.run.fps:.1f} fps; bottleneck: {self.run.bottleneck}",
+            *(f"note: {note}" for note in self.notes),
+            *(f"LOST: {what}" for what in self.losses.describe()),
+        ]
+        return "\n".join(lines)
+
+
+def restore_pipe(
+    input: StrPath,
+    output: StrPath | BinaryIO,
+    *,
+    restorer: FileRestorer,
+    encoder: str = "libx264",
+    encoder_options: Mapping[str, str] | None = None,
+    deinterlace: Deinterlace = "auto",
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> PipeReport:
+    """Restore the video of `input` (`StandardInput()`, or a file) into `output`.
+
+    output: an open binary stream gets uncompressed Y4M, a name a file as `VideoWriter` makes it. What
+    came through a pipe can be read only once: its audio and other tracks are not copied.
+    Raises as `VideoReader`, `VideoWriter` and `Y4mWriter` do.
+    """
+    with VideoReader(input, excursions=True, deinterlace=deinterlace) as source:
+        info = source.info.scaled(restorer.scale)
+        notes = [*source.notes]
+        to_file = isinstance(output, (str, os.PathLike))
+        if source.other_tracks and (isinstance(input, StandardInput) or not to_file):
+            notes.append(f"{source.other_tracks} other tracks are not copied: a pipe carries the video alone")
+        if to_file:
+            copy_from = None if isinstance(input, StandardInput) else input
+            sink = VideoWriter(
+                output,
+                info,
+                encoder=encoder,
+                encoder_options=encoder_options,
+                copy_from=copy_from,
+                overwrite=overwrite,
+            )
+        else:
+            sink = Y4mWriter(output, info)
+        report = run(source, restorer, sink, progress=progress)
+        return PipeReport(report, source.losses, tuple(notes))

@@ -1,0 +1,73 @@
+"""HDR's static metadata: read from a decoded picture, said to the encoders that can write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
+
+from diffir_video.frame import ContentLight, MasteringDisplay, StreamInfo
+
+# The private options of each encoder, and what they call the metadata there.
+_OPTIONS = {
+    "libx264": ("x264-params", "mastering-display", "cll"),
+    "libx265": ("x265-params", "master-display", "max-cll"),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
+}
+
+
+def mastering_display_of(picture: VideoFrame) -> MasteringDisplay | None:
+    """The mastering display of a picture, None where it has none or only half of it."""
+    values = _side_data(picture, SideDataType.MASTERING_DISPLAY_METADATA)
+    # AVMasteringDisplayMetadata: ten rationals, then whether primaries and luminance are there.
+    if values is None or len(values) < 22 or not (values[20] and values[21]):
+        return None
+    ratios = [Fraction(int(n), int(d)) if d else Fraction(0) for n, d in values[:20].reshape(10, 2)]
+    red, green, blue, white = zip(ratios[0:8:2], ratios[1:8:2], strict=True)
+    return MasteringDisplay(red, green, blue, white, max_luminance=ratios[9], min_luminance=ratios[8])
+
+
+def content_light_of(picture: VideoFrame) -> ContentLight | None:
+    values = _side_data(picture, SideDataType.CONTENT_LIGHT_LEVEL)
+    return None if values is None else ContentLight(int(values[0]), int(values[1]))
+
+
+def with_hdr_metadata(encoder: str, options: Mapping[str, str], info: StreamInfo) -> dict[str, str]:
+    """`options` with the stream's HDR metadata, for the encoders that `writes_hdr_metadata` names."""
+    if encoder not in _OPTIONS:
+        return dict(options)
+    private, display, light = _OPTIONS[encoder]
+    settings: list[str] = []
+    if info.mastering_display is not None:
+        settings.append(f"{display}={_display_text(encoder, info.mastering_display)}")
+    if info.content_light is not None:
+        content = info.content_light
+        settings.append(f"{light}={content.max_pixel},{content.max_frame_average}")
+    joined = ":".join(filter(None, [*settings, options.get(private)]))
+    return {**options, private: joined} if joined else dict(options)
+
+
+def writes_hdr_metadata(encoder: str) -> bool:
+    return encoder in _OPTIONS
+
+
+def _display_text(encoder: str, display: MasteringDisplay) -> str:
+    chromaticity: Callable[[Fraction], object]
+    luminance: Callable[[Fraction], object]
+    if encoder == "libsvtav1":
+        chromaticity = luminance = float
+    else:
+        chromaticity, luminance = (lambda x: round(x * 50000)), (lambda y: round(y * 10000))
+    points = {"G": display.green, "B": display.blue, "R": display.red, "WP": display.white}
+    colours = "".join(f"{name}({chromaticity(x)},{chromaticity(y)})" for name, (x, y) in points.items())
+    return f"{colours}L({luminance(display.max_luminance)},{luminance(display.min_luminance)})"
+
+
+def _side_data(picture: VideoFrame, kind: SideDataType) -> Any:
+    container: Any = picture.side_data
+    data = container.get(kind)
+    return None if data is None else np.frombuffer(data, np.int32)

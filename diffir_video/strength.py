@@ -1,0 +1,68 @@
+"""`Blended`: a restorer whose result is mixed with the original, so that one can have less of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from diffir_video.errors import UsageError
+from diffir_video.frame import Frame
+from diffir_video.prior import ReuseReport
+from diffir_video.restorer import Restorer, RestorerStream
+
+
+class Blended:
+    """`strength` of what `restorer` makes, the rest of the original (enlarged by bicubic interpolation).
+
+    1 is the restorer's own result, 0 the original. Raises UsageError outside of that.
+    """
+
+    def __init__(self, restorer: Restorer, strength: float) -> None:
+        if not 0 <= strength <= 1:
+            raise UsageError(f"strength must be from 0 to 1, got {strength}")
+        self._restorer, self._strength = restorer, strength
+
+    @property
+    def scale(self) -> int:
+        return self._restorer.scale
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return self._restorer.window
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {**self._restorer.settings, "strength": str(self._strength)}
+
+    def open_stream(self) -> BlendedStream:
+        return BlendedStream(self._restorer.open_stream(), self.scale, self._strength)
+
+
+class BlendedStream:
+    """One stream's restoring and mixing; holds the originals of the frames that the restorer still holds."""
+
+    def __init__(self, stream: RestorerStream, scale: int, strength: float) -> None:
+        self._stream, self._scale, self._strength = stream, scale, strength
+        self._originals: deque[Frame] = deque()
+
+    @property
+    def reuse(self) -> ReuseReport:
+        """What the restorer decided so far."""
+        return self._stream.reuse
+
+    def push(self, frames: Sequence[Frame]) -> list[Frame]:
+        self._originals.extend(frames)
+        return [self._mixed(frame) for frame in self._stream.push(frames)]
+
+    def finish(self) -> list[Frame]:
+        return [self._mixed(frame) for frame in self._stream.finish()]
+
+    def _mixed(self, restored: Frame) -> Frame:
+        original = self._originals.popleft().data.to(restored.data)
+        if self._scale != 1:
+            size = restored.data.shape[-2:]
+            original = F.interpolate(original[None], size, mode="bicubic", antialias=False)[0].clamp(0, 1)
+        return restored.with_data(torch.lerp(original, restored.data, self._strength))

@@ -1,0 +1,81 @@
+"""A folder goes in, the same tree comes out; one bad file doesn't stop the others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from diffir_video.cli import main
+from tests.media_samples import sample, video_pts
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    source = tmp_path / "in"
+    (source / "deep" / "deeper").mkdir(parents=True)
+    shutil.copy(sample("upright.mp4"), source / "a.mp4")
+    shutil.copy(sample("upright.mp4"), source / "deep" / "deeper" / "B.MP4")
+    (source / "deep" / "bad.mp4").write_text("no video\n" * 50)
+    (source / "notes.txt").write_text("no video either")
+    return source
+
+
+def restore(source: Path, output: Path, *options: str) -> int:
+    return main(["restore", str(source), str(output), "--model", "identity", *options])
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_tree_is_mirrored_and_a_bad_file_stops_nothing(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert restore(tree, output, "--report", str(tmp_path / "report.json")) == 3
+    assert files(output) == ["a.mp4", "deep/deeper/B.MP4"]
+    assert video_pts(output / "deep/deeper/B.MP4") == video_pts(sample("upright.mp4"))
+    printed = capsys.readouterr()
+    assert "bad.mp4: FAILED" in printed.out
+    assert "1 of 3 files failed" in printed.err
+    assert len(json.loads((tmp_path / "report.json").read_text())["files"]) == 2
+
+
+def test_what_is_finished_is_passed_by(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / "deep" / "bad.mp4").unlink()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.mp4").write_text("precious")
+    assert restore(tree, tmp_path / "out") == 0
+    assert "a.mp4: was there already" in capsys.readouterr().out
+    assert (tmp_path / "out" / "a.mp4").read_text() == "precious"
+    assert restore(tree, tmp_path / "out", "--overwrite") == 0
+    assert video_pts(tmp_path / "out" / "a.mp4") == video_pts(sample("upright.mp4"))
+
+
+def test_the_output_may_lie_inside_the_input(tree: Path) -> None:
+    for _ in range(2):
+        assert restore(tree, tree / "restored") == 3
+    assert files(tree / "restored") == ["a.mp4", "deep/deeper/B.MP4"]
+
+
+def test_another_kind_of_file_gets_a_container_that_holds_its_times(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(sample("odd.mkv"), tmp_path / "in" / "a.avi")
+    assert restore(tmp_path / "in", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["a.avi.mkv"]
+
+
+@pytest.mark.parametrize(("make", "code", "message"), [("empty", 3, "no video in"), ("file", 4, "is a file")])
+def test_a_folder_that_makes_no_sense_is_refused(
+    make: str, code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    if make == "file":
+        (tmp_path / "out").write_text("precious")
+    assert restore(tmp_path / "in", tmp_path / "out") == code
+    assert message in capsys.readouterr().err

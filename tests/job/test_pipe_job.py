@@ -1,0 +1,87 @@
+"""Pipes: what one program writes is restored for the next one, frame by frame."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from diffir_video.media import VideoReader
+from tests.media_samples import decoded_bytes, sample, video_pts
+
+FFMPEG = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"]
+RESTORE = [sys.executable, "-m", "diffir_video.cli", "restore", "--model", "identity"]
+
+
+def to_y4m(source: Path) -> bytes:
+    command = [*FFMPEG, "-i", str(source), "-f", "yuv4mpegpipe", "-strict", "-1", "-"]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def from_y4m(data: bytes, pixel_format: str) -> np.ndarray:
+    command = [*FFMPEG, "-f", "yuv4mpegpipe", "-i", "-", "-f", "rawvideo", "-pix_fmt", pixel_format, "-"]
+    raw = subprocess.run(command, check=True, capture_output=True, input=data).stdout
+    return np.frombuffer(raw, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel_format"),
+    [
+        ("calm_bt601.mkv", "yuv420p"),
+        ("calm_ten_bit.mkv", "yuv420p10le"),
+        ("calm_odd.mkv", "yuv420p"),
+        ("gray.mkv", "gray"),
+        ("lossless444_bt709.mkv", "yuv444p"),
+    ],
+)
+def test_y4m_in_and_out_changes_no_code(name: str, pixel_format: str) -> None:
+    given = to_y4m(sample(name))
+    restored = subprocess.run([*RESTORE, "-", "-"], check=True, capture_output=True, input=given)
+    before, after = from_y4m(given, pixel_format), from_y4m(restored.stdout, pixel_format)
+    assert before.size == after.size
+    if name.startswith(("calm", "gray")):
+        assert np.array_equal(before, after)
+    assert b"frames" in restored.stderr
+
+
+def test_a_pipe_becomes_a_file_and_a_file_a_pipe(tmp_path: Path) -> None:
+    data = sample("mpeg2.ts").read_bytes()
+    output = tmp_path / "out.mkv"
+    finished = subprocess.run([*RESTORE, "-", str(output)], check=True, capture_output=True, input=data)
+    assert b"1 other tracks are not copied" in finished.stderr
+    assert video_pts(output) == video_pts(sample("mpeg2.ts"))
+    piped = subprocess.run([*RESTORE, str(sample("bframes.mp4")), "-"], check=True, capture_output=True)
+    assert from_y4m(piped.stdout, "gray").size == len(decoded_bytes(sample("bframes.mp4"), "gray"))
+
+
+def test_a_closed_pipe_ends_the_command_at_once() -> None:
+    process = subprocess.Popen(
+        [*RESTORE, str(sample("long.mp4")), "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(1000)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 4
+    assert process.stderr.read().decode().splitlines() == [
+        "diffir-video: nobody reads the output any more; the command behind the pipe ended"
+    ]
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("data", [b"", b"no video at all"])
+def test_a_pipe_without_video_is_one_clear_error(data: bytes) -> None:
+    finished = subprocess.run([*RESTORE, "-", "-"], check=False, capture_output=True, input=data)
+    assert finished.returncode == 3
+    assert b"standard input" in finished.stderr
+    assert finished.stdout == b""
+
+
+def test_frames_of_a_y4m_file_are_read(tmp_path: Path) -> None:
+    (tmp_path / "in.y4m").write_bytes(to_y4m(sample("bframes.mp4")))
+    with VideoReader(tmp_path / "in.y4m") as reader:
+        assert len(list(reader)) == 50

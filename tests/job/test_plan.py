@@ -1,0 +1,37 @@
+"""A dry run: what would be done, how long it takes, what would be lost; and nothing is written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from diffir_video import MediaInputError, OutputError, Restorer, plan_file
+from tests.media_samples import sample
+
+
+def test_a_plan_estimates_time_size_and_memory(tmp_path: Path) -> None:
+    plan = plan_file(sample("bframes.mp4"), tmp_path / "out.mp4", restorer=Restorer(None))
+    assert (plan.frames, plan.measured_frames, plan.width, plan.height) == (50, 16, 160, 96)
+    assert plan.seconds is not None
+    assert plan.seconds > 0
+    assert plan.size_bytes is not None
+    assert 10_000 < plan.size_bytes < 1_000_000
+    assert plan.memory_bytes > 50e6
+    assert "about 0:00:0" in str(plan)
+    assert "nothing was written" in str(plan)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_plan_names_what_the_container_can_not_hold(tmp_path: Path) -> None:
+    plan = plan_file(sample("odd.mkv"), tmp_path / "out.mkv", restorer=Restorer(None))
+    assert plan.notes == ("pixel format yuv420p becomes yuv444p",)
+
+
+def test_a_plan_is_refused_where_the_job_would_be(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="can't hold subtitle"):
+        plan_file(sample("everything.mkv"), tmp_path / "out.mp4", restorer=Restorer(None))
+    with pytest.raises(MediaInputError):
+        plan_file(tmp_path / "missing.mkv", tmp_path / "out.mp4", restorer=Restorer(None))
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,53 @@
+"""Interlaced pictures are noticed and made progressive, one for one and at their times."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffir_video.frame import Frame
+from diffir_video.media import VideoReader
+from diffir_video.media.deinterlace import Deinterlace
+from tests.media_samples import sample, video_pts
+
+
+def read(name: str, how: Deinterlace) -> tuple[list[Frame], tuple[str, ...]]:
+    with VideoReader(sample(name), deinterlace=how) as reader:
+        return list(reader), reader.notes
+
+
+def combing(frames: list[Frame]) -> float:
+    """How much neighbouring lines differ more than lines of one field: near 0 for one moment."""
+    pictures = torch.stack([frame.data for frame in frames])
+    neighbours = (pictures[..., 1:, :] - pictures[..., :-1, :]).abs().mean()
+    same_field = (pictures[..., 2:, :] - pictures[..., :-2, :]).abs().mean()
+    return float(neighbours / same_field)
+
+
+@pytest.mark.parametrize("name", ["interlaced.mp4", "interlaced.ts"])
+def test_interlaced_pictures_are_found_and_made_progressive(name: str) -> None:
+    combed, _ = read(name, "off")
+    whole, notes = read(name, "auto")
+    assert notes == ("interlaced pictures are made progressive (bwdif)",)
+    assert combing(whole) < 0.95 * combing(combed)
+
+
+@pytest.mark.parametrize("name", ["interlaced.mp4", "interlaced.ts"])
+@pytest.mark.parametrize("how", ["auto", "bwdif"])
+def test_every_picture_stays_at_its_time(name: str, how: Deinterlace) -> None:
+    frames, _ = read(name, how)
+    assert [frame.pts_seconds for frame in frames] == video_pts(sample(name))
+    assert [frame.duration for frame in frames] == [frame.duration for frame in read(name, "off")[0]]
+
+
+@pytest.mark.parametrize("name", ["bframes.mp4", "mpeg2.ts", "ten_bit.mp4"])
+def test_progressive_pictures_are_left_alone(name: str) -> None:
+    frames, notes = read(name, "auto")
+    assert notes == ()
+    for left, right in zip(frames, read(name, "off")[0], strict=True):
+        assert torch.equal(left.data, right.data)
+
+
+def test_interlaced_pictures_left_so_are_told() -> None:
+    _, notes = read("interlaced.mp4", "off")
+    assert "interlaced and stay so" in notes[0]
