@@ -90,8 +90,9 @@ class DataConfig:
 class TrainConfig:
     """A recipe for one stage.
 
-    output: run folder. model: the network. stage1: checkpoint that stage 2 starts from. init: stage-2
-    checkpoint to go on from, instead of a fresh CPEN and denoiser and stage 1's DIRformer. batch_size:
+    output: run folder. model: the network. stage1: checkpoint that stage 2 starts from. init: checkpoint to
+    go on from: stage 1 takes its DIRformer, of either stage; stage 2 takes one of stage 2 whole, instead of a
+    fresh CPEN and denoiser and stage 1's DIRformer. batch_size:
     samples per step; patch_size: of the ground truth, in pixels. max_steps: of all phases. prior_steps: of
     stage 2's first phase, which trains the prior alone. learning_rate falls along a cosine to
     `final_learning_rate` from the start of each phase to its end, after `warmup_steps`. cpen_frozen_steps:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
-from diffir_video.network import DiffIR, DiffIRS1
+from diffir_video.checkpoint import load_checkpoint
+from diffir_video.errors import UsageError
+from diffir_video.network import DiffIR, DiffIRS1, DIRformer
 from training.config import TrainConfig
 from training.losses import restoration_loss
 from training.trainer import Trainer, cosine
@@ -18,6 +22,8 @@ def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
     """
     torch.manual_seed(config.seed)  # pyright: ignore[reportUnknownMemberType]
     net = DiffIRS1(config.model)
+    if config.init is not None:
+        net.G.load_state_dict(_dirformer_of(config.init, config).state_dict())
     trainer = Trainer(config, net, restore_with_gt_prior, resume=resume)
     for step, lq, gt in trainer.steps():
         net.E.requires_grad_(step >= config.cpen_frozen_steps)
@@ -35,6 +41,15 @@ def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
         )
         trainer.descend(loss, rate)
     return trainer
+
+
+def _dirformer_of(init: Path, config: TrainConfig) -> DIRformer:
+    """The DIRformer to start from; raises UsageError if its shapes are not the recipe's."""
+    dirformer = load_checkpoint(init).G
+    wanted = DIRformer(config.model).state_dict()
+    if {k: v.shape for k, v in dirformer.state_dict().items()} != {k: v.shape for k, v in wanted.items()}:
+        raise UsageError(f"{init} holds a DIRformer of another shape than the recipe's: {dirformer.config}")
+    return dirformer
 
 
 def restore_with_gt_prior(net: DiffIR, lq: Tensor, gt: Tensor) -> Tensor:

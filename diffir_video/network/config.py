@@ -36,6 +36,8 @@ class ModelConfig:
     scale: output size over input size, 1, 2 or 4. unshuffle: pixel-unshuffle before DIRformer, 1, 2 or 4.
     past, future: neighbouring frames the network sees before and after the one it restores.
     cpen_blocks, cpen_width: residual blocks and channels of CPEN. prior_width: width of the prior.
+    cpen_zero_sum: keep the sum of each of CPEN's first filters at zero: the prior then tells of noise,
+        artefacts and texture, not of brightness and colour.
     timesteps, linear_start, linear_end: the diffusion's schedule. denoiser_blocks: its hidden layers.
 
     Raises UsageError on values that make no network.
@@ -57,6 +59,7 @@ class ModelConfig:
     future: int = 0
     cpen_blocks: int = 5
     cpen_width: int = 64
+    cpen_zero_sum: bool = False
     prior_width: int = 256
     timesteps: int = 4
     linear_start: float = 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOPE = 0.1
@@ -24,6 +25,18 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
+class ZeroSumConv2d(nn.Conv2d):
+    """A convolution whose filters sum to zero, whatever training makes of their weights.
+
+    Filters that see brightness drift in training until every LeakyReLU stays on one side; the average that
+    follows then cancels noise and artefacts, and the prior tells of colour only.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        return F.conv2d(input, weight, self.bias, padding=self.padding)
+
+
 class CPEN(nn.Module):
     """Squeezes an unshuffled picture, or LQ and GT together, into one prior.
 
@@ -31,10 +44,14 @@ class CPEN(nn.Module):
     to `prior_width`, then a global average leaves one vector, on which a two-layer MLP works.
     """
 
-    def __init__(self, in_channels: int, *, width: int, blocks: int, prior_width: int) -> None:
+    def __init__(
+        self, in_channels: int, *, width: int, blocks: int, prior_width: int, zero_sum: bool = False
+    ) -> None:
+        """`zero_sum`: see `ModelConfig.cpen_zero_sum`."""
         super().__init__()
+        first = ZeroSumConv2d if zero_sum else nn.Conv2d
         self.E = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, padding=1),
+            first(in_channels, width, 3, padding=1),
             nn.LeakyReLU(SLOPE),
             *(ResidualBlock(width) for _ in range(blocks)),
             nn.Conv2d(width, 2 * width, 3, padding=1),

@@ -66,9 +66,7 @@ class DiffIRS1(DiffIR):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         in_channels = config.image_channels * config.lq_unshuffle**2 + 3 * GT_UNSHUFFLE**2
-        self.E = CPEN(
-            in_channels, width=config.cpen_width, blocks=config.cpen_blocks, prior_width=config.prior_width
-        )
+        self.E = _cpen(in_channels, config)
 
     def extract_prior(self, lq: Tensor, gt: Tensor) -> Tensor:
         """The prior of LQ and ground truth.
@@ -96,12 +94,7 @@ class DiffIRS2(DiffIR):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.condition = CPEN(
-            config.image_channels * config.lq_unshuffle**2,
-            width=config.cpen_width,
-            blocks=config.cpen_blocks,
-            prior_width=config.prior_width,
-        )
+        self.condition = _cpen(config.image_channels * config.lq_unshuffle**2, config)
         self.denoise = Denoiser(config.prior_width, blocks=config.denoiser_blocks)
         self.diffusion = PriorDiffusion(
             self.condition,
@@ -137,3 +130,13 @@ class DiffIRS2(DiffIR):
         expected = (batch, self.config.prior_width)
         if tuple(noise.shape) != expected:
             raise ValueError(f"expected noise of shape {expected}, got {tuple(noise.shape)}")
+
+
+def _cpen(in_channels: int, config: ModelConfig) -> CPEN:
+    return CPEN(
+        in_channels,
+        width=config.cpen_width,
+        blocks=config.cpen_blocks,
+        prior_width=config.prior_width,
+        zero_sum=config.cpen_zero_sum,
+    )

@@ -154,3 +154,20 @@ def test_blend_takes_each_cell_from_the_frame_with_all_the_weight() -> None:
     blended = blend_frames(window, logits, cell=2)
     assert torch.equal(blended[..., :2], window[:, :3, :, :2])
     assert torch.equal(blended[..., 2:], window[:, 3:, :, 2:])
+
+
+@pytest.mark.parametrize("zero_sum", [True, False])
+def test_zero_sum_prior_is_blind_to_brightness_and_sees_noise(zero_sum: bool) -> None:
+    """Whatever training does to the weights: here every filter was pushed to see brightness."""
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(tiny(cpen_zero_sum=zero_sum)).eval()
+    first = net.condition.E[0]
+    assert isinstance(first, torch.nn.Conv2d)
+    torch.nn.init.constant_(first.weight, 0.1)
+    first.weight.data.add_(0.01 * torch.randn_like(first.weight))
+    grey = torch.full((1, 3, 64, 64), 0.4)
+    noisy = grey + 0.1 * torch.randn_like(grey)
+    with torch.no_grad():
+        still, brighter, moved = (net.extract_condition(lq) for lq in (grey, grey + 0.2, noisy))
+    by_brightness, by_noise = (float((prior - still).norm()) for prior in (brighter, moved))
+    assert (by_noise > by_brightness) is zero_sum

@@ -172,3 +172,15 @@ def test_stage_2_goes_on_from_a_stage_2_checkpoint(recipe: Recipe) -> None:
         torch.testing.assert_close(gone_on.net.state_dict()[name], tensor, atol=1e-6, rtol=0)
     with pytest.raises(dv.UsageError, match="stage-1"):
         train_stage2(recipe.config(*still, f"init={stage1}", f"output={recipe.folder / 'wrong'}"))
+
+
+def test_stage_1_takes_the_dirformer_of_another_checkpoint(recipe: Recipe) -> None:
+    """Another CPEN can then learn beside it; another DIRformer is refused."""
+    first = trained_stage1(recipe)
+    still = ["learning_rate=1e-12", "final_learning_rate=1e-12", f"init={first}"]
+    other_cpen = recipe.config(*still, "model.cpen_width=12", f"output={recipe.folder / 'on'}")
+    gone_on, began = train_stage1(other_cpen).net, dv.load_checkpoint(first)
+    for name, tensor in gone_on.G.state_dict().items():
+        assert torch.allclose(tensor, began.G.state_dict()[name], atol=1e-6), name
+    with pytest.raises(dv.UsageError, match="another shape"):
+        train_stage1(recipe.config(*still, "model.dim=12", f"output={recipe.folder / 'wrong'}"))
