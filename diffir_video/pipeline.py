@@ -28,6 +28,8 @@ StageName = Literal["decode", "restore", "encode"]
 # Batches waiting between two stages: enough to bridge an uneven frame, little enough for 4K in memory.
 _QUEUED_BATCHES = 2
 
+_MOST_FRAMES, _BATCH_BYTES = 4, 128 * 2**20
+
 
 class FrameSource(Protocol):
     """Where frames come from: a file, a folder of pictures, a live stream."""
@@ -166,19 +168,21 @@ def run(
     restorer: FrameRestorer,
     sink: FrameSink,
     *,
-    batch: int = 4,
+    batch: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> RunReport:
     """Restore every frame of `source` into `sink`; closes both.
 
-    Frames travel in lists of `batch`, always full but for the last, so that a run repeats exactly. At
-    most a handful of such lists are in memory, however long the stream. `progress` is called in the
-    caller's thread after each list.
+    Frames travel in lists of `batch`, always full but for the last, so that a run repeats exactly; by
+    default four or, of large frames, as many as make 128 MiB. At most a handful of such lists are in memory,
+    however long the stream. `progress` is called in the caller's thread after each list.
 
     The first failure of any stage, KeyboardInterrupt included, stops all of them, aborts the sink and is
     raised; when `run` returns or raises, its threads have ended. Raises UsageError for `batch` < 1 and
     DiffirVideoError when the restorer returns another number of frames than it was given.
     """
+    if batch is None:
+        batch = _batch_for(source.info)
     if batch < 1:
         raise UsageError(f"batch must be at least 1, got {batch}")
     loop = _Loop(source, restorer, sink, batch, progress)
@@ -190,6 +194,11 @@ def run(
     finally:
         source.close()
     return report
+
+
+def _batch_for(info: StreamInfo) -> int:
+    frame_bytes = 3 * 4 * info.width * info.height
+    return max(1, min(_MOST_FRAMES, _BATCH_BYTES // frame_bytes))
 
 
 class _Loop:

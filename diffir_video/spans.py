@@ -15,7 +15,7 @@ from diffir_video.shots import Window
 
 
 class PriorNetwork:
-    """A stage-2 network on a device: as trained, and folded for a held prior.
+    """A stage-2 network on a device: its CPEN and diffusion as trained, DIRformer folded for a prior.
 
     Held priors and attention maps are a stream's own, so each stream borrows a `FoldedDIRformer`.
     """
@@ -28,15 +28,10 @@ class PriorNetwork:
         self._noise = torch.randn(1, net.config.prior_width, generator=generator).to(device)
         self._idle: list[FoldedDIRformer] = []
 
-    def estimate_priors(self, lq: Tensor) -> Tensor:
-        """(N, lq_channels, H, W) → (N, prior_width)."""
+    def estimate_prior(self, lq: Tensor) -> Tensor:
+        """(1, lq_channels, H, W) → (prior_width,)."""
         with self._autocast():
-            return self.net.estimate_prior(lq, self._noise.expand(len(lq), -1))
-
-    def restore(self, lq: Tensor, priors: Tensor) -> Tensor:
-        """The network as trained: (N, lq_channels, H, W), (N, prior_width) → (N, 3, s·H, s·W)."""
-        with self._autocast():
-            return self.net.restore(lq, priors)
+            return self.net.estimate_prior(lq, self._noise)[0]
 
     def borrow_folded(self) -> FoldedDIRformer:
         return self._idle.pop() if self._idle else FoldedDIRformer(self.net.G, dtype=self._dtype)
@@ -86,30 +81,21 @@ class SpanRestorer:
         self._folded = self._prior = self._last = None
 
     def _restore_span(self, windows: Sequence[Window], first: Decision, smoothing: float) -> Tensor:
-        if first.level == "off":
-            return self._restore_each(windows, smoothing)
         if self._folded is None:
             self._folded = self._network.borrow_folded()
         if first.reuse is Reuse.NEW:
-            (prior,) = self._new_priors(windows[:1], _stack(windows[:1]), smoothing)
-            self._folded.fold(prior)
+            self._folded.fold(self._new_prior(windows[0], smoothing))
             self._maps_are_kept = False
         if first.level == "statistics":
             return self._restore_with_held_maps(self._folded, windows)
         return self._folded.restore(_stack(windows))
 
-    def _restore_each(self, windows: Sequence[Window], smoothing: float) -> Tensor:
-        lq = _stack(windows)
-        return self._network.restore(lq, self._new_priors(windows, lq, smoothing))
-
-    def _new_priors(self, windows: Sequence[Window], lq: Tensor, smoothing: float) -> Tensor:
-        priors = list(self._network.estimate_priors(lq))
-        for i, window in enumerate(windows):
-            before = self._prior
-            if before is not None and smoothing and not window.middle.starts_shot:
-                priors[i] = smoothing * before + (1 - smoothing) * priors[i]
-            self._prior = priors[i]
-        return torch.stack(priors)
+    def _new_prior(self, window: Window, smoothing: float) -> Tensor:
+        prior, before = self._network.estimate_prior(_stack([window])), self._prior
+        if before is not None and smoothing and not window.middle.starts_shot:
+            prior = smoothing * before + (1 - smoothing) * prior
+        self._prior = prior
+        return prior
 
     def _restore_with_held_maps(self, folded: FoldedDIRformer, windows: Sequence[Window]) -> Tensor:
         """Maps come from a whole window and serve whole ones: repeated frames would have other maps."""
@@ -132,15 +118,9 @@ def _spans(decisions: Sequence[Decision]) -> Iterator[tuple[int, int]]:
     """(start, end) of runs that go through the network together."""
     start = 0
     for index in range(1, len(decisions) + 1):
-        if index == len(decisions) or _begins_span(decisions[index - 1], decisions[index]):
+        if index == len(decisions) or decisions[index].reuse is Reuse.NEW:
             yield start, index
             start = index
-
-
-def _begins_span(before: Decision, decision: Decision) -> bool:
-    if before.level == decision.level == "off":
-        return False
-    return decision.reuse is Reuse.NEW
 
 
 def _stack(windows: Sequence[Window]) -> Tensor:

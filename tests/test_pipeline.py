@@ -93,6 +93,15 @@ def no_thread_is_left() -> Iterator[None]:
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize(("width", "batch"), [(640, 4), (1920, 4), (3840, 1), (15360, 1)])
+def test_large_frames_travel_in_small_batches(width: int, batch: int) -> None:
+    """Only what the source says counts: these frames are small."""
+    source, restorer = Counting(8), Late()
+    source.info = StreamInfo(width, width * 9 // 16, TICK, "yuv420p")
+    run(source, restorer, NullSink())
+    assert restorer.batches == [batch] * (8 // batch)
+
+
 @pytest.mark.parametrize("batch", [1, 4, 50])
 @pytest.mark.parametrize("delay", [0, 1, 7])
 def test_every_frame_arrives_once_and_in_order(delay: int, batch: int) -> None:
