@@ -253,13 +253,15 @@ class ReuseReport:
     """What a stream decided, counted; `decisions` holds each one where they were asked for.
 
     A job restores the neighbours of its segments' ends twice, and counts them twice.
-    level: the last one in force. refreshes: NEW frames by reason.
+    level: the last one in force. refreshes: NEW frames by reason. redone_in_float32: frames that came out
+    with a NaN or an infinity and were restored again.
     """
 
     level: ReuseLevel = "off"
     refreshes: dict[RefreshReason, int] = field(default_factory=dict[RefreshReason, int])
     held: int = 0
     duplicates: int = 0
+    redone_in_float32: int = 0
     decisions: list[Decision] | None = None
 
     @property
@@ -286,6 +288,7 @@ class ReuseReport:
                 whole.refreshes[reason] = whole.refreshes.get(reason, 0) + count
             whole.held += report.held
             whole.duplicates += report.duplicates
+            whole.redone_in_float32 += report.redone_in_float32
             if report.decisions is not None:
                 whole.decisions = [*(whole.decisions or ()), *report.decisions]
         return whole
@@ -305,10 +308,12 @@ class ReuseReport:
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.refreshes.items())
         refreshed = sum(self.refreshes.values())
-        return (
+        text = (
             f"reuse {self.level}: {refreshed} priors for {self.frames} frames ({reasons}); "
             f"{self.held} held, {self.duplicates} duplicates"
         )
+        redone = self.redone_in_float32
+        return f"{text}; {redone} redone in float32 after NaN or infinity" if redone else text
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:

@@ -234,6 +234,7 @@ class RestorerStream:
         policy = self.policy
         decisions = [self._decide(window, policy) for window in windows]
         pictures = spans.restore(windows, decisions, policy.prior_smoothing)
+        self._reuse.redone_in_float32 = spans.redone_in_float32
         return [self._as_output(w.middle.frame, p) for w, p in zip(windows, pictures, strict=True)]
 
     def _decide(self, window: Window, policy: ReusePolicy) -> Decision:

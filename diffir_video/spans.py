@@ -8,6 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from diffir_video.errors import DiffirVideoError
 from diffir_video.inference import FoldedDIRformer
 from diffir_video.network import DiffIRS2
 from diffir_video.prior import Decision, Reuse
@@ -33,6 +34,10 @@ class PriorNetwork:
         with self._autocast():
             return self.net.estimate_prior(lq, self._noise)[0]
 
+    def restore_in_float32(self, lq: Tensor) -> Tensor:
+        """One window, (1, lq_channels, H, W) → (3, s·H, s·W), by the network as trained, nothing held."""
+        return self.net.restore(lq, self.net.estimate_prior(lq, self._noise))[0]
+
     def borrow_folded(self) -> FoldedDIRformer:
         return self._idle.pop() if self._idle else FoldedDIRformer(self.net.G, dtype=self._dtype)
 
@@ -46,7 +51,10 @@ class PriorNetwork:
 
 
 class SpanRestorer:
-    """Restores one stream's windows in order; holds its prior, attention maps and last output."""
+    """Restores one stream's windows in order; holds its prior, attention maps and last output.
+
+    redone_in_float32: frames that came out with a NaN or an infinity and were restored again.
+    """
 
     def __init__(self, network: PriorNetwork) -> None:
         self._network = network
@@ -54,6 +62,7 @@ class SpanRestorer:
         self._maps_are_kept = False
         self._prior: Tensor | None = None
         self._last: Tensor | None = None
+        self.redone_in_float32 = 0
 
     def restore(
         self, windows: Sequence[Window], decisions: Sequence[Decision], smoothing: float
@@ -61,12 +70,13 @@ class SpanRestorer:
         """One (3, s·H', s·W') picture for each window, not clamped; duplicates share a tensor.
 
         smoothing: share of the prior before in each new one of the same shot.
+        Raises DiffirVideoError when not even float32 makes numbers of a frame.
         """
         restored: list[Tensor] = []
         for start, end in _spans(decisions):
             span = zip(windows[start:end], decisions[start:end], strict=True)
             fresh = [window for window, decision in span if decision.reuse is not Reuse.DUPLICATE]
-            pictures = iter(self._restore_span(fresh, decisions[start], smoothing) if fresh else ())
+            pictures = iter(self._restore_finitely(fresh, decisions[start], smoothing) if fresh else ())
             for decision in decisions[start:end]:
                 if decision.reuse is not Reuse.DUPLICATE:
                     self._last = next(pictures)
@@ -79,6 +89,24 @@ class SpanRestorer:
         if self._folded is not None:
             self._network.give_back(self._folded)
         self._folded = self._prior = self._last = None
+
+    def _restore_finitely(
+        self, windows: Sequence[Window], first: Decision, smoothing: float
+    ) -> Iterator[Tensor]:
+        pictures = self._restore_span(windows, first, smoothing)
+        is_finite = pictures.isfinite().flatten(1).all(dim=1).tolist()
+        for window, picture, is_good in zip(windows, pictures, is_finite, strict=True):
+            yield picture if is_good else self._redo(window)
+
+    def _redo(self, window: Window) -> Tensor:
+        self.redone_in_float32 += 1
+        picture = self._network.restore_in_float32(_stack([window]))
+        if not picture.isfinite().all():
+            at = float(window.middle.frame.pts_seconds)
+            raise DiffirVideoError(
+                f"the frame at {at:.3f} s comes out as NaN or infinity, not even float32 helps: check the weights"
+            )
+        return picture
 
     def _restore_span(self, windows: Sequence[Window], first: Decision, smoothing: float) -> Tensor:
         if self._folded is None:

@@ -215,3 +215,27 @@ def test_the_plot_shows_a_report_that_recorded_its_decisions(tmp_path: Path) -> 
         plot_reuse(ReuseReport(), tmp_path / "none.png", threshold=0.06)
     with pytest.raises(dv.OutputError, match="nowhere"):
         plot_reuse(report, tmp_path / "nowhere" / "reuse.png", threshold=0.06)
+
+
+def overflowing(precision: str, factor: float) -> dv.Restorer:
+    """A network whose features leave the range of half precision by far."""
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(tiny(past=1, future=1))
+    with torch.no_grad():
+        net.G.patch_embed.proj.weight.mul_(factor)
+        net.G.output.weight.div_(factor)
+    return dv.Restorer(net, device="cpu", precision=precision, reuse="prior")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_frame_without_numbers_is_redone_in_float32_and_counted() -> None:
+    clip = clip_of(shot(1, frames=5))
+    redone, reuse = run(overflowing("fp16", 1e7), clip)
+    expected, reference = run(overflowing("fp32", 1e7), clip)
+    assert (reuse.redone_in_float32, reference.redone_in_float32) == (5, 0)
+    assert torch.allclose(redone, expected, atol=1e-5)
+    assert "5 redone in float32" in str(reuse)
+
+
+def test_a_frame_without_numbers_in_float32_is_an_error() -> None:
+    with pytest.raises(dv.DiffirVideoError, match="not even float32 helps"):
+        run(overflowing("fp32", 1e39), clip_of(shot(1, frames=5)))
