@@ -6,6 +6,7 @@ import argparse
 import json
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -44,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        return arguments.command(arguments)
+        with _raising_at_sigterm():
+            return arguments.command(arguments)
     except DiffirVideoError as exc:
         return _fail(str(exc), exc.exit_code, debug=arguments.debug)
     except _TerminatedError:
@@ -62,8 +63,21 @@ class _TerminatedError(KeyboardInterrupt):
     """SIGTERM: as an interrupt, with an exit code of its own."""
 
 
-def _terminate(*_: object) -> None:
-    raise _TerminatedError
+@contextmanager
+def _raising_at_sigterm() -> Generator[None]:
+    """SIGTERM raises _TerminatedError inside the block; only the main thread can have it so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str, code: int, *, debug: bool) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from diffir_video.errors import UsageError
+from diffir_video.errors import MediaInputError, UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.job.cutting import SEGMENT_FRAMES, SegmentCutter, SegmentSource
 from diffir_video.job.plan import FilePlan
@@ -319,12 +319,15 @@ def _frames_by_time(info: StreamInfo, part: TimeRange | None = None) -> int | No
 
 def _identity(path: Path) -> dict[str, str]:
     """What tells a file from another one, without reading all of it."""
-    status = path.stat()
     digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        for index in range(_SAMPLES):
-            file.seek(max(status.st_size - _SAMPLE_BYTES, 0) * index // (_SAMPLES - 1))
-            digest.update(file.read(_SAMPLE_BYTES))
+    try:
+        status = path.stat()
+        with path.open("rb") as file:
+            for index in range(_SAMPLES):
+                file.seek(max(status.st_size - _SAMPLE_BYTES, 0) * index // (_SAMPLES - 1))
+                digest.update(file.read(_SAMPLE_BYTES))
+    except OSError as exc:
+        raise MediaInputError(f"can't read {str(path)!r}: {exc.strerror}") from exc
     return {
         "input size": f"{status.st_size} bytes",
         "input time": f"{status.st_mtime_ns} ns",

@@ -48,7 +48,7 @@ def restore_folder(
     source, target = Path(input), Path(output)
     if target.exists() and not target.is_dir():
         raise OutputError(f"can't write into {str(target)!r}: it is a file; the input is a folder")
-    videos = [path for path in sorted(source.rglob("*")) if _is_video(path, target)]
+    videos = [path for path in sorted(source.rglob("*")) if _is_video(path, source, target)]
     if not videos:
         raise MediaInputError(f"no video in {str(source)!r}; expected {' '.join(sorted(VIDEO_SUFFIXES))}")
     for video in videos:
@@ -73,7 +73,7 @@ def _entry(
         return FolderEntry(video, place, error=error)
 
 
-def _is_video(path: Path, target: Path) -> bool:
-    is_hidden = path.name.startswith(".")
+def _is_video(path: Path, source: Path, target: Path) -> bool:
+    is_hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
     is_ours = target in path.parents
     return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not is_hidden and not is_ours

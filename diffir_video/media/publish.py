@@ -84,8 +84,15 @@ def publish(part: Path, path: Path, *, overwrite: bool) -> None:
 
     `part` may still be there afterwards, as a second name of the same file.
     """
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
+    try:
+        _sync(part)
+        _name(part, path, overwrite=overwrite)
+        _sync(path.parent)
+    except OSError as exc:
+        raise OutputError(f"can't write {str(path)!r}: {exc.strerror}") from exc
+
+
+def _name(part: Path, path: Path, *, overwrite: bool) -> None:
     if overwrite:
         part.replace(path)
         return
@@ -99,3 +106,11 @@ def publish(part: Path, path: Path, *, overwrite: bool) -> None:
         # A file system without hard links: the check just before is the best there is.
         check_output(path)
         part.rename(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -19,6 +19,8 @@ def tree(tmp_path: Path) -> Path:
     shutil.copy(sample("upright.mp4"), source / "a.mp4")
     shutil.copy(sample("upright.mp4"), source / "deep" / "deeper" / "B.MP4")
     (source / "deep" / "bad.mp4").write_text("no video\n" * 50)
+    (source / ".b.mkv.diffir-job").mkdir()
+    shutil.copy(sample("upright.mp4"), source / ".b.mkv.diffir-job" / "output.mp4")
     (source / "notes.txt").write_text("no video either")
     return source
 
