@@ -148,6 +148,6 @@ class FFmpegChild:
 @cache
 def ffmpeg_program() -> str:
     """The FFmpeg that imageio-ffmpeg brings: it has SRT and WHIP, which PyAV's libraries lack."""
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 
     return imageio_ffmpeg.get_ffmpeg_exe()

@@ -91,9 +91,12 @@ def _run(live: LiveFilter, arguments: argparse.Namespace) -> int:
         _log.info("%s: ending", signal.Signals(number).name)
         stop.set()
 
+    def on_hangup(_: int, frame: object) -> None:  # noqa: ARG001 - what signals bring
+        _reload(live, arguments)
+
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGHUP, lambda *_: _reload(live, arguments))
+    signal.signal(signal.SIGHUP, on_hangup)
     live.start()
     while not stop.is_set() and not live.wait(0.2):
         pass

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from diffir_video.errors import InputError, UsageError
+from diffir_video.restorer import Device, Precision
 from streams.governor import GovernorConfig
 from streams.sinks import SinkConfig
 from streams.sources import SourceConfig
@@ -49,8 +50,8 @@ class Service:
     source: str
     sinks: tuple[str, ...]
     model: str = DEFAULT_MODEL
-    device: str = "auto"
-    precision: str = "auto"
+    device: Device = "auto"
+    precision: Precision = "auto"
     http: str | None = None
     http_token: str | None = field(default=None, repr=False)
     live: LiveConfig = field(default_factory=LiveConfig)

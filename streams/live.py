@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -59,6 +60,9 @@ class LiveFilter:
             audio=self._sink,
             on_arrival=self.governor.arrived,
         )
+        if self._source.policy == "wait":
+            # Such a source comes as fast as it is restored: there is nothing to keep up with.
+            self.governor.configure(replace(self.config.governor, latency_seconds=None))
         self._thread = threading.Thread(target=self._run, name="diffir-live", daemon=True)
         self._report: RunReport | None = None
         self._failure: BaseException | None = None

@@ -45,7 +45,7 @@ class SourceConfig:
     realtime: pace by the timestamps, for files; None decides by the address. reconnect: try again for
     ever; None does so for networks. open_seconds: for connecting, and again for probing. stall_seconds:
     without a frame for this long the connection counts as dead. mailbox, policy: see `Mailbox`; the
-    policy None is "wait" for files as fast as they can be read, "newest" for everything else.
+    policy None is "wait" for pipes and for files that aren't paced, which can wait, and "newest" for all else.
     outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
     ("slate"), or nothing ("pause"). outage_seconds: the silence after which that begins.
     """
@@ -103,13 +103,12 @@ class LiveSource:
         self.stats = stats or LiveStats()
         self._audio, self.on_arrival = audio, on_arrival
         self._audio_format: TrackFormat | None = None
-        is_live = self.address.is_network or self.address.scheme == "pipe" or _is_device(self.address)
-        is_slow = _comes_in_bursts(self.address)
-        self._paced = is_slow if self.config.realtime is None else self.config.realtime
+        is_live = self.address.is_network or _is_device(self.address)
+        self._paced = _comes_in_bursts(self.address) if self.config.realtime is None else self.config.realtime
         self._reconnects = self.address.is_network if self.config.reconnect is None else self.config.reconnect
-        policy = self.config.policy or ("newest" if is_live or self._paced else "wait")
+        self.policy: Policy = self.config.policy or ("newest" if is_live or self._paced else "wait")
         self._bridges = self.config.outage != "pause" and self._reconnects
-        self._mailbox = Mailbox[_Arrival](self.config.mailbox, policy, on_drop=self._dropped)
+        self._mailbox = Mailbox[_Arrival](self.config.mailbox, self.policy, on_drop=self._dropped)
         self._clock = OutputClock()
         self._stopping = threading.Event()
         self._failure: LiveInputError | None = None

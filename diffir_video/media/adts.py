@@ -11,7 +11,7 @@ def is_adts(data: bytes) -> bool:
     return len(data) >= 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0
 
 
-def unpacked(data: bytes) -> tuple[bytes, bytes]:
+def without_adts(data: bytes) -> tuple[bytes, bytes]:
     """The AudioSpecificConfig that a packet's ADTS header stands for, and the packet without it."""
     object_type = (data[2] >> 6) + 1
     rate_index = data[2] >> 2 & 0xF
@@ -20,7 +20,7 @@ def unpacked(data: bytes) -> tuple[bytes, bytes]:
     return _config(object_type, rate_index, channels), data[9 if has_checksum else 7 :]
 
 
-def config_for(sample_rate: int, channels: int) -> bytes:
+def adts_config(sample_rate: int, channels: int) -> bytes:
     """The AudioSpecificConfig of AAC-LC, the profile of nearly every stream."""
     rate_index = _RATES.index(sample_rate) if sample_rate in _RATES else 4
     return _config(_LOW_COMPLEXITY, rate_index, 7 if channels == 8 else channels)

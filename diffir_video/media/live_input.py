@@ -20,7 +20,7 @@ from torch import Tensor
 
 from diffir_video.errors import LiveInputError
 from diffir_video.frame import ColorTags, StreamInfo
-from diffir_video.media import adts
+from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.color import PictureDecoder
 from diffir_video.media.live_output import MediaPacket, TrackFormat
 from diffir_video.media.probe import largest_pixel_count
@@ -138,15 +138,15 @@ class LiveInput:
             return None
         context = self._audio.codec_context
         if context.name.startswith("aac") and context.name != "aac_latm" and not context.extradata:
-            self._adts_config = adts.config_for(context.sample_rate, context.layout.nb_channels)
+            self._adts_config = adts_config(context.sample_rate, context.layout.nb_channels)
         return TrackFormat.of(self._audio, extradata=self._adts_config)
 
     def _audio_packet(self, packet: Packet[Any]) -> MediaPacket:
         """The packet as containers want it: the headers that AAC carries in MPEG-TS are only there."""
         delivered = MediaPacket.of(packet)
-        if self._adts_config is None or not adts.is_adts(delivered.data):
+        if self._adts_config is None or not is_adts(delivered.data):
             return delivered
-        config, data = adts.unpacked(delivered.data)
+        config, data = without_adts(delivered.data)
         if config != self._adts_config:
             assert self._audio is not None
             self._adts_config = config
@@ -217,7 +217,7 @@ class LiveInput:
 FailureReason = Literal["refused", "absent", "silent", "no_video", "broken"]
 
 # Told apart because waiting helps against an absent source and not against a wrong password.
-_REFUSALS = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError, av.error.PermissionError)
+_REFUSALS = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)
 _ABSENCES = (
     av.error.HTTPNotFoundError,
     av.error.ConnectionRefusedError,
@@ -236,6 +236,7 @@ def _translated(exc: Exception, name: str) -> LiveInputError:
         case av.error.InvalidDataError():
             return LiveInputError(f"{name}: what arrives is no media FFmpeg knows", reason="broken")
         case _ if isinstance(exc, _ABSENCES):
+            # RTMP servers say "not permitted" for a stream that nobody publishes, too.
             text = exc.strerror or "no answer"
             return LiveInputError(f"{name}: not to be had ({text})", reason="absent")
         case _:

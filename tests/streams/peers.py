@@ -30,10 +30,11 @@ def ffmpeg() -> str:
 
 @cache
 def clip(seconds: int = 6, *, size: tuple[int, int] = (WIDTH, HEIGHT), audio: bool = True) -> Path:
-    """An FLV of numbered frames, 25 a second, and a tone; H.264 and AAC as a live encoder makes them."""
+    """An FLV of numbered frames, 25 a second, with a beep at every 25th; H.264 and AAC as a live encoder makes them."""
     path = Path(_FOLDER.name) / f"clip-{seconds}-{size[0]}x{size[1]}-{audio}.flv"
     width, height = size
-    tone = ["-f", "lavfi", "-i", f"sine=f=440:r=44100:d={seconds}"] if audio else []
+    beeps = f"aevalsrc='0.5*sin(2*PI*1000*t)*lt(mod(t,1),0.1)':s=44100:d={seconds}"
+    tone = ["-f", "lavfi", "-i", beeps] if audio else []
     command = [ffmpeg(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}"]
     command += ["-r", str(RATE), "-i", "pipe:0", *tone, "-c:v", "libx264", "-tune", "zerolatency"]
     command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", str(RATE // 2), "-c:a", "aac", str(path)]
@@ -63,6 +64,8 @@ class Received:
         self.numbers: list[int] = []
         self.video_seconds: list[float] = []
         self.audio_seconds: list[float] = []
+        self.beeps: list[float] = []
+        self._is_quiet = True
         self.sizes: set[tuple[int, int]] = set()
         self.video_dts: list[float] = []
         with av.open(str(path)) as container:
@@ -71,11 +74,27 @@ class Received:
                     continue
                 if packet.stream.type == "audio":
                     self.audio_seconds.append(float(packet.pts * packet.time_base))
+                    self._listen(packet)
                     continue
                 self.video_dts.append(float((packet.dts or 0) * packet.time_base))
                 self._decode(packet)
             for stream in container.streams.video:
                 self._keep(stream.codec_context.decode(None))
+
+    @property
+    def beep_offsets(self) -> list[float]:
+        """Seconds from each 25th picture to the beep that was sent with it, for those where both arrived."""
+        shown = {n: at for n, at in zip(self.numbers, self.video_seconds, strict=True) if n % RATE == 0}
+        offsets = [min((beep - at for beep in self.beeps), key=abs, default=9.0) for at in shown.values()]
+        return [offset for offset in offsets if abs(offset) < 0.5]
+
+    def _listen(self, packet) -> None:
+        with suppress(av.error.FFmpegError):
+            for frame in packet.decode():
+                loud = np.abs(frame.to_ndarray().astype(np.float32)).max(axis=0) > 0.1
+                if loud.any() and self._is_quiet:
+                    self.beeps.append(float(frame.pts * frame.time_base) + int(loud.argmax()) / frame.sample_rate)
+                self._is_quiet = not loud[-200:].any()
 
     def _decode(self, packet) -> None:
         with suppress(av.error.FFmpegError):
