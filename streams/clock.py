@@ -73,7 +73,8 @@ class OutputClock:
 
     def _place(self, track: Track, ticks: int | None, now: float) -> Stamp | None:
         if ticks is None:
-            return Stamp(self._continued(track, now), is_jump=False)
+            # RTSP's first pictures may come without; what follows says where they would have been.
+            return Stamp(self._continued(track, now), is_jump=False) if track in self._last else None
         if self._must_anchor:
             return self._anchored(track, ticks, now)
         last = self._last.get(track)

@@ -35,7 +35,7 @@ record = GstRtspServer.RTSPMediaFactory()
 record.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
 record.set_launch(
     '( rtph264depay name=depay0 ! h264parse ! queue ! mux. rtpmp4gdepay name=depay1 ! aacparse ! queue ! mux. '
-    'mpegtsmux name=mux ! filesink sync=false location="%s" )' % sys.argv[3])
+    'matroskamux streamable=true name=mux ! filesink sync=false async=false location="%s" )' % sys.argv[3])
 record.set_latency(50)
 mounts = server.get_mount_points()
 mounts.add_factory("/play", play); mounts.add_factory("/record", record)
@@ -73,7 +73,7 @@ def rtmp_server(folder: Path, port: int | None = None) -> Iterator[tuple[str, su
 
 @contextmanager
 def rtsp_server(played: Path, recorded: Path) -> Iterator[str]:
-    """GStreamer's RTSP server: plays `played` at /play, records what is sent to /record as MPEG-TS."""
+    """GStreamer's RTSP server: plays `played` at /play, records what is sent to /record as Matroska."""
     probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
     has_gst = Path(_SYSTEM_PYTHON).exists() and not subprocess.run(
         [_SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False
