@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from diffir_video.errors import UsageError
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
 _HIDDEN = "***"
 # Shorter pieces would turn every log line into stars; they are hidden where the whole address is.
-_SHORTEST_SECRET = 4
+_SHORTEST_SECRET = 5
+_PLAIN_WORDS = frozenset({"stream", "streams", "camera", "channel", "publish", "caller", "listener"})
+_DELIMITER = re.compile(r"[/@:?&#,!]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,12 @@ class Address:
         if match is None or match[1].lower() == "file":
             return ()
         user, _, rest = _parts(match[2])
-        path, _, query = rest.partition("?")
-        pieces = {self.text, match[2], user, rest, rest.lstrip("/"), path, path.lstrip("/"), query}
-        pieces.update(user.split(":"))
-        pieces.update([user.partition(":")[2], path.rpartition("/")[2]])
-        pieces.update(value for _, value in parse_qsl(query))
-        pieces |= {unquote(piece) for piece in pieces}
-        long_enough = {piece for piece in pieces if len(piece.strip("/")) >= _SHORTEST_SECRET}
-        return tuple(sorted(long_enough, key=len, reverse=True))
+        wholes = {self.text, match[2], user, user.partition(":")[2], rest, rest.lstrip("/")}
+        pieces = {piece.rpartition("=")[2] for whole in (user, rest) for piece in _DELIMITER.split(whole)}
+        secrets = {text for text in wholes if len(text.strip("/")) >= _SHORTEST_SECRET}
+        secrets |= {piece for piece in pieces if len(piece) >= _SHORTEST_SECRET and piece not in _PLAIN_WORDS}
+        secrets |= {unquote(secret) for secret in secrets}
+        return tuple(sorted(secrets, key=len, reverse=True))
 
     def hide_in(self, text: str) -> str:
         """`text` with every secret of this address replaced."""
