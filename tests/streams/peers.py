@@ -29,14 +29,15 @@ def ffmpeg() -> str:
 
 
 @cache
-def clip(seconds: int = 6, *, size: tuple[int, int] = (WIDTH, HEIGHT), audio: bool = True) -> Path:
+def clip(seconds: int = 6, *, size: tuple[int, int] = (WIDTH, HEIGHT), audio: bool = True, noise: int = 0) -> Path:
     """An FLV of numbered frames, 25 a second, with a beep at every 25th; H.264 and AAC as a live encoder makes them."""
-    path = Path(_FOLDER.name) / f"clip-{seconds}-{size[0]}x{size[1]}-{audio}.flv"
+    path = Path(_FOLDER.name) / f"clip-{seconds}-{size[0]}x{size[1]}-{audio}-{noise}.flv"
     width, height = size
     beeps = f"aevalsrc='0.5*sin(2*PI*1000*t)*lt(mod(t,1),0.1)':s=44100:d={seconds}"
+    grain = ["-vf", f"noise=alls={noise}:allf=t"] if noise else []
     tone = ["-f", "lavfi", "-i", beeps] if audio else []
     command = [ffmpeg(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}"]
-    command += ["-r", str(RATE), "-i", "pipe:0", *tone, "-c:v", "libx264", "-tune", "zerolatency"]
+    command += ["-r", str(RATE), "-i", "pipe:0", *tone, *grain, "-c:v", "libx264", "-tune", "zerolatency"]
     command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", str(RATE // 2), "-c:a", "aac", str(path)]
     pictures = b"".join(barcode(number, width, height).tobytes() for number in range(seconds * RATE))
     subprocess.run(command, input=pictures, check=True)

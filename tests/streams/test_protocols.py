@@ -84,6 +84,7 @@ def test_rtsp_through_gstreamer(tmp_path: Path, transport: str) -> None:
     assert len(theirs.audio_seconds) >= 30
 
 
+@pytest.mark.slow
 def test_srt(tmp_path: Path) -> None:
     source = f"srt://127.0.0.1:{free_port()}?mode=listener"
     sink = f"srt://127.0.0.1:{free_port()}?mode=listener"
@@ -96,6 +97,7 @@ def test_srt(tmp_path: Path) -> None:
     check(Received(tmp_path / "out.ts"))
 
 
+@pytest.mark.slow
 def test_hls_of_nginx_in_and_segments_on_disk_out(tmp_path: Path) -> None:
     folder = tmp_path / "segments"
     folder.mkdir()
