@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,7 +23,7 @@ DEFAULT_MODEL = "denoise-nano"
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS = {"ms": Fraction(1, 1000), "s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ def seconds(text: str | float | None) -> float | None:
     match = _DURATION.fullmatch(str(text).strip())
     if match is None:
         raise UsageError(f"{text!r} is no duration; write 300ms, 1.5s or off")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    return float(Fraction(match[1]) * _UNITS[match[2] or "s"])
 
 
 ConfigT = TypeVar("ConfigT", SourceConfig, SinkConfig, GovernorConfig)

@@ -29,7 +29,9 @@ def ffmpeg() -> str:
 
 
 @cache
-def clip(seconds: int = 6, *, size: tuple[int, int] = (WIDTH, HEIGHT), audio: bool = True, noise: int = 0) -> Path:
+def clip(
+    seconds: int = 6, *, size: tuple[int, int] = (WIDTH, HEIGHT), audio: bool = True, noise: int = 0
+) -> Path:
     """An FLV of numbered frames, 25 a second, with a beep at every 25th; H.264 and AAC as a live encoder makes them."""
     path = Path(_FOLDER.name) / f"clip-{seconds}-{size[0]}x{size[1]}-{audio}-{noise}.flv"
     width, height = size
@@ -94,7 +96,9 @@ class Received:
             for frame in packet.decode():
                 loud = np.abs(frame.to_ndarray().astype(np.float32)).max(axis=0) > 0.1
                 if loud.any() and self._is_quiet:
-                    self.beeps.append(float(frame.pts * frame.time_base) + int(loud.argmax()) / frame.sample_rate)
+                    self.beeps.append(
+                        float(frame.pts * frame.time_base) + int(loud.argmax()) / frame.sample_rate
+                    )
                 self._is_quiet = not loud[-200:].any()
 
     def _decode(self, packet) -> None:

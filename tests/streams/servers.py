@@ -75,9 +75,10 @@ def rtmp_server(folder: Path, port: int | None = None) -> Iterator[tuple[str, su
 def rtsp_server(played: Path, recorded: Path) -> Iterator[str]:
     """GStreamer's RTSP server: plays `played` at /play, records what is sent to /record as Matroska."""
     probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
-    has_gst = Path(_SYSTEM_PYTHON).exists() and not subprocess.run(
-        [_SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False
-    ).returncode
+    has_gst = (
+        Path(_SYSTEM_PYTHON).exists()
+        and not subprocess.run([_SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False).returncode
+    )
     _need(has_gst, "GStreamer's RTSP server (gir1.2-gst-rtsp-server-1.0)")
     port = free_port()
     command = [_SYSTEM_PYTHON, "-c", _RTSP_SERVER, str(port), str(played), str(recorded)]

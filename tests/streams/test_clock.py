@@ -12,7 +12,9 @@ MS = Fraction(1, 1000)
 FRAME = 3600
 
 
-def stamped(clock: OutputClock, pts: list[int | None], *, start: float = 0.0, track="video") -> list[int | None]:
+def stamped(
+    clock: OutputClock, pts: list[int | None], *, start: float = 0.0, track="video"
+) -> list[int | None]:
     """The ticks given to 25 fps of video with these timestamps in milliseconds, arriving in real time."""
     stamps = [clock.stamp(track, each, MS, start + index * 0.04) for index, each in enumerate(pts)]
     return [None if stamp is None else stamp.ticks for stamp in stamps]

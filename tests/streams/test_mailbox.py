@@ -10,7 +10,9 @@ from diffir_video import UsageError
 from streams import Mailbox
 
 
-@pytest.mark.parametrize(("policy", "kept", "dropped"), [("newest", [3, 4], [1, 2]), ("oldest", [1, 2], [3, 4])])
+@pytest.mark.parametrize(
+    ("policy", "kept", "dropped"), [("newest", [3, 4], [1, 2]), ("oldest", [1, 2], [3, 4])]
+)
 def test_a_full_mailbox_drops_by_its_policy(policy, kept: list[int], dropped: list[int]) -> None:
     gone: list[int] = []
     mailbox = Mailbox[int](2, policy, on_drop=gone.append)
