@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from diffir_video.errors import UsageError
 from streams.stats import percentiles
@@ -186,10 +186,6 @@ class Governor:
         self._delays.clear()
         if self.level.passes or (direction < 0 and self._levels[self._index + 1].passes):
             self._full_cost = None
-
-
-def with_latency(config: GovernorConfig, seconds: float | None) -> GovernorConfig:
-    return replace(config, latency_seconds=seconds)
 
 
 def _smoothed(old: float | None, new: float) -> float:

@@ -156,7 +156,7 @@ class LiveEncoder:
         if keyframe:
             picture.pict_type = PictureType.I
         try:
-            packets: list[Packet[Any]] = self._stream.encode(picture)
+            packets: list[Packet[Any]] = self._stream.encode(picture)  # pyright: ignore[reportUnknownVariableType]
             return [MediaPacket.of(packet) for packet in packets]
         except (av.error.FFmpegError, ValueError) as exc:
             raise EncoderError(f"encoder {self._stream.codec_context.name} refused a frame ({exc})") from exc

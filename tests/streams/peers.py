@@ -32,7 +32,7 @@ def ffmpeg() -> str:
 def clip(
     seconds: int = 6, *, size: tuple[int, int] = (WIDTH, HEIGHT), audio: bool = True, noise: int = 0
 ) -> Path:
-    """An FLV of numbered frames, 25 a second, with a beep at every 25th; H.264 and AAC as a live encoder makes them."""
+    """An FLV of numbered frames, 25 a second, with a beep at every 25th, coded as live encoders do."""
     path = Path(_FOLDER.name) / f"clip-{seconds}-{size[0]}x{size[1]}-{audio}-{noise}.flv"
     width, height = size
     beeps = f"aevalsrc='0.5*sin(2*PI*1000*t)*lt(mod(t,1),0.1)':s=44100:d={seconds}"
@@ -61,7 +61,7 @@ def number_of(luma: np.ndarray) -> int:
 
 
 class Received:
-    """What a recording holds, as an independent decoder sees it."""
+    """What a recording holds, as an independent decoder sees it. beeps: when each begins, in seconds."""
 
     def __init__(self, path: Path) -> None:
         self.numbers: list[int] = []

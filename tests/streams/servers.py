@@ -29,12 +29,14 @@ Gst.init(None)
 server = GstRtspServer.RTSPServer(address="127.0.0.1", service=sys.argv[1])
 play = GstRtspServer.RTSPMediaFactory()
 play.set_launch(
-    '( filesrc location="%s" ! flvdemux name=d d.video ! queue ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 '
+    '( filesrc location="%s" ! flvdemux name=d d.video ! queue ! h264parse ! '
+    'rtph264pay name=pay0 pt=96 config-interval=-1 '
     'd.audio ! queue ! aacparse ! rtpmp4gpay name=pay1 pt=97 )' % sys.argv[2])
 record = GstRtspServer.RTSPMediaFactory()
 record.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
 record.set_launch(
-    '( rtph264depay name=depay0 ! h264parse ! queue ! mux. rtpmp4gdepay name=depay1 ! aacparse ! queue ! mux. '
+    '( rtph264depay name=depay0 ! h264parse ! queue ! mux. '
+    'rtpmp4gdepay name=depay1 ! aacparse ! queue ! mux. '
     'matroskamux streamable=true name=mux ! filesink sync=false async=false location="%s" )' % sys.argv[3])
 record.set_latency(50)
 mounts = server.get_mount_points()

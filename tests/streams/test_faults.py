@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,7 @@ def identity() -> dv.Restorer:
 
 
 def is_increasing(values: Sequence[float]) -> bool:
-    return all(b > a for a, b in zip(values, values[1:], strict=False))
+    return all(b > a for a, b in pairwise(values))
 
 
 @contextmanager
@@ -47,21 +48,23 @@ def black_hole() -> Iterator[int]:
 @pytest.mark.slow
 def test_a_source_that_dies_is_held_and_goes_on_in_the_same_output(tmp_path: Path) -> None:
     out = tmp_path / "out.mkv"
-    with rtmp_server(tmp_path) as (server, _):
-        with LiveFilter(f"{server}/in", identity(), str(out), QUICK) as live:
-            with running(publish(clip(8), "-f", "flv", f"{server}/in")) as publisher:
-                assert wait_until(lambda: live.stats.count("in") > 30)
-                publisher.kill()
-                assert wait_until(lambda: live.stats.count("bridge") > 20)
-            before = live.stats.count("in")
-            with running(publish(clip(8), "-f", "flv", f"{server}/in")):
-                returned = time.monotonic()
-                assert wait_until(lambda: live.stats.count("in") > before + 25)
-                assert time.monotonic() - returned <= 5.0 + 1.0
+    with (
+        rtmp_server(tmp_path) as (server, _),
+        LiveFilter(f"{server}/in", identity(), str(out), QUICK) as live,
+    ):
+        with running(publish(clip(8), "-f", "flv", f"{server}/in")) as publisher:
+            assert wait_until(lambda: live.stats.count("in") > 30)
+            publisher.kill()
+            assert wait_until(lambda: live.stats.count("bridge") > 20)
+        before = live.stats.count("in")
+        with running(publish(clip(8), "-f", "flv", f"{server}/in")):
+            returned = time.monotonic()
+            assert wait_until(lambda: live.stats.count("in") > before + 25)
+            assert time.monotonic() - returned <= 5.0 + 1.0
     received = Received(out)
     assert is_increasing(received.video_dts)
     assert is_increasing(received.audio_seconds)
-    gaps = [b - a for a, b in zip(received.video_seconds, received.video_seconds[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(received.video_seconds)]
     assert max(gaps) < 1.0
     assert live.stats.sample("diffir_reconnects_total", end="source") >= 1
 
@@ -166,7 +169,7 @@ def test_after_kill_9_the_recording_plays_and_no_child_is_left(tmp_path: Path) -
     "attempts", [pytest.param(25, id="25"), pytest.param(1000, id="1000", marks=pytest.mark.slow)]
 )
 def test_many_reconnects_leave_nothing_behind(tmp_path: Path, attempts: int, monkeypatch) -> None:
-    monkeypatch.setattr("streams.sources.Backoff", lambda: _Impatient())
+    monkeypatch.setattr("streams.sources.Backoff", _Impatient)
     me = psutil.Process()
     with hanging_up() as (port, calls):
         live = LiveFilter(f"tcp://127.0.0.1:{port}", identity(), str(tmp_path / "out.mkv"), QUICK).start()

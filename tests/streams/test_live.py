@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -55,8 +56,7 @@ def test_udp_in_and_out_restored_in_real_time(tmp_path: Path) -> None:
         assert wait_until(lambda: publisher.poll() is not None)
         assert wait_until(lambda: live.stats.count("bridge") > 0)
     received = Received(out)
-    increasing = [b > a for a, b in zip(received.video_dts, received.video_dts[1:], strict=False)]
-    assert all(increasing)
+    assert all(b > a for a, b in pairwise(received.video_dts))
     assert len(set(received.numbers)) >= 60
     assert len(received.audio_seconds) > 60
     assert received.sizes == {(192, 112)}

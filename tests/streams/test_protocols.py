@@ -1,17 +1,20 @@
-"""Every protocol, in and out through real servers: frames arrive, the sound is intact, the barcode readable."""
+"""Every protocol through real servers: frames arrive, the sound is intact, the barcode readable."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import diffir_video as dv
-from streams import LiveConfig, LiveFilter
+from streams import LiveConfig, LiveFilter, SourceConfig
 from streams.governor import GovernorConfig
 from tests.streams.peers import (
     Received,
@@ -23,7 +26,7 @@ from tests.streams.peers import (
     running,
     wait_until,
 )
-from tests.streams.servers import rtmp_server, rtsp_server
+from tests.streams.servers import answers, rtmp_server, rtsp_server
 
 UNHURRIED = LiveConfig(governor=GovernorConfig(latency_seconds=None))
 
@@ -38,9 +41,9 @@ def check(received: Received, *, reference: Path | None = None, frames: int = 30
     reference: what an independent FFmpeg got from the same server; None for the clip itself.
     """
     assert len(received.numbers) >= frames
-    steps = [b - a for a, b in zip(received.video_dts, received.video_dts[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(received.video_dts)]
     assert min(steps) > 0
-    in_order = [b >= a for a, b in zip(received.numbers, received.numbers[1:], strict=False)]
+    in_order = [b >= a for a, b in pairwise(received.numbers)]
     assert sum(in_order) >= len(in_order) - 1
     assert len(received.audio_seconds) >= frames
     assert received.sizes == {(192, 112)}
@@ -62,8 +65,6 @@ def test_rtmp_through_nginx(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("transport", ["tcp", pytest.param("udp", marks=pytest.mark.slow)])
 def test_rtsp_through_gstreamer(tmp_path: Path, transport: str) -> None:
-    from streams import SourceConfig
-
     config = LiveConfig(
         governor=GovernorConfig(latency_seconds=None),
         source=SourceConfig(options=(("rtsp_transport", transport),), reconnect=False),
@@ -125,18 +126,11 @@ def test_a_pipe_in_and_a_pipe_out(tmp_path: Path) -> None:
     check(Received(tmp_path / "out.nut"))
 
 
-def http_folder(folder: Path):
+@contextmanager
+def http_folder(folder: Path) -> Iterator[str]:
     """Serves a folder over HTTP."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def serving():
-        port = free_port()
-        command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "-d", str(folder)]
-        with running(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL):
-            from tests.streams.servers import answers
-
-            assert wait_until(lambda: answers(port))
-            yield f"http://127.0.0.1:{port}"
-
-    return serving()
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "-d", str(folder)]
+    with running(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL):
+        assert wait_until(lambda: answers(port))
+        yield f"http://127.0.0.1:{port}"

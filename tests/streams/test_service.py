@@ -103,7 +103,8 @@ def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path:
     path = tmp_path / "live.yaml"
     path.write_text(
         "source: rtsp://camera/1\nsinks: ['rtmp://server/live/${KEY}']\nlatency: 250ms\n"
-        "input: {stall_seconds: 500ms, options: {rtsp_transport: udp}}\noutput: {encoder_options: {crf: 23}}\n"
+        "input: {stall_seconds: 500ms, options: {rtsp_transport: udp}}\n"
+        "output: {encoder_options: {crf: 23}}\n"
     )
     settings = read_service(path, {"KEY": SECRET})
     assert settings["sinks"] == (f"rtmp://server/live/{SECRET}",)
