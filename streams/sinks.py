@@ -197,7 +197,7 @@ class _Publisher:
         self._address, self._config, self._stats = address, config, stats
         self._queue: deque[_Outgoing] = deque()
         self._changed = threading.Condition()
-        self._ending = self._must_stop = False
+        self._ending = self._must_stop = self._has_gap = False
         self._wants_keyframe = False
         self._child: FFmpegChild | None = None
         self._muxer: PacketMuxer | None = None
@@ -221,8 +221,7 @@ class _Publisher:
             if len(self._queue) >= self._config.queue_packets:
                 self._drop("overflow", len(self._queue))
                 self._queue.clear()
-                self._skips = True
-                self._wants_keyframe = True
+                self._has_gap = self._wants_keyframe = True
             self._queue.append(outgoing)
             self._changed.notify_all()
 
@@ -257,6 +256,7 @@ class _Publisher:
                 if self._ending:
                     return None
                 self._changed.wait(_POLL_SECONDS)
+            self._skips, self._has_gap = self._skips or self._has_gap, False
             return None if self._must_stop else self._queue.popleft()
 
     def _handle(self, outgoing: _Outgoing) -> None:

@@ -229,6 +229,11 @@ class LiveSource:
                 self._follow(connection)
         except LiveInputError as failure:
             return failure
+        except Exception as exc:
+            # Whatever a source sends, it must not be the end of a filter that can connect again.
+            _log.exception("%s: failed", self.address)
+            self.stats.count_error("source")
+            return LiveInputError(f"{self.address}: {type(exc).__name__}", reason="broken")
         return None
 
     def _connect(self, stack: ExitStack) -> LiveInput:

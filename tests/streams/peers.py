@@ -21,7 +21,7 @@ import numpy as np
 
 _FOLDER = TemporaryDirectory(prefix="diffir-live-")
 WIDTH, HEIGHT, RATE = 192, 112, 25
-_CELL, _BITS = 16, 12
+_BITS = 12
 
 
 def ffmpeg() -> str:
@@ -49,14 +49,18 @@ def clip(
 def barcode(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """(H, W) uint8: a quiet gradient, and at its top the bits of `number` as black and white cells."""
     picture = np.broadcast_to(np.linspace(60, 190, width), (height, width)).astype(np.uint8).copy()
+    cell = width // _BITS
     for bit in range(_BITS):
-        picture[:_CELL, bit * _CELL : (bit + 1) * _CELL] = 235 if number >> bit & 1 else 16
+        picture[:cell, bit * cell : (bit + 1) * cell] = 235 if number >> bit & 1 else 16
     return picture
 
 
 def number_of(luma: np.ndarray) -> int:
     """The number in a picture's barcode."""
-    cells = [luma[4 : _CELL - 4, bit * _CELL + 4 : (bit + 1) * _CELL - 4].mean() for bit in range(_BITS)]
+    cell = luma.shape[1] // _BITS
+    margin = cell // 4
+    inside = slice(margin, cell - margin)
+    cells = [luma[inside, bit * cell + margin : (bit + 1) * cell - margin].mean() for bit in range(_BITS)]
     return sum(1 << bit for bit, value in enumerate(cells) if value > 128)
 
 
