@@ -61,9 +61,10 @@ class OutputClock:
     def bridge(self, now: float) -> int:
         """The video timestamp of a picture that is shown at `now` in place of the silent source's."""
         with self._lock:
-            self._must_anchor = True
             ticks = self._continued("video", now)
             self._remember("video", ticks, now)
+            # The source's next picture may lie a little before what was shown in its place.
+            self._last["video"].is_joining = True
             return ticks
 
     def reconnected(self) -> None:

@@ -43,7 +43,7 @@ class SourceConfig:
 
     format: FFmpeg's input format; None to go by the address. options: FFmpeg's, for the input.
     realtime: pace by the timestamps, for files; None decides by the address. reconnect: try again for
-    ever; None does so for networks. open_seconds: for connecting, and again for probing. stall_seconds:
+    ever; None does so for networks and devices. open_seconds: for connecting, and again for probing. stall_seconds:
     without a frame for this long the connection counts as dead. mailbox, policy: see `Mailbox`; the
     policy None is "wait" for pipes and unpaced files, which can wait, and "newest" for all else.
     outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
@@ -105,7 +105,7 @@ class LiveSource:
         self._audio_format: TrackFormat | None = None
         is_live = self.address.is_network or _is_device(self.address)
         self._paced = _comes_in_bursts(self.address) if self.config.realtime is None else self.config.realtime
-        self._reconnects = self.address.is_network if self.config.reconnect is None else self.config.reconnect
+        self._reconnects = is_live if self.config.reconnect is None else self.config.reconnect
         self.policy: Policy = self.config.policy or ("newest" if is_live or self._paced else "wait")
         self._bridges = self.config.outage != "pause" and self._reconnects
         self._mailbox = Mailbox[_Arrival](self.config.mailbox, self.policy, on_drop=self._dropped)

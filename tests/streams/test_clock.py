@@ -82,9 +82,29 @@ def test_a_held_picture_and_the_return_of_the_source_follow_on_each_other() -> N
     clock = OutputClock()
     stamped(clock, [0, 40])
     held = [clock.bridge(0.64), clock.bridge(0.68)]
-    (after,) = stamped(clock, [700], start=0.72)
     assert held == [57_600, 61_200]
-    assert after == 64_800
+    assert stamped(clock, [660, 700], start=0.70) == [None, 63_000]
+
+
+def test_a_source_that_was_paused_goes_on_after_what_was_held() -> None:
+    clock = OutputClock()
+    stamped(clock, [0, 40])
+    held = [clock.bridge(0.64 + index * 0.04) for index in range(200)]
+    (after,) = stamped(clock, [80], start=8.64)
+    assert after == held[-1] + FRAME
+
+
+def test_sound_that_goes_on_while_pictures_are_held_keeps_its_place() -> None:
+    clock = OutputClock()
+    for index in range(100):
+        at = index * 0.04
+        if not 30 <= index < 70:
+            clock.stamp("video", index * 40, MS, at)
+        elif index > 45:
+            clock.bridge(at)
+        sound = clock.stamp("audio", index * 40 + 7, MS, at + 0.01 * (index % 3))
+        assert sound is not None
+        assert sound.ticks == (index * 40 + 7) * 90
 
 
 def test_the_same_time_twice_is_shown_once() -> None:
