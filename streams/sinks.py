@@ -55,7 +55,7 @@ class SinkConfig:
     stall_seconds: float = 1.0
     queue_packets: int = 256
     size_change: SizeChange = "follow"
-    close_seconds: float = 2.5
+    close_seconds: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ Outage = Literal["hold", "slate", "pause"]
 # A decoder of streams needs one group of pictures to be sure what is in it; most need far less.
 _PROBES = ({"analyzeduration": "500000", "probesize": "500000"}, {"analyzeduration": "3000000"})
 _POLL_SECONDS = 0.02
-_CLOSE_SECONDS = 1.5
+_CLOSE_SECONDS = 1.0
 _SLATE_LEVEL = 0.08
 _USUAL_RATE = 25.0
 
@@ -43,9 +43,9 @@ class SourceConfig:
 
     format: FFmpeg's input format; None to go by the address. options: FFmpeg's, for the input.
     realtime: pace by the timestamps, for files; None decides by the address. reconnect: try again for
-    ever; None does so for networks and devices. open_seconds: for connecting, and again for probing. stall_seconds:
-    without a frame for this long the connection counts as dead. mailbox, policy: see `Mailbox`; the
-    policy None is "wait" for pipes and unpaced files, which can wait, and "newest" for all else.
+    ever; None does so for networks and devices. open_seconds: for connecting, and again for probing.
+    stall_seconds: without a frame for this long the connection counts as dead. mailbox, policy: see
+    `Mailbox`; the policy None is "wait" for pipes and unpaced files, which can wait, and "newest" for all else.
     outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
     ("slate"), or nothing ("pause"). outage_seconds: the silence after which that begins.
     """
@@ -229,7 +229,7 @@ class LiveSource:
                 self._follow(connection)
         except LiveInputError as failure:
             return failure
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - see below
             # Whatever a source sends, it must not be the end of a filter that can connect again.
             _log.exception("%s: failed", self.address)
             self.stats.count_error("source")

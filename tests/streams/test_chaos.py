@@ -1,4 +1,4 @@
-"""Minutes of trouble: sources that vanish, jump, change; servers that die and freeze. Slow, and longer on demand.
+"""Minutes of trouble: sources that vanish, jump, change; servers that die and freeze; and a soak.
 
 DIFFIR_CHAOS_SECONDS (default 60) and DIFFIR_SOAK_SECONDS (default 1800) say for how long.
 """
