@@ -45,7 +45,8 @@ class SourceConfig:
     realtime: pace by the timestamps, for files; None decides by the address. reconnect: try again for
     ever; None does so for networks and devices. open_seconds: for connecting, and again for probing.
     stall_seconds: without a frame for this long the connection counts as dead. mailbox, policy: see
-    `Mailbox`; the policy None is "wait" for pipes and unpaced files, which can wait, and "newest" for all else.
+    `Mailbox`; the policy None is "wait" for pipes and unpaced files, which can wait, and "newest" for
+    all else.
     outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
     ("slate"), or nothing ("pause"). outage_seconds: the silence after which that begins.
     """
