@@ -7,6 +7,7 @@
     │   └── UnknownModelError                 no built-in model and no file of that name
     ├── InputError                   exit 3   a file that can't be read as what it should be
     │   ├── MediaInputError                   a video, picture or stream
+    │   │   └── LiveInputError                a live source that is absent, refuses, or fell silent
     │   └── CheckpointError                   weights
     └── OutputError                  exit 4   refused (exists, is the input) or not writable
         └── EncoderError                      the encoder or container took no frames
@@ -44,6 +45,17 @@ class InputError(DiffirVideoError):
 
 class MediaInputError(InputError):
     """A video, picture or stream that is missing or can't be decoded."""
+
+
+class LiveInputError(MediaInputError):
+    """A live source gave nothing; `reason` is refused, absent, silent, no_video or broken.
+
+    Waiting helps against all of them but "refused". The message never holds the address.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CheckpointError(InputError):

@@ -169,23 +169,27 @@ def run(
     sink: FrameSink,
     *,
     batch: int | None = None,
+    queue: int = _QUEUED_BATCHES,
     progress: Callable[[Progress], None] | None = None,
 ) -> RunReport:
     """Restore every frame of `source` into `sink`; closes both.
 
     Frames travel in lists of `batch`, always full but for the last, so that a run repeats exactly; by
-    default four or, of large frames, as many as make 128 MiB. At most a handful of such lists are in memory,
-    however long the stream. `progress` is called in the caller's thread after each list.
+    default four or, of large frames, as many as make 128 MiB. At most `queue` of them wait between two
+    stages, and none is taken from `source` before there is room for it: 1 keeps a live stream's delay short.
+    `progress` is called in the caller's thread after each list.
 
     The first failure of any stage, KeyboardInterrupt included, stops all of them, aborts the sink and is
-    raised; when `run` returns or raises, its threads have ended. Raises UsageError for `batch` < 1 and
-    DiffirVideoError when the restorer returns another number of frames than it was given.
+    raised; when `run` returns or raises, its threads have ended. Raises UsageError for `batch` or `queue`
+    < 1 and DiffirVideoError when the restorer returns another number of frames than it was given.
     """
     if batch is None:
         batch = _batch_for(source.info)
     if batch < 1:
         raise UsageError(f"batch must be at least 1, got {batch}")
-    loop = _Loop(source, restorer, sink, batch, progress)
+    if queue < 1:
+        raise UsageError(f"queue must be at least 1, got {queue}")
+    loop = _Loop(source, restorer, sink, batch, queue, progress)
     try:
         report = loop.run()
     except BaseException:
@@ -208,12 +212,13 @@ class _Loop:
         restorer: FrameRestorer,
         sink: FrameSink,
         batch: int,
+        queue: int,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self._source, self._restorer, self._sink = source, restorer, sink
         self._batch, self._progress = batch, progress
-        self._decoded = _Channel[list[Frame]](_QUEUED_BATCHES)
-        self._restored = _Channel[list[Frame]](_QUEUED_BATCHES)
+        self._decoded = _Channel[list[Frame]](queue)
+        self._restored = _Channel[list[Frame]](queue)
         self._failure: BaseException | None = None
         self._failing = threading.Lock()
         self._clocks: dict[StageName, _StageClock] = {
@@ -272,13 +277,15 @@ class _Loop:
         clock = self._clocks["decode"]
         frames = iter(self._source)
         while True:
+            # A frame taken too early would only grow old in the queue.
+            with clock.waiting():
+                self._decoded.wait_for_room()
             with clock.busy():
                 batch = self._take_batch(frames)
             if not batch:
                 break
             self._frames_in += len(batch)
-            with clock.waiting():
-                self._decoded.put(batch)
+            self._decoded.put(batch)
         self._decoded.end()
 
     def _take_batch(self, frames: Iterator[Frame]) -> list[Frame]:
@@ -353,6 +360,12 @@ class _Channel(Generic[ItemT]):
         self._changed = threading.Condition()
         self._ended = False
         self.stopped = False
+
+    def wait_for_room(self) -> None:
+        """Until the next `put` need not wait; raises _StoppedError once stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopped or len(self._items) < self._size)
+            self._raise_if_stopped()
 
     def put(self, item: ItemT) -> None:
         """Wait for room; raises _StoppedError once stopped."""

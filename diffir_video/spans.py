@@ -94,9 +94,8 @@ class SpanRestorer:
         self, windows: Sequence[Window], first: Decision, smoothing: float
     ) -> Iterator[Tensor]:
         pictures = self._restore_span(windows, first, smoothing)
-        is_finite = pictures.isfinite().flatten(1).all(dim=1).tolist()
-        for window, picture, is_good in zip(windows, pictures, is_finite, strict=True):
-            yield picture if is_good else self._redo(window)
+        for window, picture in zip(windows, pictures, strict=True):
+            yield picture if picture.isfinite().all() else self._redo(window)
 
     def _redo(self, window: Window) -> Tensor:
         self.redone_in_float32 += 1
@@ -104,7 +103,7 @@ class SpanRestorer:
         if not picture.isfinite().all():
             at = float(window.middle.frame.pts_seconds)
             raise DiffirVideoError(
-                f"the frame at {at:.3f} s comes out as NaN or infinity, not even float32 helps: check the weights"
+                f"the frame at {at:.3f} s is NaN or infinity, not even float32 helps: check the weights"
             )
         return picture
 

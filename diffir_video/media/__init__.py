@@ -1,8 +1,10 @@
-"""Video files in and out. PyAV lives here and nowhere else."""
+"""Video files and live streams in and out. PyAV lives here and nowhere else."""
 
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
+from diffir_video.media.live_input import LiveInput, LivePicture, Readable
+from diffir_video.media.live_output import LiveEncoder, MediaPacket, PacketMuxer, TrackFormat
 from diffir_video.media.muxer import Muxer
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 from diffir_video.media.probe import MediaInfo, StandardInput, TrackInfo, probe_media
@@ -22,16 +24,23 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Deinterlace",
     "EncoderSettings",
+    "LiveEncoder",
+    "LiveInput",
+    "LivePicture",
     "MediaInfo",
+    "MediaPacket",
     "Muxer",
+    "PacketMuxer",
     "PixelChoice",
     "ReadLosses",
+    "Readable",
     "Segment",
     "SegmentWriter",
     "StandardInput",
     "StoredPacket",
     "TimeRange",
     "Timeline",
+    "TrackFormat",
     "TrackInfo",
     "TrackTimeline",
     "VideoReader",

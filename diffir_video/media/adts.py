@@ -1,0 +1,30 @@
+"""AAC as MPEG-TS carries it: each packet has an ADTS header (ISO/IEC 13818-7), as in no other container."""
+
+from __future__ import annotations
+
+_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+_LOW_COMPLEXITY = 2
+
+
+def is_adts(data: bytes) -> bool:
+    """Whether a packet begins with an ADTS header."""
+    return len(data) >= 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0
+
+
+def without_adts(data: bytes) -> tuple[bytes, bytes]:
+    """The AudioSpecificConfig that a packet's ADTS header stands for, and the packet without it."""
+    object_type = (data[2] >> 6) + 1
+    rate_index = data[2] >> 2 & 0xF
+    channels = (data[2] & 1) << 2 | data[3] >> 6
+    has_checksum = not data[1] & 1
+    return _config(object_type, rate_index, channels), data[9 if has_checksum else 7 :]
+
+
+def adts_config(sample_rate: int, channels: int) -> bytes:
+    """The AudioSpecificConfig of AAC-LC, the profile of nearly every stream."""
+    rate_index = _RATES.index(sample_rate) if sample_rate in _RATES else 4
+    return _config(_LOW_COMPLEXITY, rate_index, 7 if channels == 8 else channels)
+
+
+def _config(object_type: int, rate_index: int, channels: int) -> bytes:
+    return (object_type << 11 | rate_index << 7 | channels << 3).to_bytes(2, "big")

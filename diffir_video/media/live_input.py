@@ -1,0 +1,243 @@
+"""`LiveInput`: the pictures and audio packets of a live stream, as they arrive, without waiting for more."""
+
+# PyAV's stubs leave the parameter of Packet open.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Literal, Protocol, Self
+
+import av
+import av.error
+from av.audio.stream import AudioStream
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from diffir_video.errors import LiveInputError
+from diffir_video.frame import ColorTags, StreamInfo
+from diffir_video.media.adts import adts_config, is_adts, without_adts
+from diffir_video.media.color import PictureDecoder
+from diffir_video.media.live_output import MediaPacket, TrackFormat
+from diffir_video.media.probe import largest_pixel_count
+
+
+class Readable(Protocol):
+    """What a live stream may be read from instead of an address."""
+
+    def read(self, size: int) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LivePicture:
+    """A decoded picture that becomes RGB when someone wants it: dropping one costs no conversion.
+
+    pts, duration: in `time_base` units, None where the stream has none. stream: what is known of the
+    stream at this picture, its size included. is_corrupt: the decoder patched it up.
+    """
+
+    stream: StreamInfo
+    pts: int | None
+    duration: int | None
+    time_base: Fraction
+    is_corrupt: bool
+    _picture: av.VideoFrame
+    _decoder: PictureDecoder
+
+    def to_rgb(self) -> Tensor:
+        """(3, H, W) float32 RGB in [0, 1], gamma-coded as in the source."""
+        return self._decoder.decode(self._picture)
+
+
+class LiveInput:
+    """Opens a live stream and yields `LivePicture`s and audio `MediaPacket`s in the order they arrive.
+
+    source: an FFmpeg address, or an object to read from. name: what errors call it; an address may hold
+    a password, so it never appears in a message. open_seconds, stall_seconds: how long connecting and
+    each read may take. audio: the format of the audio track that is delivered, None without one.
+
+    Everything of FFmpeg's that waits for the network happens with the interpreter lock released and
+    ends after these times at the latest (connecting and probing take their own time each).
+    Raises LiveInputError, also while iterating; the end of the stream ends the iteration.
+    """
+
+    def __init__(
+        self,
+        source: str | Readable,
+        *,
+        name: str,
+        format: str | None = None,
+        options: Mapping[str, str] | None = None,
+        open_seconds: float = 5.0,
+        stall_seconds: float = 5.0,
+    ) -> None:
+        self.name = name
+        try:
+            self._container = av.open(
+                source,
+                "r",
+                format=format,
+                options={"max_pixels": str(largest_pixel_count()), **(options or {})},
+                metadata_errors="replace",
+                timeout=(open_seconds, stall_seconds),
+            )
+        except (av.error.FFmpegError, OSError, ValueError) as exc:
+            # FFmpeg's text holds the address with its password: it must not travel on as a cause.
+            raise _translated(exc, name) from None
+        try:
+            self._video = self._choose_video()
+            self._audio = self._choose_audio()
+            self._adts_config: bytes | None = None
+            self.audio = self._describe_audio()
+        except BaseException:
+            self._container.close()
+            raise
+        # Frame threads would hold back as many frames as there are threads.
+        self._video.codec_context.thread_type = "SLICE"
+        self._decoders: dict[tuple[str, int, int, ColorTags], PictureDecoder] = {}
+        self._items = self._demux()
+
+    def __iter__(self) -> Iterator[LivePicture | MediaPacket]:
+        return self._items
+
+    def close(self) -> None:
+        self._items.close()
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _choose_video(self) -> VideoStream:
+        videos = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        # A stream whose size is unknown was seen, but not long enough to decode it.
+        usable = [s for s in videos if getattr(s, "codec_context", None) and s.codec_context.width]
+        if not usable:
+            raise LiveInputError(
+                f"{self.name}: no video was found in its first moments; is its publisher sending any?",
+                reason="no_video",
+            )
+        return usable[0]
+
+    def _choose_audio(self) -> AudioStream | None:
+        usable = (
+            s
+            for s in self._container.streams.audio
+            if getattr(s, "codec_context", None) and s.codec_context.sample_rate
+        )
+        return next(usable, None)
+
+    def _describe_audio(self) -> TrackFormat | None:
+        if self._audio is None:
+            return None
+        context = self._audio.codec_context
+        if context.name.startswith("aac") and context.name != "aac_latm" and not context.extradata:
+            self._adts_config = adts_config(context.sample_rate, context.layout.nb_channels)
+        return TrackFormat.of(self._audio, extradata=self._adts_config)
+
+    def _audio_packet(self, packet: Packet[Any]) -> MediaPacket:
+        """The packet as containers want it: the headers that AAC carries in MPEG-TS are only there."""
+        delivered = MediaPacket.of(packet)
+        if self._adts_config is None or not is_adts(delivered.data):
+            return delivered
+        config, data = without_adts(delivered.data)
+        if config != self._adts_config:
+            assert self._audio is not None
+            self._adts_config = config
+            self.audio = TrackFormat.of(self._audio, extradata=config)
+        return replace(delivered, data=data)
+
+    def _demux(self) -> Generator[LivePicture | MediaPacket]:
+        wanted = [self._video] if self._audio is None else [self._video, self._audio]
+        try:
+            for packet in self._container.demux(wanted):
+                is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
+                if packet.stream_index == self._video.index:
+                    yield from self._decode(packet)  # pyright: ignore[reportArgumentType]
+                elif not is_flush:
+                    yield self._audio_packet(packet)
+        except (av.error.FFmpegError, OSError, ValueError) as exc:
+            raise _translated(exc, self.name) from None
+
+    def _decode(self, packet: Packet[VideoStream]) -> Iterator[LivePicture]:
+        try:
+            pictures = self._video.codec_context.decode(packet)
+        except av.error.FFmpegError:
+            # Damage on the way, or a stream joined between keyframes: the next keyframe heals it.
+            return
+        for picture in pictures:
+            yield self._delivered(picture)
+
+    def _delivered(self, picture: av.VideoFrame) -> LivePicture:
+        context = self._video.codec_context
+        tags = ColorTags(
+            matrix=int(picture.colorspace),
+            primaries=int(picture.color_primaries),
+            transfer=int(picture.color_trc),
+            color_range=int(picture.color_range),
+        )
+        key = (picture.format.name, picture.width, picture.height, tags)
+        decoder = self._decoders.get(key)
+        if decoder is None:
+            decoder = PictureDecoder(*key)
+            self._decoders = {key: decoder}
+        time_base = picture.time_base or self._video.time_base or Fraction(1, 1000)
+        info = StreamInfo(
+            width=picture.width,
+            height=picture.height,
+            time_base=time_base,
+            pixel_format=picture.format.name,
+            bit_depth=decoder.layout.bit_depth,
+            color=tags,
+            sample_aspect_ratio=context.sample_aspect_ratio or None,
+            average_rate=self._rate(),
+        )
+        pts = picture.pts if picture.pts is not None else picture.dts
+        return LivePicture(
+            stream=info,
+            pts=pts,
+            duration=picture.duration or None,
+            time_base=time_base,
+            is_corrupt=bool(picture.is_corrupt),
+            _picture=picture,
+            _decoder=decoder,
+        )
+
+    def _rate(self) -> Fraction | None:
+        rate = self._video.average_rate or self._video.guessed_rate or None
+        return rate if rate is not None and 1 <= rate <= 300 else None
+
+
+FailureReason = Literal["refused", "absent", "silent", "no_video", "broken"]
+
+# Told apart because waiting helps against an absent source and not against a wrong password.
+_REFUSALS = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)
+_ABSENCES = (
+    av.error.HTTPNotFoundError,
+    av.error.ConnectionRefusedError,
+    av.error.FileNotFoundError,
+    av.error.OSError,
+)
+_SILENCES = (av.error.ExitError, av.error.TimeoutError)
+
+
+def _translated(exc: Exception, name: str) -> LiveInputError:
+    match exc:
+        case _ if isinstance(exc, _REFUSALS):
+            return LiveInputError(f"{name}: access refused; check user, password and key", reason="refused")
+        case _ if isinstance(exc, _SILENCES):
+            return LiveInputError(f"{name}: silent; nothing arrived in time", reason="silent")
+        case av.error.InvalidDataError():
+            return LiveInputError(f"{name}: what arrives is no media FFmpeg knows", reason="broken")
+        case _ if isinstance(exc, _ABSENCES):
+            # RTMP servers say "not permitted" for a stream that nobody publishes, too.
+            text = exc.strerror or "no answer"
+            return LiveInputError(f"{name}: not to be had ({text})", reason="absent")
+        case _:
+            return LiveInputError(f"{name}: the connection broke ({type(exc).__name__})", reason="broken")

@@ -1,0 +1,153 @@
+"""FFmpeg as a child process that owns a network connection and can be killed at any moment.
+
+FFmpeg's network output inside this process could freeze all of it; as a child, it can at worst freeze
+itself. Its input or output is a pipe that is never waited on without a limit, and its messages are drained.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import IO
+
+_log = logging.getLogger(__name__)
+
+_KEPT_LINES = 20
+
+
+class ChildError(Exception):
+    """The child ended or stopped reading; the text is its last word, without secrets."""
+
+
+class FFmpegChild:
+    """A running FFmpeg program.
+
+    arguments: without the program's own name. hide: takes secrets out of a line of its messages.
+    reads: whether it is fed through its standard input. stdout: None to read what it writes with
+    `output`, a file descriptor to let it write there.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        name: str,
+        hide: Callable[[str], str],
+        reads: bool,
+        stdout: int | None = subprocess.DEVNULL,
+    ) -> None:
+        self.name = name
+        self._hide = hide
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        # A session of its own: Ctrl-C in a terminal is for us, who then end the stream properly.
+        self._process = subprocess.Popen(
+            [ffmpeg_program(), *arguments],
+            stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stdout is None else stdout,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+        if self._process.stdin is not None:
+            os.set_blocking(self._process.stdin.fileno(), False)
+        self._drain = threading.Thread(target=self._drain_messages, name=f"diffir-drain-{name}", daemon=True)
+        self._drain.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def output(self) -> IO[bytes]:
+        """What the child writes; only with `stdout=None`."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    @property
+    def last_words(self) -> str:
+        return "; ".join(list(self._lines)[-3:]) or "it said nothing"
+
+    def write(self, data: bytes, stall_seconds: float) -> None:
+        """Feed the child; raises ChildError when it has ended, or taken nothing for `stall_seconds`."""
+        pipe = self._process.stdin
+        assert pipe is not None
+        poller = select.poll()
+        poller.register(pipe.fileno(), select.POLLOUT)
+        rest = memoryview(data)
+        limit = time.monotonic() + stall_seconds
+        while rest:
+            left = limit - time.monotonic()
+            if left <= 0:
+                raise ChildError(f"took nothing for {stall_seconds:g} s")
+            if not poller.poll(left * 1000):
+                continue
+            try:
+                written = os.write(pipe.fileno(), rest)
+            except BlockingIOError:
+                continue
+            except OSError as exc:
+                raise ChildError(self._ended()) from exc
+            rest = rest[written:]
+            limit = time.monotonic() + stall_seconds
+
+    def finish(self, seconds: float) -> bool:
+        """End its input and give it `seconds` to end by itself; kills it otherwise. True if it ended well."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = -1
+        self.kill()
+        return code == 0
+
+    def interrupt(self) -> None:
+        """End it now, from any thread; whoever uses it learns by a ChildError and calls `kill`."""
+        self._process.kill()
+
+    def kill(self) -> None:
+        """End it now and leave nothing of it behind. Safe to call again."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._drain.join()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+    def _ended(self) -> str:
+        try:
+            code = self._process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            return f"closed its input: {self.last_words}"
+        self._drain.join(0.5)
+        return f"ended with code {code}: {self.last_words}"
+
+    def _drain_messages(self) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None
+        for line in stderr:
+            text = self._hide(line.decode("utf-8", "replace").strip())
+            if text:
+                self._lines.append(text)
+                _log.debug("%s: %s", self.name, text)
+
+
+@cache
+def ffmpeg_program() -> str:
+    """The FFmpeg that imageio-ffmpeg brings: it has SRT and WHIP, which PyAV's libraries lack."""
+    import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
+
+    return imageio_ffmpeg.get_ffmpeg_exe()

@@ -1,0 +1,198 @@
+"""The `diffir-stream` command: parse, run a `LiveFilter` until a signal, exit as `errors` says."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from diffir_video.errors import DiffirVideoError, UsageError
+
+if TYPE_CHECKING:
+    from streams.config import Service
+    from streams.live import LiveFilter
+
+# Heavy modules (torch, PyAV) are imported inside the functions, so that --help and usage errors are instant.
+
+_log = logging.getLogger(__name__)
+
+_EXIT_CODES = """exit codes:
+  0  the source ended, or a signal ended the stream
+  1  any other failure, or something did not end in time
+  2  usage: an option, address or setting that makes no sense, an unknown model
+  3  the source, the model or the settings can't be read
+  4  the output is refused or can't be encoded
+
+secrets: write ${NAME} in --config, or give an address as env:NAME, and set the variable.
+SIGTERM and SIGINT end the stream within five seconds; SIGHUP reads latency and governor from --config again.
+"""
+_TOKEN_VARIABLE = "DIFFIR_HTTP_TOKEN"  # noqa: S105 - the name of a variable, not what it holds
+_STOP_SECONDS = 4.5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code and never raises."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else 1
+    try:
+        return _serve(arguments)
+    except DiffirVideoError as exc:
+        return _fail(str(exc), exc.exit_code, debug=arguments.debug)
+    except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
+        return _fail(f"{type(exc).__name__}: {exc}", 1, debug=arguments.debug)
+
+
+def _fail(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"diffir-stream: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    service = _service(arguments)
+    from diffir_video.restorer import Restorer
+    from streams.addresses import Address
+    from streams.live import LiveFilter
+    from streams.logs import set_up_logs
+    from streams.sources import check_source
+    from streams.web import StatusServer
+
+    addresses = [Address(service.source), *map(Address, service.sinks)]
+    set_up_logs(
+        addresses, format=arguments.log_format, level="debug" if arguments.debug else arguments.log_level
+    )
+    check_source(addresses[0])
+    restorer = Restorer.from_pretrained(service.model, device=service.device, precision=service.precision)
+    live = LiveFilter(service.source, restorer, service.sinks, service.live)
+    with ExitStack() as stack:
+        if service.http is not None:
+            server = stack.enter_context(StatusServer(live, service.http, token=service.http_token))
+            _log.info("page and metrics at %s", server.url)
+        _log.info("%s → %s, model %s", addresses[0], ", ".join(map(str, addresses[1:])), service.model)
+        _warn_of_lookahead(restorer.window[1], service.model)
+        return _run(live, arguments)
+
+
+def _run(live: LiveFilter, arguments: argparse.Namespace) -> int:
+    stop = threading.Event()
+
+    def end(number: int, _: object) -> None:
+        _log.info("%s: ending", signal.Signals(number).name)
+        stop.set()
+
+    def on_hangup(_: int, frame: object) -> None:  # noqa: ARG001 - what signals bring
+        _reload(live, arguments)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGHUP, on_hangup)
+    live.start()
+    while not stop.is_set() and not live.wait(0.2):
+        pass
+    ended = live.stop(_STOP_SECONDS)
+    if isinstance(live.failure, DiffirVideoError):
+        raise live.failure
+    if live.failure is not None or not ended:
+        _log.error("%s", live.failure or "the stream did not end in time")
+        return 1
+    return 0
+
+
+def _warn_of_lookahead(frames: int, model: str) -> None:
+    if frames:
+        _log.warning("%s waits for %d frames to come: their time is part of the latency", model, frames)
+
+
+def _reload(live: LiveFilter, arguments: argparse.Namespace) -> None:
+    """Take latency and governor from the file again; what can't be read changes nothing."""
+    if arguments.config is None:
+        _log.warning("SIGHUP: there is no --config to read again")
+        return
+    try:
+        live.configure(_service(arguments).live.governor)
+    except DiffirVideoError as exc:
+        _log.error("SIGHUP: %s; everything stays as it was", exc)
+    else:
+        _log.info("SIGHUP: thresholds read again")
+
+
+def _service(arguments: argparse.Namespace) -> Service:
+    """The file's settings, and over them the command line's."""
+    from streams.config import LiveConfig, Service, read_service, seconds
+
+    settings: dict[str, Any] = read_service(arguments.config) if arguments.config else {}
+    given = {key: getattr(arguments, key) for key in ("model", "device", "precision", "http")}
+    settings |= {key: value for key, value in given.items() if value is not None}
+    if arguments.source is not None:
+        settings["source"] = _from_environment(arguments.source)
+    sinks = [arguments.sink, *arguments.tee] if arguments.sink is not None else arguments.tee
+    if sinks:
+        settings["sinks"] = tuple(map(_from_environment, sinks))
+    settings.setdefault("http_token", os.environ.get(_TOKEN_VARIABLE))
+    for end in ("source", "sinks"):
+        if not settings.get(end):
+            raise UsageError(f"no {end.rstrip('s')}: give SOURCE and SINK, or --config FILE with both")
+    live: LiveConfig = settings.get("live", LiveConfig())
+    if arguments.latency is not None:
+        live = replace(live, governor=replace(live.governor, latency_seconds=seconds(arguments.latency)))
+    if arguments.realtime:
+        live = replace(live, source=replace(live.source, realtime=True))
+    if arguments.throttle is not None:
+        live = replace(live, throttle=arguments.throttle)
+    settings["live"] = live
+    return Service(**settings)
+
+
+def _from_environment(address: str) -> str:
+    """env:NAME stands for an address that the process list shouldn't show."""
+    name = address.removeprefix("env:")
+    if name == address:
+        return address
+    if name not in os.environ:
+        raise UsageError(f"the environment variable {name} is not set")
+    return os.environ[name]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="diffir-stream",
+        description="Restore a live stream with DiffIR.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "source", metavar="SOURCE", nargs="?", help="rtsp:// rtmp:// srt:// udp:// http://, FILE, -"
+    )
+    parser.add_argument(
+        "sink", nargs="?", metavar="SINK", help="rtmp:// srt:// udp:// rtsp:// whip://, FILE, -"
+    )
+    parser.add_argument("--tee", action="append", default=[], metavar="SINK", help="one more sink; repeat it")
+    parser.add_argument("--model", metavar="NAME|PATH", help="default: denoise-nano")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: auto")
+    parser.add_argument(
+        "--latency", metavar="TIME", help="the budget, such as 300ms; off for none; default: 300ms"
+    )
+    parser.add_argument("--http", metavar="HOST:PORT", help="serve the page and /metrics here")
+    parser.add_argument("--realtime", action="store_true", help="read a file at the pace of its timestamps")
+    parser.add_argument("--throttle", type=float, metavar="FACTOR", help="slow the model down")
+    parser.add_argument("--config", metavar="FILE.yaml", help="settings; the command line wins")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument("--debug", action="store_true", help="log all, and show the trace of an error")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""`LiveFilter`: a live stream restored from one address to others until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from diffir_video.pipeline import FrameRestorer, RunReport, run
+from streams.config import LiveConfig
+from streams.governor import Governor, GovernorConfig, Level
+from streams.preview import Preview
+from streams.restoring import LiveRestorer
+from streams.sinks import LiveSink
+from streams.sources import LiveSource
+from streams.stats import LiveStats
+
+_log = logging.getLogger(__name__)
+
+# Out for longer than this, the filter isn't ready, although it lives.
+_READY_SECONDS = 5.0
+
+
+class LiveFilter:
+    """`pipeline.run` with live ends, in a thread of its own.
+
+    source: an address, or - for standard input. restorer: a `Restorer`, or anything `run` takes.
+    sinks: one address or several, the same frames for all of them.
+
+        with LiveFilter("rtsp://camera/1", restorer, "rtmp://server/live/key") as live:
+            live.wait()
+
+    It ends when `stop` is called, or with a source that is not to be tried again (a file, a pipe).
+    Raises UsageError and OutputError for addresses that make no sense, before anything is opened.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        restorer: FrameRestorer,
+        sinks: str | Sequence[str],
+        config: LiveConfig | None = None,
+    ) -> None:
+        self.config = config or LiveConfig()
+        self.stats = LiveStats()
+        self.preview = Preview()
+        self.governor = Governor(self.config.governor, on_change=self._changed_level)
+        self._restorer = LiveRestorer(
+            restorer, self.governor, self.stats, throttle=self.config.throttle, on_pair=self.preview.show
+        )
+        self._sink = LiveSink([sinks] if isinstance(sinks, str) else sinks, self.config.sink, self.stats)
+        self._source = LiveSource(
+            source,
+            self.config.source,
+            self.stats,
+            audio=self._sink,
+            on_arrival=self.governor.arrived,
+        )
+        if self._source.policy == "wait":
+            # Such a source comes as fast as it is restored: there is nothing to keep up with.
+            self.governor.configure(replace(self.config.governor, latency_seconds=None))
+        self._thread = threading.Thread(target=self._run, name="diffir-live", daemon=True)
+        self._report: RunReport | None = None
+        self._failure: BaseException | None = None
+
+    def start(self) -> Self:
+        """Begin; returns at once."""
+        self._sink.open()
+        self._thread.start()
+        return self
+
+    def stop(self, seconds: float = 5.0) -> bool:
+        """End the stream; what was read is still sent, as far as peers take it. True if all ended in time."""
+        self._source.stop()
+        return self.wait(seconds)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Until the stream has ended, for `seconds` at most; True if it has."""
+        if self._thread.ident is None:
+            return True
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    @property
+    def report(self) -> RunReport | None:
+        """What the run did; None until it has ended well."""
+        return self._report
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the stream, None if nothing but its own end did."""
+        return self._failure
+
+    @property
+    def is_live(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a frame has left in the last seconds."""
+        left = self.stats.last_seen("out")
+        return self.is_live and left is not None and time.monotonic() - left < _READY_SECONDS
+
+    def configure(self, config: GovernorConfig) -> None:
+        """Take another latency budget and other thresholds, without a break."""
+        self.governor.configure(config)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        try:
+            self._report = run(self._source, self._restorer, self._sink, batch=1, queue=1)
+        except BaseException as exc:  # noqa: BLE001 - kept for whoever waits
+            self._failure = exc
+            _log.error("the stream ended: %s", exc)
+            self.stats.tell(f"the stream ended: {exc}")
+
+    def _changed_level(self, index: int, level: Level, why: str) -> None:
+        self.stats.set_level(index, level.name)
+        text = f"level {index} ({level.name}): {why}"
+        _log.warning("%s", text)
+        self.stats.tell(text)

@@ -1,0 +1,194 @@
+"""`LiveRestorer`: a restorer that does as much for each frame as the governor allows, and never fails."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffir_video.frame import Frame
+from diffir_video.pipeline import FrameRestorer, FrameRestorerStream
+from diffir_video.prior import ReuseReport
+from streams.frames import LiveFrame
+from streams.governor import Governor, Level
+from streams.stats import LiveStats
+
+_log = logging.getLogger(__name__)
+
+
+class LiveRestorer:
+    """Wraps a `Restorer` for `pipeline.run`: one frame out for each frame in, in order, whatever happens.
+
+    Where the network fails, the frame passes as it came, and the failure is counted. throttle: makes the
+    network this many times slower, to see what the governor does. on_pair: gets each picture, (3, H, W) in
+    [0, 1], before and after.
+    """
+
+    def __init__(
+        self,
+        restorer: FrameRestorer,
+        governor: Governor,
+        stats: LiveStats,
+        *,
+        throttle: float = 1.0,
+        on_pair: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> None:
+        self.restorer, self.governor, self.stats = restorer, governor, stats
+        self.throttle, self.on_pair = throttle, on_pair
+
+    def open_stream(self) -> LiveRestorerStream:
+        return LiveRestorerStream(self)
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A frame on its way; `done` once it may leave. seen: what the network was given of it."""
+
+    frame: LiveFrame
+    seen: LiveFrame | None = None
+    done: LiveFrame | None = None
+
+
+class LiveRestorerStream:
+    """One pass: the network's own stream, begun anew wherever frames stop following on each other."""
+
+    def __init__(self, owner: LiveRestorer) -> None:
+        self._owner = owner
+        self._stream: FrameRestorerStream | None = None
+        self._ended = ReuseReport()
+        self._slots: deque[_Slot] = deque()
+        self._key: tuple[object, ...] | None = None
+        self._since_restored = 0
+        self._last_output: Tensor | None = None
+
+    @property
+    def reuse(self) -> ReuseReport:
+        """What the network's streams decided so far, together."""
+        return (
+            self._ended if self._stream is None else ReuseReport.combined([self._ended, self._stream.reuse])
+        )
+
+    def push(self, frames: Sequence[Frame]) -> list[Frame]:
+        out: list[Frame] = []
+        for frame in frames:
+            assert isinstance(frame, LiveFrame)
+            self._take(frame)
+            out += self._leave()
+        return out
+
+    def finish(self) -> list[Frame]:
+        self._end_stream()
+        return self._leave()
+
+    def _take(self, frame: LiveFrame) -> None:
+        if frame.bridge is not None:
+            self._end_stream()
+            self._slots.append(_Slot(frame, done=self._bridged(frame)))
+            return
+        level = self._owner.governor.level
+        key = (frame.epoch, tuple(frame.data.shape), level.shrink, level.every, level.passes)
+        if key != self._key:
+            self._end_stream()
+            self._key = key
+        if self._is_due(level):
+            self._restore(frame, level)
+        else:
+            self._slots.append(_Slot(frame, done=frame))
+
+    def _is_due(self, level: Level) -> bool:
+        self._since_restored += 1
+        if level.passes or self._since_restored < level.every:
+            return False
+        self._since_restored = 0
+        return True
+
+    def _restore(self, frame: LiveFrame, level: Level) -> None:
+        seen = frame if level.shrink == 1 else frame.with_data(_shrunk(frame.data, level.shrink))
+        self._slots.append(_Slot(frame, seen=seen))
+        started = time.monotonic()
+        try:
+            if self._stream is None:
+                self._stream = self._owner.restorer.open_stream()
+            restored = self._stream.push([seen])
+        except Exception as exc:  # noqa: BLE001 - a live stream goes on without its model
+            self._give_up(exc)
+            return
+        self._fill(restored)
+        seconds = time.monotonic() - started
+        if self._owner.throttle > 1:
+            time.sleep(seconds * (self._owner.throttle - 1))
+            seconds *= self._owner.throttle
+        self._owner.stats.observe("restore", seconds)
+        self._owner.stats.count_prior("frame")
+        self._owner.governor.restored(seconds)
+
+    def _end_stream(self) -> None:
+        """Bring the frames out that wait for a future; the next frame begins a stream."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        try:
+            self._fill(stream.finish())
+        except Exception as exc:  # noqa: BLE001 - as in _restore
+            self._give_up(exc)
+        self._ended = ReuseReport.combined([self._ended, stream.reuse])
+
+    def _give_up(self, exc: Exception) -> None:
+        self._stream = None
+        self._owner.stats.count_error("restore")
+        text = f"the model failed, frames pass unrestored: {type(exc).__name__}: {exc}"
+        self._owner.stats.tell(text)
+        _log.error("%s", text)
+        for slot in self._slots:
+            if slot.done is None:
+                slot.done = slot.frame
+
+    def _fill(self, restored: Sequence[Frame]) -> None:
+        waiting = [slot for slot in self._slots if slot.done is None]
+        for slot, result in zip(waiting, restored, strict=False):
+            assert slot.seen is not None
+            data = result.data
+            if slot.seen is not slot.frame:
+                data = _with_change(slot.frame.data, slot.seen.data, data)
+            slot.done = slot.frame.with_data(data)
+            self._owner.stats.count_frame("restored")
+
+    def _leave(self) -> list[Frame]:
+        out: list[Frame] = []
+        while self._slots and self._slots[0].done is not None:
+            slot = self._slots.popleft()
+            assert slot.done is not None
+            self._last_output = slot.done.data
+            out.append(slot.done)
+            self._report(slot.frame, slot.done)
+        return out
+
+    def _report(self, frame: LiveFrame, done: LiveFrame) -> None:
+        owner = self._owner
+        if owner.on_pair is not None:
+            owner.on_pair(frame.data, done.data)
+        if frame.bridge is None:
+            now = time.monotonic()
+            owner.governor.delivered(now - frame.arrived, now)
+
+    def _bridged(self, frame: LiveFrame) -> LiveFrame:
+        last = self._last_output
+        return frame.with_data(last) if frame.bridge == "hold" and last is not None else frame
+
+
+def _shrunk(data: Tensor, factor: int) -> Tensor:
+    """(3, H, W) → (3, H/n, W/n), each pixel the mean of those it stands for."""
+    return F.avg_pool2d(data[None], factor, ceil_mode=True)[0]
+
+
+def _with_change(frame: Tensor, seen: Tensor, restored: Tensor) -> Tensor:
+    """What the network changed at a smaller size, enlarged and added to the picture."""
+    change = F.interpolate(
+        (restored - seen)[None], size=frame.shape[-2:], mode="bilinear", align_corners=False
+    )[0]
+    return (frame + change).clamp_(0.0, 1.0)

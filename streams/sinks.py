@@ -1,0 +1,361 @@
+"""`LiveSink`: encodes once, and sends to any number of peers none of which can hold up the others."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffir_video.frame import Frame, StreamInfo
+from diffir_video.media import LiveEncoder, MediaPacket, PacketMuxer, TrackFormat
+from streams.addresses import Address
+from streams.backoff import Backoff
+from streams.children import ChildError, FFmpegChild
+from streams.frames import TICK, TICKS_PER_SECOND, LiveFrame
+from streams.publishing import arguments_for, check_sink
+from streams.stats import LiveStats
+
+_log = logging.getLogger(__name__)
+
+SizeChange = Literal["follow", "fit"]
+
+# What a pipe holds; a child that took more than this has reached its peer.
+_PIPE_BYTES = 65536
+_POLL_SECONDS = 0.2
+# Audio that waits for its video: a minute of it.
+_AUDIO_KEPT = 3000
+# A muxer keeps a video packet until it has seen the audio after it; so that is sent along.
+_AUDIO_LEAD_TICKS = TICKS_PER_SECOND * 60 // 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkConfig:
+    """How frames are coded and sinks are kept alive.
+
+    encoder: FFmpeg's name; encoder_options: over LIVE_ENCODER_OPTIONS. gop_seconds: between keyframes.
+    open_seconds: for reaching a peer; stall_seconds: without progress after that, the child is killed and
+    a new one begins. queue_packets: waiting for one sink at most; beyond, it goes on at the next keyframe.
+    size_change: "follow" begins the outputs anew at the new size, "fit" scales into the first one.
+    close_seconds: for what is still on its way when the stream ends.
+    """
+
+    encoder: str = "libx264"
+    encoder_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    gop_seconds: float = 2.0
+    open_seconds: float = 4.0
+    stall_seconds: float = 1.0
+    queue_packets: int = 256
+    size_change: SizeChange = "follow"
+    close_seconds: float = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A packet for a child that was begun with these formats. A track is its index in them."""
+
+    track: int
+    packet: MediaPacket
+    formats: tuple[TrackFormat, ...]
+
+
+class LiveSink:
+    """A `FrameSink` of `LiveFrame`s, with one child process for each address.
+
+    Frames are encoded in the thread that writes them; packets are muxed and sent in a thread for each
+    address, so that `write` never waits for a peer. Audio comes in by `write_audio`, in any thread.
+    Raises UsageError and OutputError for addresses that can't be written, EncoderError while writing.
+    """
+
+    def __init__(
+        self, addresses: Sequence[str], config: SinkConfig | None = None, stats: LiveStats | None = None
+    ) -> None:
+        self.config = config or SinkConfig()
+        self.stats = stats or LiveStats()
+        parsed = [Address(text) for text in addresses]
+        for address in parsed:
+            check_sink(address)
+        self._publishers = [_Publisher(address, self.config, self.stats) for address in parsed]
+        self._encoder: LiveEncoder | None = None
+        self._encoded: StreamInfo | None = None
+        self._audio: TrackFormat | None = None
+        self._formats: tuple[TrackFormat, ...] = ()
+        self._lock = threading.Lock()
+        self._early_audio: deque[MediaPacket] = deque(maxlen=_AUDIO_KEPT)
+        self._video_ticks: int | None = None
+
+    def open(self) -> None:
+        """Begin to listen for frames; children begin with the first of them."""
+        for publisher in self._publishers:
+            publisher.start()
+
+    def write(self, frame: Frame) -> None:
+        """Encode a frame and pass it on; returns without waiting for any peer."""
+        assert isinstance(frame, LiveFrame)
+        started = time.monotonic()
+        encoder, data = self._encoder_for(frame)
+        requests = [publisher.take_keyframe_request() for publisher in self._publishers]
+        for packet in encoder.encode(frame.with_data(data), keyframe=any(requests)):
+            self._send_with_audio(packet)
+        now = time.monotonic()
+        self.stats.observe("encode", now - started)
+        if frame.bridge is None:
+            self.stats.count_frame("out")
+            self.stats.observe("glass_to_glass", now - frame.arrived)
+
+    def expect_audio(self, format: TrackFormat) -> None:
+        """From here on the sound is coded like this; outputs that were begun otherwise begin anew."""
+        with self._lock:
+            self._audio = format
+            self._early_audio.clear()
+            self._set_formats()
+
+    def write_audio(self, packet: MediaPacket) -> None:
+        """Pass an audio packet on, unchanged, when the video of its time has been restored."""
+        with self._lock:
+            self._early_audio.append(packet)
+            if self._video_ticks is not None:
+                self._release_audio(self._video_ticks + _AUDIO_LEAD_TICKS)
+
+    def close(self) -> None:
+        """Send what is left, as far as peers take it in `close_seconds`; end every child."""
+        limit = time.monotonic() + self.config.close_seconds
+        for publisher in self._publishers:
+            publisher.end()
+        for publisher in self._publishers:
+            publisher.join(limit)
+        self._close_encoder()
+
+    def abort(self) -> None:
+        """As `close`: what is live has been seen already."""
+        self.close()
+
+    def _send_with_audio(self, packet: MediaPacket) -> None:
+        assert packet.pts is not None
+        with self._lock:
+            self._release_audio(packet.pts - 1)
+            self._send(_Outgoing(0, packet, self._formats))
+            self._video_ticks = packet.pts
+            self._release_audio(packet.pts + _AUDIO_LEAD_TICKS)
+
+    def _release_audio(self, until_ticks: int) -> None:
+        while self._early_audio and (self._early_audio[0].pts or 0) <= until_ticks:
+            packet = self._early_audio.popleft()
+            if len(self._formats) == 2:
+                self._send(_Outgoing(1, packet, self._formats))
+
+    def _send(self, outgoing: _Outgoing) -> None:
+        for publisher in self._publishers:
+            publisher.put(outgoing)
+
+    def _encoder_for(self, frame: LiveFrame) -> tuple[LiveEncoder, Tensor]:
+        """The encoder, begun anew if the size has changed and is to be followed; the picture it takes."""
+        height, width = frame.data.shape[-2:]
+        info = replace(frame.stream, width=width, height=height, time_base=TICK)
+        begun = self._encoded
+        if self._encoder is not None and begun is not None:
+            same_size = (begun.width, begun.height) == (width, height)
+            if same_size and (begun.color == info.color or self.config.size_change == "fit"):
+                return self._encoder, frame.data
+            if self.config.size_change == "fit" or frame.bridge is not None:
+                return self._encoder, fitted(frame.data, begun.height, begun.width)
+            self._close_encoder()
+        self._encoder = LiveEncoder(
+            info,
+            encoder=self.config.encoder,
+            options=self.config.encoder_options,
+            gop_seconds=self.config.gop_seconds,
+        )
+        self._encoded = info
+        with self._lock:
+            self._set_formats()
+        return self._encoder, frame.data
+
+    def _set_formats(self) -> None:
+        if self._encoder is not None:
+            video = self._encoder.format
+            self._formats = (video,) if self._audio is None else (video, self._audio)
+
+    def _close_encoder(self) -> None:
+        encoder, self._encoder = self._encoder, None
+        if encoder is not None:
+            encoder.close()
+
+
+class _Publisher:
+    """One address: a queue, a thread, and a child that is replaced when it ends or stops reading."""
+
+    def __init__(self, address: Address, config: SinkConfig, stats: LiveStats) -> None:
+        self._address, self._config, self._stats = address, config, stats
+        self._queue: deque[_Outgoing] = deque()
+        self._changed = threading.Condition()
+        self._ending = self._must_stop = self._has_gap = False
+        self._wants_keyframe = False
+        self._child: FFmpegChild | None = None
+        self._muxer: PacketMuxer | None = None
+        self._formats: tuple[TrackFormat, ...] = ()
+        self._sent_bytes = 0
+        self._begins_at = 0
+        self._sessions = 0
+        self._skips = True
+        self._has_asked = False
+        self._retry_at = 0.0
+        self._backoff = Backoff()
+        self._thread = threading.Thread(target=self._run, name=f"diffir-sink-{address.scheme}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, outgoing: _Outgoing) -> None:
+        with self._changed:
+            if self._ending:
+                return
+            if len(self._queue) >= self._config.queue_packets:
+                self._drop("overflow", len(self._queue))
+                self._queue.clear()
+                self._has_gap = self._wants_keyframe = True
+            self._queue.append(outgoing)
+            self._changed.notify_all()
+
+    def take_keyframe_request(self) -> bool:
+        """Whether this sink can only go on with a keyframe; asks once."""
+        wants, self._wants_keyframe = self._wants_keyframe, False
+        return wants
+
+    def end(self) -> None:
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+
+    def join(self, limit: float) -> None:
+        """Wait for the thread until `limit` (monotonic); then take its child away from it."""
+        self._thread.join(max(limit - time.monotonic(), 0))
+        if self._thread.is_alive():
+            self._must_stop = True
+            child = self._child
+            if child is not None:
+                child.interrupt()
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (outgoing := self._next()) is not None:
+            self._handle(outgoing)
+        self._end_child(self._config.close_seconds)
+
+    def _next(self) -> _Outgoing | None:
+        with self._changed:
+            while not self._queue:
+                if self._ending:
+                    return None
+                self._changed.wait(_POLL_SECONDS)
+            self._skips, self._has_gap = self._skips or self._has_gap, False
+            return None if self._must_stop else self._queue.popleft()
+
+    def _handle(self, outgoing: _Outgoing) -> None:
+        if self._child is not None and outgoing.formats != self._formats:
+            self._end_child(self._config.close_seconds)
+            self._skips = True
+        begins = outgoing.track == 0 and outgoing.packet.is_keyframe
+        if self._child is None and not self._may_begin(begins):
+            self._drop("outage", int(outgoing.track == 0))
+            return
+        if self._skips and not begins:
+            self._drop("resync", int(outgoing.track == 0))
+            return
+        self._skips = False
+        try:
+            if self._child is None:
+                self._begin(outgoing)
+            if (outgoing.packet.pts or 0) >= self._begins_at:
+                self._feed(outgoing)
+        except ChildError as failure:
+            self._lose_child(str(failure))
+        except Exception as exc:  # noqa: BLE001 - one sink's trouble must not end the others
+            _log.exception("%s: failed", self._address)
+            self._stats.count_error("sink")
+            self._lose_child(f"{type(exc).__name__}")
+
+    def _may_begin(self, is_keyframe: bool) -> bool:
+        if time.monotonic() < self._retry_at:
+            return False
+        if not is_keyframe and not self._has_asked:
+            self._wants_keyframe = self._has_asked = True
+        return is_keyframe
+
+    def _begin(self, first: _Outgoing) -> None:
+        formats = first.formats
+        self._begins_at = first.packet.pts or 0
+        audio = formats[1].codec if len(formats) > 1 else None
+        arguments = arguments_for(self._address, audio_codec=audio, session=self._sessions)
+        self._muxer = PacketMuxer(formats)
+        self._child = FFmpegChild(
+            arguments,
+            name=self._address.scheme,
+            hide=self._address.hide_in,
+            reads=True,
+            stdout=sys.stdout.fileno() if self._address.scheme == "pipe" else subprocess.DEVNULL,
+        )
+        self._formats, self._sent_bytes = formats, 0
+        self._sessions += 1
+        self._has_asked = False
+
+    def _feed(self, outgoing: _Outgoing) -> None:
+        assert self._child is not None
+        assert self._muxer is not None
+        data = self._muxer.mux(outgoing.track, outgoing.packet)
+        is_connected = self._sent_bytes > _PIPE_BYTES
+        self._child.write(data, self._config.stall_seconds if is_connected else self._config.open_seconds)
+        self._sent_bytes += len(data)
+        if not is_connected and self._sent_bytes > _PIPE_BYTES:
+            self._backoff.reset()
+            self._stats.set_up(f"sink:{self._address}", True)
+
+    def _lose_child(self, why: str) -> None:
+        wait = self._backoff.next_seconds()
+        text = f"{self._address}: {why}; next attempt in {wait:.1f} s"
+        _log.warning("%s", text)
+        self._stats.tell(text)
+        self._stats.count_reconnect("sink")
+        self._stats.set_up(f"sink:{self._address}", False)
+        child, muxer = self._child, self._muxer
+        self._child = self._muxer = None
+        if child is not None:
+            child.kill()
+        if muxer is not None:
+            muxer.finish()
+        self._skips = True
+        self._has_asked = False
+        self._retry_at = time.monotonic() + wait
+
+    def _end_child(self, seconds: float) -> None:
+        child, muxer = self._child, self._muxer
+        self._child = self._muxer = None
+        if child is None or muxer is None:
+            return
+        try:
+            child.write(muxer.finish(), self._config.stall_seconds)
+        except ChildError as failure:
+            _log.warning("%s: %s", self._address, failure)
+        child.finish(seconds)
+
+    def _drop(self, reason: str, frames: int) -> None:
+        if frames:
+            self._stats.count_dropped("sink", reason, frames)
+
+
+def fitted(data: Tensor, height: int, width: int) -> Tensor:
+    """(3, h, w) → (3, height, width): scaled as a whole, with black bars where the shapes differ."""
+    own_height, own_width = data.shape[-2:]
+    scale = min(height / own_height, width / own_width)
+    size = (max(round(own_height * scale), 1), max(round(own_width * scale), 1))
+    scaled = F.interpolate(data[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    return F.pad(scaled, (left, width - size[1] - left, top, height - size[0] - top))

@@ -1,0 +1,184 @@
+"""The page, the metrics and the health of a live filter, over HTTP.
+
+`/healthz`: 200 while the filter lives. `/readyz`: 200 while frames leave it. `/metrics`: Prometheus.
+`/`, `/stats.json`, `/preview.jpg`: for people. Health is open to all; the rest asks visitors for the
+token, where there is one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+import math
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from diffir_video.errors import OutputError, UsageError
+from streams.live import LiveFilter
+from streams.stats import Stage
+
+_HTML = "text/html; charset=utf-8"
+_JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
+_STAGES: tuple[Stage, ...] = ("queue", "restore", "encode", "glass_to_glass")
+
+
+class StatusServer:
+    """Serves a `LiveFilter`'s page at HOST:PORT from a thread of its own; port 0 takes a free one.
+
+    Raises UsageError for a bad address, and for one that isn't loopback without a token; OutputError
+    where the port is taken.
+    """
+
+    def __init__(self, live: LiveFilter, address: str, *, token: str | None = None) -> None:
+        host, port = _parsed(address)
+        if not token and not _is_loopback(host):
+            raise UsageError(
+                f"the page would be open to everyone at {address}; set a token or use 127.0.0.1:{port}"
+            )
+        try:
+            self._server = _Server((host, port), _Handler)
+        except OSError as exc:
+            raise OutputError(f"can't serve the page at {address}: {exc.strerror}") from exc
+        self._server.live, self._server.token = live, token or None
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="diffir-http", daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        host, port = self._server.server_address[:2]
+        return f"http://{host if isinstance(host, str) else host.decode()}:{port}/"
+
+    def start(self) -> Self:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def summary(live: LiveFilter) -> dict[str, Any]:
+    """What the page shows, every figure over the last ten seconds; times in milliseconds."""
+    stats = live.stats
+    return {
+        "ready": live.is_ready,
+        "fps": {stage: round(stats.fps(stage), 2) for stage in ("in", "restored", "out")},
+        "frames": {stage: stats.count(stage) for stage in ("in", "restored", "out", "bridge")},
+        "dropped": {stage: stats.count(f"dropped/{stage}") for stage in ("mailbox", "sink")},
+        "latency_ms": {
+            stage: [None if s is None else round(s * 1000, 1) for s in stats.percentiles(stage, 0.5, 0.99)]
+            for stage in _STAGES
+        },
+        "level": {"index": stats.level, "name": stats.level_name},
+        "budget_ms": _milliseconds(live.governor.config.latency_seconds),
+        "bridging": _is_bridging(live),
+        "events": [{"at": event.at, "text": event.text} for event in stats.events()],
+    }
+
+
+def _is_bridging(live: LiveFilter) -> bool:
+    shown, came = live.stats.last_seen("bridge"), live.stats.last_seen("in")
+    return shown is not None and time.monotonic() - shown < 1 and shown > (came or 0)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None or math.isinf(seconds) else seconds * 1000
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A visitor who keeps a connection open must not keep the filter from ending.
+    block_on_close = False
+    live: LiveFilter
+    token: str | None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+    timeout = 10
+    server_version = "diffir-stream"
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        live = self.server.live
+        if path == "/healthz":
+            self._say(live.is_live, "live", "ended")
+        elif path == "/readyz":
+            self._say(live.is_ready, "ready", "no frame has left in the last seconds")
+        elif not self._is_allowed():
+            self._answer(HTTPStatus.UNAUTHORIZED, _TEXT, b"give the token: /?token=...\n")
+        else:
+            self._show(path, live)
+
+    def _show(self, path: str, live: LiveFilter) -> None:
+        match path:
+            case "/":
+                self._answer(HTTPStatus.OK, _HTML, files("streams").joinpath("page.html").read_bytes())
+            case "/metrics":
+                self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, live.stats.exposition())
+            case "/stats.json":
+                self._answer(HTTPStatus.OK, _JSON, json.dumps(summary(live)).encode())
+            case "/preview.jpg":
+                picture = live.preview.jpeg()
+                if picture is None:
+                    self._answer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, b"no frame yet\n")
+                else:
+                    self._answer(HTTPStatus.OK, "image/jpeg", picture)
+            case _:
+                self._answer(HTTPStatus.NOT_FOUND, _TEXT, b"not found\n")
+
+    def _say(self, good: bool, yes: str, no: str) -> None:
+        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        self._answer(status, _TEXT, f"{yes if good else no}\n".encode())
+
+    def _is_allowed(self) -> bool:
+        token = self.server.token
+        if token is None:
+            return True
+        given = parse_qs(urlsplit(self.path).query).get("token", [""])[0]
+        given = given or self.headers.get("Authorization", "").removeprefix("Bearer ")
+        return hmac.compare_digest(given.encode(), token.encode())
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent: a request's address may hold the token."""
+
+
+def _parsed(address: str) -> tuple[str, int]:
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"expected HOST:PORT, such as 127.0.0.1:8080, got {address!r}")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - refused without a token
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

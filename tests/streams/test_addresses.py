@@ -1,0 +1,79 @@
+"""Addresses are named in logs, metrics and errors; what they hide stays hidden."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from streams.addresses import Address
+from streams.backoff import Backoff
+from streams.logs import set_up_logs
+
+SECRET = "s3cr3t-k3y"
+SHAPES = [
+    f"rtsp://user:{SECRET}@camera/stream",
+    f"rtsp://user:{SECRET}@camera:8554/stream?channel=1",
+    f"rtsp://user:p@{SECRET}@camera/stream",
+    f"rtsp://user:a/{SECRET}@camera/stream",
+    f"rtsp://user:a?{SECRET}@camera/stream",
+    f"rtsp://{SECRET}@camera/stream",
+    f"rtsp://camera/user=admin&password={SECRET}&channel=1",
+    f"rtsp://camera/{SECRET}",
+    f"rtsps://user:{SECRET}@[::1]:322/stream",
+    f"rtmp://server/live/{SECRET}",
+    f"rtmps://user:{SECRET}@server:443/app/instance/stream",
+    f"rtmp://server/live/stream?key={SECRET}",
+    f"rtmp://server/live/{SECRET}?bandwidth=1",
+    f"srt://host:9000?mode=caller&passphrase={SECRET}",
+    f"srt://host:9000?streamid=publish:{SECRET}",
+    f"srt://host:9000?streamid=%23!::u=me,r={SECRET}",
+    f"http://user:{SECRET}@host/live.m3u8",
+    f"https://host/{SECRET}/live.m3u8?token={SECRET}",
+    f"whips://host/whip?token={SECRET}",
+    f"https://host/live.m3u8#{SECRET}",
+    f"udp://host:1234?localaddr=1.2.3.4&key={SECRET}",
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_shape_shows_its_secret(shape: str) -> None:
+    address = Address(shape)
+    for shown in (str(address), repr(address), f"{address}", address.redacted):
+        assert SECRET not in shown
+    assert str(address).startswith(shape.split("://", maxsplit=1)[0] + "://")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_no_log_line_shows_a_secret(shape: str, format, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:]
+    try:
+        set_up_logs([Address(shape)], format=format, level="debug")
+        log = logging.getLogger("streams.test")
+        log.info("Error opening output %s: Connection refused", shape)
+        log.info("the server said: unknown key %s", SECRET)
+        try:
+            raise OSError(f"can't open {shape}")
+        except OSError:
+            log.exception("failed")
+    finally:
+        root.handlers[:] = before
+    assert SECRET not in capsys.readouterr().err
+
+
+def test_files_and_pipes_are_shown_as_they_are() -> None:
+    assert str(Address("-")) == "-"
+    assert str(Address("/data/in@home.mp4")) == "/data/in@home.mp4"
+
+
+def test_waits_double_up_to_a_cap_with_some_chance_and_begin_again_after_success() -> None:
+    backoff = Backoff(first_seconds=0.25, cap_seconds=3.0)
+    waits = [backoff.next_seconds() for _ in range(1000)]
+    assert 0.125 <= waits[0] <= 0.25
+    assert max(waits) <= 3.0
+    assert min(waits[10:]) >= 1.5
+    assert len(set(waits[10:])) > 900
+    backoff.reset()
+    assert backoff.next_seconds() <= 0.25

@@ -1,0 +1,95 @@
+"""The governor: down the ladder when the model can't keep up, up again when it can, and not to and fro."""
+
+from __future__ import annotations
+
+import pytest
+
+from diffir_video import UsageError
+from streams import LADDER, Governor
+from streams.governor import GovernorConfig
+
+INTERVAL = 0.04
+
+
+class Machine:
+    """A model that takes `cost` seconds for a whole frame, fed with 25 frames a second."""
+
+    def __init__(self, cost: float, budget: float | None = 0.3) -> None:
+        self.cost, self.now = cost, 0.0
+        self.changes: list[tuple[float, str]] = []
+        self.governor = Governor(
+            GovernorConfig(latency_seconds=budget),
+            on_change=lambda _, level, __: self.changes.append((self.now, level.name)),
+        )
+        self.backlog = 0.0
+        self.delays: list[float] = []
+
+    def run(self, seconds: float) -> None:
+        for index in range(round(seconds / INTERVAL)):
+            self.now += INTERVAL
+            self.governor.arrived(self.now)
+            level = self.governor.level
+            due = not level.passes and index % level.every == 0
+            cost = self.cost * level.frame_cost if due else 0.0
+            # The mailbox keeps two frames; older ones are dropped before they are restored.
+            self.backlog = min(max(self.backlog - INTERVAL, 0.0) + cost, 3 * max(cost, INTERVAL))
+            if due:
+                self.governor.restored(cost)
+            self.delays.append(self.backlog + 0.005)
+            self.governor.delivered(self.delays[-1], self.now)
+
+
+def test_a_model_that_keeps_up_stays_at_full_quality() -> None:
+    machine = Machine(cost=0.025)
+    machine.run(60)
+    assert machine.changes == []
+
+
+def test_a_model_twice_too_slow_settles_where_it_keeps_up_and_returns_within_ten_seconds() -> None:
+    machine = Machine(cost=0.08)
+    machine.run(60)
+    settled = machine.governor.level
+    assert settled.load * 0.08 <= INTERVAL
+    assert max(machine.delays[50:]) <= 0.3
+    machine.cost = 0.02
+    machine.run(10)
+    assert machine.governor.level == LADDER[0]
+
+
+def test_it_does_not_go_to_and_fro_at_the_edge() -> None:
+    machine = Machine(cost=0.041)
+    machine.run(120)
+    assert len(machine.changes) <= 2
+
+
+def test_a_model_that_is_far_too_slow_ends_in_passing_frames_through() -> None:
+    machine = Machine(cost=1.0)
+    machine.run(3)
+    levels = list[str]()
+    for _ in range(500):
+        machine.run(INTERVAL)
+        levels.append(machine.governor.level.name)
+    assert levels.count("passthrough") > 0.8 * len(levels)
+    machine.cost = 0.02
+    machine.run(15)
+    assert machine.governor.level == LADDER[0]
+
+
+def test_without_a_budget_nothing_is_given_up() -> None:
+    machine = Machine(cost=1.0, budget=None)
+    machine.run(10)
+    assert machine.changes == []
+
+
+def test_another_budget_serves_at_once() -> None:
+    machine = Machine(cost=0.03)
+    machine.run(5)
+    machine.governor.configure(GovernorConfig(latency_seconds=0.02))
+    machine.run(5)
+    assert machine.governor.index > 0
+
+
+@pytest.mark.parametrize("budget", [0, -1])
+def test_a_budget_must_be_positive(budget: float) -> None:
+    with pytest.raises(UsageError, match="budget"):
+        GovernorConfig(latency_seconds=budget)

@@ -1,0 +1,62 @@
+"""A live filter between real peers: frames, timestamps and sound arrive as they were sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pytest
+
+import diffir_video as dv
+from streams import LiveConfig, LiveFilter
+from streams.governor import GovernorConfig
+from tests.streams.peers import Received, clip, free_port, publish, receive, running, wait_until
+
+UNHURRIED = GovernorConfig(latency_seconds=None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Every thread, child and descriptor that a test's filter had is gone afterwards."""
+    me = psutil.Process()
+    threads, children = threading.active_count(), len(me.children())
+    yield
+    assert wait_until(lambda: threading.active_count() <= threads, 8), threading.enumerate()
+    assert wait_until(lambda: len(me.children()) <= children, 8), me.children()
+
+
+def identity() -> dv.Restorer:
+    return dv.Restorer.from_pretrained("identity", device="cpu")
+
+
+def test_a_file_goes_through_whole_with_its_timestamps_and_its_sound(tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    live = LiveFilter(str(clip(2)), identity(), str(out), LiveConfig(governor=UNHURRIED)).start()
+    assert live.wait(30)
+    assert live.failure is None
+    sent, received = Received(clip(2)), Received(out)
+    assert received.numbers == list(range(50))
+    assert received.video_seconds == pytest.approx(sent.video_seconds, abs=0.001)
+    from_first_frame = [at for at in sent.audio_seconds if at >= sent.video_seconds[0]]
+    assert received.audio_seconds == pytest.approx(from_first_frame, abs=0.001)
+
+
+def test_udp_in_and_out_restored_in_real_time(tmp_path: Path) -> None:
+    port_in, port_out = free_port(), free_port()
+    out = tmp_path / "out.ts"
+    source = f"udp://127.0.0.1:{port_in}"
+    with (
+        running(receive(["-f", "mpegts", "-i", f"udp://127.0.0.1:{port_out}"], out)),
+        LiveFilter(source, identity(), f"udp://127.0.0.1:{port_out}", LiveConfig(governor=UNHURRIED)) as live,
+        running(publish(clip(4), "-f", "mpegts", f"{source}?pkt_size=1316")) as publisher,
+    ):
+        assert wait_until(lambda: publisher.poll() is not None)
+        assert wait_until(lambda: live.stats.count("bridge") > 0)
+    received = Received(out)
+    assert all(b > a for a, b in pairwise(received.video_dts))
+    assert len(set(received.numbers)) >= 60
+    assert len(received.audio_seconds) > 60
+    assert received.sizes == {(192, 112)}

@@ -1,0 +1,215 @@
+"""The command, its settings file, its page and its metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+import diffir_video as dv
+from diffir_video import InputError, UsageError
+from streams import LiveConfig, LiveFilter, SourceConfig
+from streams.cli import main
+from streams.config import read_service, seconds
+from streams.web import StatusServer
+from tests.streams.peers import clip, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+SECRET = "s3cr3t-k3y"
+
+
+@contextmanager
+def served(tmp_path: Path, **options) -> Iterator[tuple[LiveFilter, str]]:
+    config = LiveConfig(source=SourceConfig(realtime=True))
+    restorer = dv.Restorer.from_pretrained("identity", device="cpu")
+    live = LiveFilter(str(clip(20)), restorer, str(tmp_path / "out.mkv"), config)
+    with StatusServer(live, "127.0.0.1:0", **options) as server:
+        yield live, server.url
+
+
+def get(url: str, **headers: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_the_page_its_figures_and_its_picture_follow_the_stream(tmp_path: Path) -> None:
+    with served(tmp_path) as (live, url):
+        assert get(f"{url}healthz")[0] == 503
+        assert get(f"{url}preview.jpg")[0] == 503
+        with live:
+            assert wait_until(lambda: get(f"{url}readyz")[0] == 200)
+            assert get(f"{url}healthz")[0] == 200
+            assert b"<canvas" in get(url)[1]
+            assert get(f"{url}preview.jpg")[1].startswith(b"\xff\xd8")
+            assert wait_until(lambda: json.loads(get(f"{url}stats.json")[1])["frames"]["out"] > 25)
+            text = get(f"{url}metrics")[1].decode()
+        assert get(f"{url}nothing")[0] == 404
+    for name in (
+        'diffir_frames_total{stage="in"}',
+        'diffir_frames_total{stage="out"}',
+        'diffir_latency_seconds_bucket{le="0.3",stage="glass_to_glass"}',
+        "diffir_ladder_level ",
+        'diffir_prior_refreshes_total{reason="frame"}',
+    ):
+        assert name in text
+
+
+def test_frames_are_accounted_for_when_the_model_is_too_slow(tmp_path: Path) -> None:
+    config = LiveConfig(source=SourceConfig(realtime=True))
+    restorer = dv.Restorer.from_pretrained("denoise-nano", device="cpu", precision="fp32")
+    live = LiveFilter(str(clip(4)), restorer, str(tmp_path / "out.mkv"), config).start()
+    assert live.wait(60)
+    stats = live.stats
+    assert stats.count("in") == 100
+    assert stats.count("in") == stats.count("out") + stats.count("dropped/mailbox")
+    reasons = ("overload", "same_time")
+    counted = sum(stats.sample("diffir_dropped_total", stage="mailbox", reason=why) for why in reasons)
+    assert counted == stats.count("dropped/mailbox")
+
+
+def test_visitors_need_the_token_but_health_does_not(tmp_path: Path) -> None:
+    with served(tmp_path, token=SECRET) as (_, url):
+        assert get(url)[0] == 401
+        assert get(f"{url}metrics")[0] == 401
+        assert get(f"{url}?token=wrong")[0] == 401
+        assert get(f"{url}?token={SECRET}")[0] == 200
+        assert get(f"{url}metrics", Authorization=f"Bearer {SECRET}")[0] == 200
+        assert get(f"{url}healthz")[0] == 503
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8080", ":8080", "192.0.2.1:80", "8080", "127.0.0.1:http"])
+def test_a_page_for_everyone_needs_a_token_and_an_address_needs_a_port(tmp_path: Path, address: str) -> None:
+    live = LiveFilter(str(clip(2)), dv.Restorer.from_pretrained("identity"), str(tmp_path / "out.mkv"))
+    with pytest.raises(UsageError):
+        StatusServer(live, address)
+
+
+def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text(
+        "source: rtsp://camera/1\nsinks: ['rtmp://server/live/${KEY}']\nlatency: 250ms\n"
+        "input: {stall_seconds: 500ms, options: {rtsp_transport: udp}}\n"
+        "output: {encoder_options: {crf: 23}}\n"
+    )
+    settings = read_service(path, {"KEY": SECRET})
+    assert settings["sinks"] == (f"rtmp://server/live/{SECRET}",)
+    live = settings["live"]
+    assert live.governor.latency_seconds == 0.25
+    assert live.source.stall_seconds == 0.5
+    assert live.source.options == (("rtsp_transport", "udp"),)
+    assert live.sink.encoder_options == {"crf": "23"}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "what"),
+    [
+        ("sauce: x", UsageError, "sauce"),
+        ("input: {stall: 1}", UsageError, "stall"),
+        ("latency: soon", UsageError, "soon"),
+        ("source: ${NOT_SET}", UsageError, "NOT_SET"),
+        ("source: [a", UsageError, "YAML"),
+        ("governor: 3", UsageError, "governor"),
+        (None, InputError, "No such file"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path, text: str | None, error, what: str) -> None:
+    path = tmp_path / "live.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(error, match=what):
+        read_service(path, {})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/live").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_in_configs_can_be_read(path: Path) -> None:
+    variables = {"CAMERA_URL": "rtsp://camera/1", "STREAM_KEY": "key", "SRT_PASSPHRASE": "0123456789"}
+    settings = read_service(path, variables)
+    assert settings["source"]
+    assert settings["sinks"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("300ms", 0.3), ("1.5s", 1.5), ("2m", 120), (0.25, 0.25), ("off", None)]
+)
+def test_durations(text, value: float | None) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([], 2),
+        (["in.mp4"], 2),
+        (["in.mp4", "gopher://x/y"], 2),
+        (["gopher://x/y", "out.mkv"], 2),
+        (["env:NOT_SET_AT_ALL", "out.mkv"], 2),
+        (["in.mp4", "out.xyz"], 2),
+        (["in.mp4", "out.mkv", "--model", "nothing"], 2),
+        (["in.mp4", "missing-folder/out.mkv"], 4),
+        (["--config", "missing.yaml"], 3),
+    ],
+)
+def test_exit_codes(arguments: list[str], code: int, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    assert capsys.readouterr().err.count("\n") >= 1
+
+
+def test_a_service_reads_its_thresholds_again_and_never_shows_its_key(tmp_path: Path) -> None:
+    port = free_port()
+    settings = {
+        "source": str(clip(30)),
+        "sinks": [str(tmp_path / "out.mkv"), "rtmp://127.0.0.1:9/live/${KEY}"],
+        "model": "identity",
+        "http": f"127.0.0.1:{port}",
+        "input": {"realtime": True},
+        "latency": "300ms",
+    }
+    path = tmp_path / "live.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    log = tmp_path / "log.json"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "KEY": SECRET}
+    command = [sys.executable, "-m", "streams.cli", "--config", str(path)]
+    command += ["--log-format", "json", "--log-level", "debug"]
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, env=environment, stderr=stderr)
+    try:
+        url = f"http://127.0.0.1:{port}/"
+        assert wait_until(lambda: is_answered(f"{url}readyz"), 40), log.read_text()
+        path.write_text(yaml.safe_dump(settings | {"latency": "700ms"}))
+        process.send_signal(signal.SIGHUP)
+        assert wait_until(lambda: json.loads(get(f"{url}stats.json")[1])["budget_ms"] == 700)
+        assert wait_until(lambda: "next attempt" in log.read_text())
+        shown = get(f"{url}metrics")[1] + get(f"{url}stats.json")[1] + log.read_bytes()
+        assert SECRET.encode() not in shown
+        assert SECRET not in " ".join(psutil.Process(process.pid).cmdline())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+    for line in log.read_text().splitlines():
+        assert json.loads(line)["message"]
+
+
+def is_answered(url: str) -> bool:
+    try:
+        return get(url)[0] == 200
+    except OSError:
+        time.sleep(0.2)
+        return False
