@@ -134,6 +134,7 @@ def sample(name: str) -> Path:
         "rotated.mp4": _make_rotated,
         "resized.ts": _make_resized,
         "huge.mkv": _make_huge,
+        "repeated.ts": _make_repeated,
     }
     if name in special:
         special[name](path)
@@ -198,6 +199,13 @@ def _make_rotated(path: Path) -> None:
 def _make_resized(path: Path) -> None:
     """Two MPEG-2 programmes of different size, one after the other in one stream."""
     path.write_bytes(sample("small.ts").read_bytes() + sample("larger.ts").read_bytes())
+
+
+def _make_repeated(path: Path) -> None:
+    """`mpeg2.ts` with a stretch in it twice: picture and sound go back in time."""
+    whole = sample("mpeg2.ts").read_bytes()
+    begin, end = (188 * (len(whole) * part // 1000 // 188) for part in (400, 500))
+    path.write_bytes(whole[:end] + whole[begin:])
 
 
 def _make_huge(path: Path) -> None:

@@ -7,7 +7,7 @@ import resource
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -226,7 +226,7 @@ class _Job:
             segments=len(work.segments),
             resumed_segments=resumed,
             run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
-            losses=source.losses,
+            losses=replace(source.losses, refused_packets=muxer.refused_packets),
             dropped=muxer.dropped,
             notes=(*source.notes, *muxer.choice.notes),
             verification=verification,

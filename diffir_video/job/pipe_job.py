@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from diffir_video.job.file_job import FileRestorer
@@ -70,4 +70,7 @@ def restore_pipe(
         else:
             sink = Y4mWriter(output, info)
         report = run(source, restorer, sink, progress=progress)
-        return PipeReport(report, source.losses, tuple(notes))
+        losses = source.losses
+        if isinstance(sink, VideoWriter):
+            losses = replace(losses, refused_packets=sink.refused_packets)
+        return PipeReport(report, losses, tuple(notes))

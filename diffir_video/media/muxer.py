@@ -90,6 +90,11 @@ class Muxer:
         return dict(self._copier.copied) if self._copier else {}
 
     @property
+    def refused_packets(self) -> int:
+        """Packets of the other tracks left out so far: their times, or they themselves, make no sense."""
+        return self._copier.refused if self._copier else 0
+
+    @property
     def copy_source_unreadable(self) -> bool:
         """Whether the source's other tracks ended in a read error."""
         return self._copier.unreadable if self._copier else False

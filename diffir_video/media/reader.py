@@ -48,7 +48,9 @@ class ReadLosses:
     count less the packets found. missing_seconds: its duration less the end of the last packet.
     truncated_packets: incomplete ones at the end, left out. corrupt_packets: damaged ones inside.
     undecodable_packets: the decoder refused them. concealed_frames: delivered, but patched up by the
-    decoder. unordered_frames: left out, their pts did not increase. alpha: transparency was left out.
+    decoder. unordered_frames: left out, their pts did not increase. refused_packets: of the other tracks,
+    left out by whoever copies those: out of order, without a timestamp or malformed. alpha: transparency
+    was left out.
     inferred_pts counts frames without a timestamp, to which one was given: no loss by itself.
     """
 
@@ -60,6 +62,7 @@ class ReadLosses:
     undecodable_packets: int = 0
     concealed_frames: int = 0
     unordered_frames: int = 0
+    refused_packets: int = 0
     alpha: bool = False
     inferred_pts: int = 0
 
@@ -76,6 +79,7 @@ class ReadLosses:
             "packets that could not be decoded": self.undecodable_packets,
             "frames repaired by the decoder": self.concealed_frames,
             "frames out of order left out": self.unordered_frames,
+            "packets of other tracks out of order or malformed, left out": self.refused_packets,
         }
         phrases = [f"{count} {what}" for what, count in counted.items() if count]
         if self.missing_seconds:

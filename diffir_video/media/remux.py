@@ -76,7 +76,8 @@ class TrackCopier:
     part: copy nothing but this part of the file, its origin becoming 0.
     dropped, chapters: what the target can't hold, and how many it got, known after `attach`. unreadable:
     True once the source ended in an error or in half a packet, which is left out. copied: packets written
-    per source track index.
+    per source track index. refused: how many packets the target took for no valid ones, or without a time,
+    as a damaged file has them; they are left out.
     """
 
     def __init__(self, path: StrPath, part: TimeRange | None = None) -> None:
@@ -86,6 +87,7 @@ class TrackCopier:
         self.chapters = 0
         self.unreadable = False
         self.copied: dict[int, int] = {}
+        self.refused = 0
         self._tracks: dict[int, _CopiedTrack] = {}
         self._packets: Iterator[Packet[Any]] = iter(())
         self._next: Packet[Any] | None = None
@@ -155,10 +157,19 @@ class TrackCopier:
         if packet.is_corrupt and self._next is None:
             self.unreadable = True
             return
-        _shift(packet, self._part.origin)
         index = packet.stream_index
+        if packet.pts is None and self._tracks[index].source.type != "data":
+            self.refused += 1
+            return
+        _shift(packet, self._part.origin)
         packet.stream = self._tracks[index].target
-        output.mux_one(packet)
+        try:
+            output.mux_one(packet)
+        except (av.error.ArgumentError, av.error.InvalidDataError):
+            # FFmpeg refuses a packet that lies before its predecessor, or that its container can't frame,
+            # and takes the next one.
+            self.refused += 1
+            return
         self.copied[index] = self.copied.get(index, 0) + 1
 
     def _demux(self) -> Iterator[Packet[Any]]:

@@ -72,6 +72,11 @@ class VideoWriter:
         """Packets copied so far for each track index of the source."""
         return self._muxer.copied_packets
 
+    @property
+    def refused_packets(self) -> int:
+        """Packets of the other tracks left out so far: their times, or they themselves, make no sense."""
+        return self._muxer.refused_packets
+
     def write(self, frame: Frame) -> None:
         """Encode one frame; pts must increase. Blocks while the encoder is busy."""
         with translating_write_errors(self.path, self._settings.name):

@@ -157,6 +157,21 @@ def test_a_cut_input_is_restored_as_far_as_it_goes(name: str, identity: Restorer
     assert "LOST" in str(report)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+def test_sound_that_goes_back_in_time_is_a_loss_and_no_failure(
+    suffix: str, identity: Restorer, tmp_path: Path
+) -> None:
+    output = tmp_path / f"out{suffix}"
+    report = restore_file(sample("repeated.ts"), output, restorer=identity, encoder_options=FAST)
+    assert report.exit_code == 5
+    before, after = packets(sample("repeated.ts"))[1], packets(output)[1]
+    assert report.losses.refused_packets == len(before) - len(after) > 0
+    assert f"{report.losses.refused_packets} packets of other tracks" in str(report)
+    times = [packet.dts for packet in after]
+    assert times == sorted(times)
+    assert os.listdir(tmp_path) == [output.name]
+
+
 def test_the_report_is_json_and_reads_well(identity: Restorer, tmp_path: Path) -> None:
     report = restore_file(sample("bframes.mp4"), tmp_path / "out.mkv", restorer=identity)
     save_report(report, tmp_path / "report.json")
