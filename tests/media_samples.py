@@ -135,6 +135,7 @@ def sample(name: str) -> Path:
         "resized.ts": _make_resized,
         "huge.mkv": _make_huge,
         "repeated.ts": _make_repeated,
+        "noise_track.ts": _make_noise_track,
     }
     if name in special:
         special[name](path)
@@ -206,6 +207,15 @@ def _make_repeated(path: Path) -> None:
     whole = sample("mpeg2.ts").read_bytes()
     begin, end = (188 * (len(whole) * part // 1000 // 188) for part in (400, 500))
     path.write_bytes(whole[:end] + whole[begin:])
+
+
+def _make_noise_track(path: Path) -> None:
+    """`mpeg2.ts` with nothing but zeros in the packets of its sound, behind their headers."""
+    data = bytearray(sample("mpeg2.ts").read_bytes())
+    for begin in range(0, len(data), 188):
+        if int.from_bytes(data[begin + 1 : begin + 3], "big") & 0x1FFF == 0x101:
+            data[begin + 20 : begin + 188] = bytes(168)
+    path.write_bytes(data)
 
 
 def _make_huge(path: Path) -> None:

@@ -226,7 +226,11 @@ class _Job:
             segments=len(work.segments),
             resumed_segments=resumed,
             run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
-            losses=replace(source.losses, refused_packets=muxer.refused_packets),
+            losses=replace(
+                source.losses,
+                refused_packets=muxer.refused_packets,
+                unreadable_tracks=muxer.unreadable_tracks,
+            ),
             dropped=muxer.dropped,
             notes=(*source.notes, *muxer.choice.notes),
             verification=verification,

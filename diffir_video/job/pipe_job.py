@@ -72,5 +72,7 @@ def restore_pipe(
         report = run(source, restorer, sink, progress=progress)
         losses = source.losses
         if isinstance(sink, VideoWriter):
-            losses = replace(losses, refused_packets=sink.refused_packets)
+            losses = replace(
+                losses, refused_packets=sink.refused_packets, unreadable_tracks=sink.unreadable_tracks
+            )
         return PipeReport(report, losses, tuple(notes))

@@ -95,6 +95,11 @@ class Muxer:
         return self._copier.refused if self._copier else 0
 
     @property
+    def unreadable_tracks(self) -> int:
+        """How many of `dropped` are audio or video too damaged to tell its format."""
+        return self._copier.unreadable_tracks if self._copier else 0
+
+    @property
     def copy_source_unreadable(self) -> bool:
         """Whether the source's other tracks ended in a read error."""
         return self._copier.unreadable if self._copier else False

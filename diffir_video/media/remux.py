@@ -12,14 +12,17 @@ from math import lcm
 from typing import TYPE_CHECKING, Any
 
 import av.error
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
+from av.video.stream import VideoStream
 
 from diffir_video.errors import OutputError
 from diffir_video.media.probe import (
     StrPath,
     codec_name,
+    has_decoder,
     main_video_stream,
     open_input,
 )
@@ -77,7 +80,8 @@ class TrackCopier:
     dropped, chapters: what the target can't hold, and how many it got, known after `attach`. unreadable:
     True once the source ended in an error or in half a packet, which is left out. copied: packets written
     per source track index. refused: how many packets the target took for no valid ones, or without a time,
-    as a damaged file has them; they are left out.
+    as a damaged file has them; they are left out. unreadable_tracks: how many audio or video tracks of
+    `dropped` hold so little that FFmpeg can't tell their format.
     """
 
     def __init__(self, path: StrPath, part: TimeRange | None = None) -> None:
@@ -88,6 +92,7 @@ class TrackCopier:
         self.unreadable = False
         self.copied: dict[int, int] = {}
         self.refused = 0
+        self.unreadable_tracks = 0
         self._tracks: dict[int, _CopiedTrack] = {}
         self._packets: Iterator[Packet[Any]] = iter(())
         self._next: Packet[Any] | None = None
@@ -104,6 +109,10 @@ class TrackCopier:
         for source in self._container.streams:
             if source.index == video.index:
                 add_video(source)
+                continue
+            if _is_without_format(source):
+                self.unreadable_tracks += 1
+                dropped.append(_named(source))
                 continue
             target = _add_copy(output, source)
             if target is not None:
@@ -183,6 +192,15 @@ class TrackCopier:
                     yield packet
         except av.error.FFmpegError:
             self.unreadable = True
+
+
+def _is_without_format(source: Stream) -> bool:
+    """Whether a track is so damaged that no container would take even its header."""
+    if not has_decoder(source):
+        return False
+    if isinstance(source, AudioStream):
+        return source.codec_context.sample_rate == 0
+    return isinstance(source, VideoStream) and source.codec_context.width == 0
 
 
 def _add_copy(output: OutputContainer, source: Stream) -> Stream | None:

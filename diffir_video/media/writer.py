@@ -77,6 +77,11 @@ class VideoWriter:
         """Packets of the other tracks left out so far: their times, or they themselves, make no sense."""
         return self._muxer.refused_packets
 
+    @property
+    def unreadable_tracks(self) -> int:
+        """How many of `dropped` are audio or video too damaged to tell its format."""
+        return self._muxer.unreadable_tracks
+
     def write(self, frame: Frame) -> None:
         """Encode one frame; pts must increase. Blocks while the encoder is busy."""
         with translating_write_errors(self.path, self._settings.name):

@@ -172,6 +172,15 @@ def test_sound_that_goes_back_in_time_is_a_loss_and_no_failure(
     assert os.listdir(tmp_path) == [output.name]
 
 
+def test_a_track_of_noise_is_a_loss_and_no_failure(identity: Restorer, tmp_path: Path) -> None:
+    source, output = sample("noise_track.ts"), tmp_path / "out.mkv"
+    report = restore_file(source, output, restorer=identity, encoder_options=FAST)
+    assert (report.exit_code, report.losses.unreadable_tracks) == (5, 1)
+    assert report.dropped == ("audio track 1 (mp3)",)
+    assert packets(output).keys() == {0}
+    assert report.run.frames_out == len(packets(sample("mpeg2.ts"))[0])
+
+
 def test_the_report_is_json_and_reads_well(identity: Restorer, tmp_path: Path) -> None:
     report = restore_file(sample("bframes.mp4"), tmp_path / "out.mkv", restorer=identity)
     save_report(report, tmp_path / "report.json")
