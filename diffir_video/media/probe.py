@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -28,13 +29,37 @@ _FRAMES_IN_FLIGHT = 12
 
 
 class StandardInput(os.PathLike[str]):
-    """In place of a file's path: what another program writes into this one, readable once."""
+    """In place of a file's path: what another program writes into this one, readable once.
+
+    bytes_read: how much of it FFmpeg has taken so far.
+    """
+
+    def __init__(self) -> None:
+        self.bytes_read = 0
+
+    def open(self) -> _CountedPipe:
+        return _CountedPipe(self)
 
     def __fspath__(self) -> str:
         return "standard input"
 
     def __str__(self) -> str:
         return "standard input"
+
+
+class _CountedPipe:
+    """The file object through which FFmpeg reads standard input; it can't seek."""
+
+    def __init__(self, source: StandardInput) -> None:
+        self._source = source
+
+    def read(self, size: int) -> bytes:
+        try:
+            data = os.read(sys.stdin.fileno(), size)
+        except OSError as exc:
+            raise MediaInputError(f"can't read standard input: {exc.strerror}") from exc
+        self._source.bytes_read += len(data)
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +124,14 @@ def open_input(path: StrPath) -> InputContainer:
     Raises MediaInputError (one line: the path and what to do) for a file that is missing, empty, no
     media, or a playlist that points elsewhere.
     """
-    is_pipe = isinstance(path, StandardInput)
-    if not is_pipe:
+    if not isinstance(path, StandardInput):
         _check_file(path)
     try:
         container = av.open(
-            "pipe:0" if is_pipe else f"file:{os.fspath(path)}",
+            path.open() if isinstance(path, StandardInput) else f"file:{os.fspath(path)}",
             "r",
             options={
-                "protocol_whitelist": "pipe" if is_pipe else "file",
+                "protocol_whitelist": "file",
                 "max_pixels": str(largest_pixel_count()),
             },
             metadata_errors="replace",
@@ -179,6 +203,11 @@ def codec_name(stream: Stream) -> str | None:
 def has_decoder(stream: Stream) -> bool:
     # PyAV's stubs promise a context; without a decoder, and for attachments, it is None.
     return getattr(stream, "codec_context", None) is not None
+
+
+def input_size(path: StrPath) -> int:
+    """Bytes of a file, or of standard input as far as it was read."""
+    return path.bytes_read if isinstance(path, StandardInput) else os.path.getsize(path)
 
 
 def missing_bytes(path: StrPath) -> int:

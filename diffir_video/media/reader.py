@@ -29,6 +29,7 @@ from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interla
 from diffir_video.media.hdr import content_light_of, mastering_display_of
 from diffir_video.media.probe import (
     StrPath,
+    input_size,
     largest_pixel_count,
     main_video_stream,
     missing_bytes,
@@ -306,17 +307,22 @@ class VideoReader:
         """The video's packets; notes what the file promised and does not hold."""
         video_packets = 0
         end_seconds = float("-inf")
+        end_position = 0
         try:
             for packet in self._container.demux():
                 if packet.dts is None and packet.pts is None and packet.size == 0:
                     continue
                 end_seconds = max(end_seconds, _end_of(packet))
+                end_position = max(end_position, (packet.pos or 0) + packet.size)
                 if packet.stream_index == self._stream.index:
                     video_packets += 1
                     self._counts.corrupt_packets += packet.is_corrupt
                     yield packet  # pyright: ignore[reportReturnType]
         except av.error.FFmpegError:
             # A demuxer that trips over the cut end; everything before it was delivered.
+            self._counts.truncated_packets += 1
+        # FFmpeg's Y4M demuxer takes half a frame for the end; all other formats report it.
+        if self._container.format.name == "yuv4mpegpipe" and input_size(self._path) > end_position:
             self._counts.truncated_packets += 1
         self._counts.missing_bytes = missing_bytes(self._path)
         if self._stream.frames:

@@ -81,7 +81,23 @@ def test_a_pipe_without_video_is_one_clear_error(data: bytes) -> None:
     assert finished.stdout == b""
 
 
+def test_a_pipe_that_breaks_off_in_a_frame_is_a_loss() -> None:
+    whole = to_y4m(sample("calm_bt601.mkv"))
+    finished = subprocess.run([*RESTORE, "-", "-"], check=False, capture_output=True, input=whole[:-1000])
+    assert finished.returncode == 5
+    assert b"LOST: 1 incomplete packets at the end left out" in finished.stderr
+    assert finished.stdout.count(b"FRAME\n") == whole.count(b"FRAME\n") - 1
+
+
+def test_a_y4m_file_that_breaks_off_in_a_frame_is_a_loss(tmp_path: Path) -> None:
+    (tmp_path / "in.y4m").write_bytes(to_y4m(sample("calm_bt601.mkv"))[:-1000])
+    with VideoReader(tmp_path / "in.y4m") as reader:
+        assert len(list(reader)) == 9
+        assert reader.losses.truncated_packets == 1
+
+
 def test_frames_of_a_y4m_file_are_read(tmp_path: Path) -> None:
     (tmp_path / "in.y4m").write_bytes(to_y4m(sample("bframes.mp4")))
     with VideoReader(tmp_path / "in.y4m") as reader:
         assert len(list(reader)) == 50
+        assert not reader.losses
