@@ -24,6 +24,9 @@ StrPath = str | os.PathLike[str]
 # These formats make FFmpeg open further files or hosts that the user never named.
 _PLAYLIST_FORMATS = frozenset({"hls", "concat", "dash", "imf", "rtsp", "sdp", "tee", "ffmetadata"})
 
+# What a pipe holds: larger reads get no more, and cost more memory traffic.
+_PIPE_BYTES = 1 << 16
+
 # A float32 RGB frame exists about this often at once: queues, the network's window, conversion.
 _FRAMES_IN_FLIGHT = 12
 
@@ -55,7 +58,7 @@ class _CountedPipe:
 
     def read(self, size: int) -> bytes:
         try:
-            data = os.read(sys.stdin.fileno(), size)
+            data = os.read(sys.stdin.fileno(), min(size, _PIPE_BYTES))
         except OSError as exc:
             raise MediaInputError(f"can't read standard input: {exc.strerror}") from exc
         self._source.bytes_read += len(data)
