@@ -138,14 +138,14 @@ def _check_restore(arguments: argparse.Namespace) -> None:
     for name in refused:
         if getattr(arguments, name) not in (None, False):
             raise UsageError(f"--{name.replace('_', '-')} needs a file as input and output")
+    for path in (arguments.report, arguments.plot_reuse):
+        if path is not None:
+            _check_folder(path)
     if arguments.model == IDENTITY and arguments.plot_reuse is not None:
         raise UsageError(f"{IDENTITY} has no priors to plot; choose another model or drop --plot-reuse")
     if arguments.output != _PIPE and not is_folder:
         copy_from = None if is_pipe else arguments.input
         check_output(arguments.output, copy_from=copy_from, overwrite=arguments.overwrite)
-    for path in (arguments.report, arguments.plot_reuse):
-        if path is not None:
-            _check_folder(path)
 
 
 def _restore_file(arguments: argparse.Namespace, options: dict[str, Any], policy: ReusePolicy) -> int:

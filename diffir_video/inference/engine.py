@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import cast
@@ -19,6 +20,11 @@ CPU_STRIP_BYTES = 512 * 1024
 
 # On CUDA strips cost launches and save nothing but memory.
 WHOLE_FRAME = 1 << 62
+
+# Strips of less are not what fills a memory: the frame's own features are.
+SMALLEST_STRIP_BYTES = 1 << 20
+
+_log = logging.getLogger(__name__)
 
 
 class FoldedDIRformer:
@@ -85,9 +91,7 @@ class FoldedDIRformer:
         """
         if len(lq) != 1:
             raise ValueError(f"attention maps are held of one frame, got {len(lq)}")
-        maps = _Maps(held=None)
-        restored = self._restore_frame(lq, maps)
-        self._held_maps = maps.made
+        restored, self._held_maps = self._restore_within_memory(lq, None)
         return restored
 
     def restore_with_held_maps(self, lq: Tensor) -> Tensor:
@@ -102,7 +106,30 @@ class FoldedDIRformer:
     @torch.inference_mode()
     def _restore_each(self, lq: Tensor, held_maps: Sequence[Tensor] | None) -> Tensor:
         windows = torch.split(lq, 1)
-        return torch.cat([self._restore_frame(window, _Maps(held_maps)) for window in windows])
+        return torch.cat([self._restore_within_memory(window, held_maps)[0] for window in windows])
+
+    def _restore_within_memory(
+        self, lq: Tensor, held_maps: Sequence[Tensor] | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The restored frame and the maps made for it; where memory runs out, again in smaller strips."""
+        while True:
+            maps = _Maps(held_maps)
+            try:
+                return self._restore_frame(lq, maps), maps.made
+            except torch.OutOfMemoryError:
+                if not self._halve_strips(lq):
+                    raise
+
+    def _halve_strips(self, lq: Tensor) -> bool:
+        """False where they are so small already that they are not what fills the memory."""
+        cells = lq.shape[-2] * lq.shape[-1] // self._config.unshuffle**2
+        whole_frame = 2 * self._config.dim * cells * self._dtype.itemsize
+        smaller = min(self.strip_bytes, whole_frame) // 2
+        if smaller < SMALLEST_STRIP_BYTES:
+            return False
+        self.strip_bytes = smaller
+        _log.warning("out of memory: frames are worked through %.1f MiB at a time from now", smaller / 2**20)
+        return True
 
     def _restore_frame(self, lq: Tensor, maps: _Maps) -> Tensor:
         convolutions, depth = self._convolutions, len(self._config.blocks)

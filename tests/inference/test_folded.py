@@ -8,6 +8,8 @@ from torch import Tensor
 
 import diffir_video as dv
 from diffir_video.inference import FoldedDIRformer
+from diffir_video.inference.engine import SMALLEST_STRIP_BYTES, WHOLE_FRAME
+from diffir_video.inference.fold import plain_norm
 from diffir_video.network import DIRformer
 from tests.network.test_variants import PUBLISHED, config, tiny
 
@@ -139,3 +141,36 @@ def test_refolding_writes_in_place() -> None:
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[address], after[address]) for address in before)
     assert difference(folded.restore(lq), reference(net, lq, second), lq, model) <= TOLERANCE
+
+
+def test_out_of_memory_is_met_with_smaller_strips_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = config("denoise-nano")
+    net = network(model)
+    folded = FoldedDIRformer(net, strip_bytes=WHOLE_FRAME)
+    (prior,) = priors(model, 1)
+    folded.fold(prior)
+    lq = frame(model, 512, 512)
+
+    def norm_within(features: Tensor, *, centred: bool) -> Tensor:
+        if features.nbytes > 2 * SMALLEST_STRIP_BYTES:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain_norm(features, centred=centred)
+
+    monkeypatch.setattr("diffir_video.inference.fold.plain_norm", norm_within)
+    restored = folded.restore(lq)
+    assert "out of memory: frames are worked through 1.0 MiB at a time" in caplog.text
+    assert difference(restored, reference(net, lq, prior), lq, model) <= TOLERANCE
+
+
+def test_out_of_memory_that_strips_cannot_help_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(features: Tensor, *, centred: bool) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = tiny()
+    folded = FoldedDIRformer(network(model))
+    folded.fold(priors(model, 1)[0])
+    monkeypatch.setattr("diffir_video.inference.fold.plain_norm", no_memory)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        folded.restore(frame(model, 64, 64))
