@@ -12,9 +12,9 @@ from typing import Self
 
 from diffir_video.pipeline import FrameRestorer, RunReport, run
 from streams.config import LiveConfig
-from streams.governor import Governor, GovernorConfig, Level
+from streams.governor import Governor, GovernorConfig, Level, ladder_from
 from streams.preview import Preview
-from streams.restoring import LiveRestorer
+from streams.restoring import LiveRestorer, Sharing
 from streams.sinks import LiveSink
 from streams.sources import LiveSource
 from streams.stats import LiveStats
@@ -48,7 +48,8 @@ class LiveFilter:
         self.config = config or LiveConfig()
         self.stats = LiveStats()
         self.preview = Preview()
-        self.governor = Governor(self.config.governor, on_change=self._changed_level)
+        own = restorer.policy if isinstance(restorer, Sharing) else None
+        self.governor = Governor(self.config.governor, levels=ladder_from(own), on_change=self._changed_level)
         self._restorer = LiveRestorer(
             restorer, self.governor, self.stats, throttle=self.config.throttle, on_pair=self.preview.show
         )

@@ -64,7 +64,7 @@ def test_the_page_its_figures_and_its_picture_follow_the_stream(tmp_path: Path) 
         'diffir_frames_total{stage="out"}',
         'diffir_latency_seconds_bucket{le="0.3",stage="glass_to_glass"}',
         "diffir_ladder_level ",
-        'diffir_prior_refreshes_total{reason="frame"}',
+        "diffir_prior_age_frames ",
     ):
         assert name in text
 
