@@ -18,6 +18,8 @@ _ENOUGH = 0.85
 _NEARLY_LATE = 0.9
 _WINDOW = 50
 _SMOOTHING = 0.1
+# A source that has just connected delivers what it had gathered all at once: no measure of its pace.
+_FIRST_ARRIVALS = 10
 # What a frame of denoise-nano takes on a CPU, of one with a prior of its own.
 _REUSE_COST: Mapping[ReuseLevel, float] = {"off": 1.0, "prior": 0.85, "statistics": 0.6}
 
@@ -119,6 +121,7 @@ class Governor:
         self._index = 0
         self._full_cost: float | None = None
         self._interval: float | None = None
+        self._arrivals = 0
         self._last_arrival: float | None = None
         self._delays: deque[float] = deque(maxlen=_WINDOW)
         self._changed_at = float("-inf")
@@ -146,7 +149,12 @@ class Governor:
     def arrived(self, at: float) -> None:
         """A frame came from the source, dropped or not."""
         with self._lock:
-            if self._last_arrival is not None and 0 < at - self._last_arrival < 1:
+            self._arrivals += 1
+            if (
+                self._arrivals > _FIRST_ARRIVALS
+                and self._last_arrival is not None
+                and 0 < at - self._last_arrival < 1
+            ):
                 self._interval = _smoothed(self._interval, at - self._last_arrival)
             self._last_arrival = at
 

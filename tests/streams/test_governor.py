@@ -79,6 +79,14 @@ def test_a_guess_of_what_sharing_saves_that_is_wrong_costs_a_step_to_and_fro_eve
     assert machine.governor.level == LADDER[0]
 
 
+def test_what_a_source_had_gathered_before_it_connected_does_not_count_as_its_pace() -> None:
+    machine = Machine(cost=0.03)
+    for burst in range(8):
+        machine.governor.arrived(burst * 0.001)
+    machine.run(5)
+    assert machine.changes == []
+
+
 def test_each_level_costs_less_than_the_one_before_it() -> None:
     loads = [level.load for level in LADDER]
     assert loads == sorted(set(loads), reverse=True)
