@@ -69,6 +69,8 @@ class Address:
         if match is None or match[1].lower() == "file":
             return ()
         user, _, rest = _parts(match[2])
+        if not user and not rest.strip("/"):
+            return ()
         wholes = {self.text, match[2], user, user.partition(":")[2], rest, rest.lstrip("/")}
         pieces = {piece.rpartition("=")[2] for whole in (user, rest) for piece in _DELIMITER.split(whole)}
         secrets = {text for text in wholes if len(text.strip("/")) >= _SHORTEST_SECRET}

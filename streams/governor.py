@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from diffir_video.errors import UsageError
+from diffir_video.prior import MAX_PRIOR_AGE, ReuseLevel, ReusePolicy
 from streams.stats import percentiles
 
 # Load is what the model would need of each second. Down above one, up when the next level is well below it.
@@ -17,38 +18,67 @@ _ENOUGH = 0.85
 _NEARLY_LATE = 0.9
 _WINDOW = 50
 _SMOOTHING = 0.1
+# A source that has just connected delivers what it had gathered all at once: no measure of its pace.
+_FIRST_ARRIVALS = 10
+# What a frame of denoise-nano takes on a CPU, of one with a prior of its own.
+_REUSE_COST: Mapping[ReuseLevel, float] = {"off": 1.0, "prior": 0.85, "statistics": 0.6}
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
     """One rung of the ladder: how a frame is treated.
 
-    every: each n-th frame is restored, the others pass. shrink: the network sees the picture at 1/n of
-    its size; what it changed is enlarged and added. passes: nothing is restored.
+    reuse, max_prior_age: what restored frames share, and for how many frames (None: the restorer's own
+    limit). every: each n-th frame is restored, the others pass. shrink: the network sees the picture at
+    1/n of its size; what it changed is enlarged and added. passes: nothing is restored.
     """
 
     name: str
+    reuse: ReuseLevel = "off"
+    max_prior_age: int | None = None
     every: int = 1
     shrink: int = 1
     passes: bool = False
 
     @property
     def frame_cost(self) -> float:
-        """What a restored frame costs, in restored frames of the first level."""
-        return 0.0 if self.passes else 1 / self.shrink**2
+        """What a restored frame costs, in restored frames that share nothing."""
+        return 0.0 if self.passes else _REUSE_COST[self.reuse] / self.shrink**2
 
     @property
     def load(self) -> float:
-        """What this level costs on average, in restored frames of the first level."""
+        """What this level costs on average, in restored frames that share nothing."""
         return self.frame_cost / self.every
 
+    def policy(self, own: ReusePolicy) -> ReusePolicy:
+        """What frames share at this level in a stream whose own policy is `own`."""
+        # A threshold chosen for one level of reuse means nothing at another.
+        threshold = own.refresh_threshold if self.reuse == own.level else None
+        age = max(own.max_prior_age, self.max_prior_age or 1)
+        return replace(own, level=self.reuse, refresh_threshold=threshold, max_prior_age=age)
+
+
+_LONGER = 2 * MAX_PRIOR_AGE
 
 LADDER: tuple[Level, ...] = (
     Level("full"),
-    Level("half_rate", every=2),
-    Level("half_size", shrink=2),
+    Level("prior", reuse="prior", max_prior_age=_LONGER),
+    Level("statistics", reuse="statistics", max_prior_age=_LONGER),
+    Level("half_rate", reuse="statistics", max_prior_age=_LONGER, every=2),
+    Level("half_size", reuse="statistics", max_prior_age=_LONGER, shrink=2),
     Level("passthrough", passes=True),
 )
+
+
+def ladder_from(own: ReusePolicy | None) -> tuple[Level, ...]:
+    """`LADDER` for a restorer that shares as `own` says at its best; None for one that can't share."""
+    if own is None:
+        kept = [level for level in LADDER if level.reuse == "off" or level.load < _REUSE_COST["statistics"]]
+        return tuple(replace(level, reuse="off", max_prior_age=None) for level in kept)
+    return (
+        replace(LADDER[0], reuse=own.level),
+        *(level for level in LADDER[1:] if level.load < _REUSE_COST[own.level]),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +86,7 @@ class GovernorConfig:
     """latency_seconds: the budget; None never leaves the first level.
 
     settle_seconds: after a step, before the next one down. calm_seconds: how long all must have been
-    well before a step up. retry_seconds: the same where the level above failed shortly before, and
-    nothing measured says that it would work now.
+    well before a step up. retry_seconds: how long a step up must last, or else the next one waits as long.
     """
 
     latency_seconds: float | None = 0.3
@@ -92,9 +121,11 @@ class Governor:
         self._index = 0
         self._full_cost: float | None = None
         self._interval: float | None = None
+        self._arrivals = 0
         self._last_arrival: float | None = None
         self._delays: deque[float] = deque(maxlen=_WINDOW)
         self._changed_at = float("-inf")
+        self._stepped_up_at = float("-inf")
         self._uneasy_at = float("-inf")
         self._failed_at = float("-inf")
 
@@ -118,7 +149,12 @@ class Governor:
     def arrived(self, at: float) -> None:
         """A frame came from the source, dropped or not."""
         with self._lock:
-            if self._last_arrival is not None and 0 < at - self._last_arrival < 1:
+            self._arrivals += 1
+            if (
+                self._arrivals > _FIRST_ARRIVALS
+                and self._last_arrival is not None
+                and 0 < at - self._last_arrival < 1
+            ):
                 self._interval = _smoothed(self._interval, at - self._last_arrival)
             self._last_arrival = at
 
@@ -143,7 +179,7 @@ class Governor:
         if reason is not None:
             self._uneasy_at = now
             if self._index + 1 < len(self._levels) and now - self._changed_at >= self._config.settle_seconds:
-                if now - self._changed_at < self._config.retry_seconds:
+                if now - self._stepped_up_at < self._config.retry_seconds:
                     self._failed_at = now
                 self._step(+1, now)
                 return reason
@@ -169,11 +205,11 @@ class Governor:
         calm_since = max(self._changed_at, self._uneasy_at)
         if now - calm_since < self._config.calm_seconds:
             return False
+        if now - self._failed_at < self._config.retry_seconds:
+            return False
         above = self._load_at(self._index - 1)
-        if above is not None and not self.level.passes:
-            return above < _ENOUGH
-        # Nothing is measured while nothing is restored: try, but not all the time.
-        return now - self._failed_at >= self._config.retry_seconds
+        # Nothing is measured while nothing is restored: all there is, is to try.
+        return above is None or self.level.passes or above < _ENOUGH
 
     def _load_at(self, index: int) -> float | None:
         if self._full_cost is None or not self._interval:
@@ -183,6 +219,8 @@ class Governor:
     def _step(self, direction: int, now: float) -> None:
         self._index += direction
         self._changed_at = now
+        if direction < 0:
+            self._stepped_up_at = now
         self._delays.clear()
         if self.level.passes or (direction < 0 and self._levels[self._index + 1].passes):
             self._full_cost = None

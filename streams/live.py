@@ -7,14 +7,19 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from types import TracebackType
 from typing import Self
 
+import torch
+
+from diffir_video.frame import Clip
 from diffir_video.pipeline import FrameRestorer, RunReport, run
+from diffir_video.restorer import Restorer
 from streams.config import LiveConfig
-from streams.governor import Governor, GovernorConfig, Level
+from streams.governor import Governor, GovernorConfig, Level, ladder_from
 from streams.preview import Preview
-from streams.restoring import LiveRestorer
+from streams.restoring import LiveRestorer, Sharing
 from streams.sinks import LiveSink
 from streams.sources import LiveSource
 from streams.stats import LiveStats
@@ -23,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 # Out for longer than this, the filter isn't ready, although it lives.
 _READY_SECONDS = 5.0
+_WARM_UP_SIZE = (180, 320)
 
 
 class LiveFilter:
@@ -48,7 +54,8 @@ class LiveFilter:
         self.config = config or LiveConfig()
         self.stats = LiveStats()
         self.preview = Preview()
-        self.governor = Governor(self.config.governor, on_change=self._changed_level)
+        own = restorer.policy if isinstance(restorer, Sharing) else None
+        self.governor = Governor(self.config.governor, levels=ladder_from(own), on_change=self._changed_level)
         self._restorer = LiveRestorer(
             restorer, self.governor, self.stats, throttle=self.config.throttle, on_pair=self.preview.show
         )
@@ -119,6 +126,8 @@ class LiveFilter:
 
     def _run(self) -> None:
         try:
+            if isinstance(self._restorer.restorer, Restorer):
+                _warm_up(self._restorer.restorer)
             self._report = run(self._source, self._restorer, self._sink, batch=1, queue=1)
         except BaseException as exc:  # noqa: BLE001 - kept for whoever waits
             self._failure = exc
@@ -130,3 +139,16 @@ class LiveFilter:
         text = f"level {index} ({level.name}): {why}"
         _log.warning("%s", text)
         self.stats.tell(text)
+
+
+def _warm_up(restorer: Restorer) -> None:
+    """Pay for what only a first frame costs, before there is one: the source isn't connected yet."""
+    frames = sum(restorer.window) + 1
+    grey = torch.full((frames, 3, *_WARM_UP_SIZE), 0.5)
+    started = time.monotonic()
+    try:
+        restorer.restore(Clip(grey, tuple(range(frames)), Fraction(1, 25)))
+    except Exception as exc:  # noqa: BLE001 - the stream itself goes on without its model, and says so
+        _log.error("the model can't be warmed up: %s: %s", type(exc).__name__, exc)
+    else:
+        _log.info("the model is warm after %.2f s", time.monotonic() - started)

@@ -7,18 +7,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from diffir_video.frame import Frame
 from diffir_video.pipeline import FrameRestorer, FrameRestorerStream
-from diffir_video.prior import ReuseReport
+from diffir_video.prior import RefreshReason, ReusePolicy, ReuseReport
 from streams.frames import LiveFrame
 from streams.governor import Governor, Level
 from streams.stats import LiveStats
 
 _log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """What a restorer and its streams have whose frames may share a prior, as `Restorer` and its own do."""
+
+    policy: ReusePolicy
 
 
 class LiveRestorer:
@@ -62,6 +70,7 @@ class LiveRestorerStream:
         self._stream: FrameRestorerStream | None = None
         self._ended = ReuseReport()
         self._slots: deque[_Slot] = deque()
+        self._counted: dict[RefreshReason, int] = {}
         self._key: tuple[object, ...] | None = None
         self._since_restored = 0
         self._last_output: Tensor | None = None
@@ -112,34 +121,59 @@ class LiveRestorerStream:
         self._slots.append(_Slot(frame, seen=seen))
         started = time.monotonic()
         try:
-            if self._stream is None:
-                self._stream = self._owner.restorer.open_stream()
-            restored = self._stream.push([seen])
+            restored = self._stream_at(level).push([seen])
         except Exception as exc:  # noqa: BLE001 - a live stream goes on without its model
             self._give_up(exc)
             return
         self._fill(restored)
+        self._count_priors(len(restored))
         seconds = time.monotonic() - started
         if self._owner.throttle > 1:
             time.sleep(seconds * (self._owner.throttle - 1))
             seconds *= self._owner.throttle
         self._owner.stats.observe("restore", seconds)
-        self._owner.stats.count_prior("frame")
         self._owner.governor.restored(seconds)
+
+    def _stream_at(self, level: Level) -> FrameRestorerStream:
+        """The network's stream, sharing what the level lets it share; that ends no stream."""
+        if self._stream is None:
+            self._stream, self._counted = self._owner.restorer.open_stream(), {}
+        if isinstance(self._owner.restorer, Sharing) and isinstance(self._stream, Sharing):
+            self._stream.policy = level.policy(self._owner.restorer.policy)
+        return self._stream
+
+    def _count_priors(self, restored: int) -> None:
+        """Count what the stream's report has more of than before; `restored` frames ago it was asked last."""
+        assert self._stream is not None
+        is_refreshed, stats = False, self._owner.stats
+        for reason, priors in self._stream.reuse.refreshes.items():
+            new = priors - self._counted.get(reason, 0)
+            if new:
+                stats.count_priors(reason, new)
+                is_refreshed = True
+            self._counted[reason] = priors
+        stats.set_prior_age(0 if is_refreshed else stats.prior_age + restored)
 
     def _end_stream(self) -> None:
         """Bring the frames out that wait for a future; the next frame begins a stream."""
-        stream, self._stream = self._stream, None
-        if stream is None:
+        if self._stream is None:
             return
         try:
-            self._fill(stream.finish())
+            restored = self._stream.finish()
         except Exception as exc:  # noqa: BLE001 - as in _restore
             self._give_up(exc)
-        self._ended = ReuseReport.combined([self._ended, stream.reuse])
+            return
+        self._fill(restored)
+        self._count_priors(len(restored))
+        self._forget_stream()
+
+    def _forget_stream(self) -> None:
+        if self._stream is not None:
+            self._ended = ReuseReport.combined([self._ended, self._stream.reuse])
+        self._stream = None
 
     def _give_up(self, exc: Exception) -> None:
-        self._stream = None
+        self._forget_stream()
         self._owner.stats.count_error("restore")
         text = f"the model failed, frames pass unrestored: {type(exc).__name__}: {exc}"
         self._owner.stats.tell(text)

@@ -74,6 +74,9 @@ class LiveStats:
             ["reason"],
             registry=self.registry,
         )
+        self._prior_age = Gauge(
+            "diffir_prior_age_frames", "Frames since the prior in use was computed", registry=self.registry
+        )
         self._errors = Counter(
             "diffir_errors", "Failures survived, by stage", ["stage"], registry=self.registry
         )
@@ -92,6 +95,7 @@ class LiveStats:
         self._lock = threading.Lock()
         self.level_name = "full"
         self.level = 0
+        self.prior_age = 0
 
     def count_frame(self, stage: str) -> None:
         self._frames.labels(stage).inc()
@@ -102,9 +106,7 @@ class LiveStats:
 
     def count_dropped(self, stage: str, reason: str, frames: int = 1) -> None:
         self._dropped.labels(stage, reason).inc(frames)
-        with self._lock:
-            key = f"dropped/{stage}"
-            self._counts[key] = self._counts.get(key, 0) + frames
+        self._add(f"dropped/{stage}", frames)
 
     def observe(self, stage: Stage, seconds: float) -> None:
         self._latency.labels(stage).observe(seconds)
@@ -114,11 +116,17 @@ class LiveStats:
     def count_reconnect(self, end: str) -> None:
         self._reconnects.labels(end).inc()
 
-    def count_prior(self, reason: str) -> None:
-        self._priors.labels(reason).inc()
+    def count_priors(self, reason: str, priors: int) -> None:
+        self._priors.labels(reason).inc(priors)
+        self._add("priors", priors)
+
+    def set_prior_age(self, frames: int) -> None:
+        self.prior_age = frames
+        self._prior_age.set(frames)
 
     def count_error(self, stage: str) -> None:
         self._errors.labels(stage).inc()
+        self._add("errors")
 
     def set_level(self, level: int, name: str) -> None:
         if level != self.level:
@@ -140,7 +148,7 @@ class LiveStats:
         return list(self._events)
 
     def count(self, key: str) -> int:
-        """Frames of a stage so far ("in", "restored", "out", "bridge"), or "dropped/STAGE"."""
+        """Frames of a stage so far ("in", "out", "bridge" ...), "dropped/STAGE", "priors" or "errors"."""
         with self._lock:
             return self._counts.get(key, 0)
 
@@ -148,6 +156,10 @@ class LiveStats:
         """When the latest frame passed a stage (monotonic seconds), None if none has."""
         with self._lock:
             return self._seen.get(stage)
+
+    def _add(self, key: str, count: int = 1) -> None:
+        with self._lock:
+            self._counts[key] = self._counts.get(key, 0) + count
 
     def fps(self, stage: str) -> float:
         """Frames per second through a stage over the last ten seconds."""

@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import json
 import math
+import sys
 import threading
 import time
 from http import HTTPStatus
@@ -87,6 +88,8 @@ def summary(live: LiveFilter) -> dict[str, Any]:
             for stage in _STAGES
         },
         "level": {"index": stats.level, "name": stats.level_name},
+        "errors": stats.count("errors"),
+        "prior": {"refreshes": stats.count("priors"), "age": stats.prior_age},
         "budget_ms": _milliseconds(live.governor.config.latency_seconds),
         "bridging": _is_bridging(live),
         "events": [{"at": event.at, "text": event.text} for event in stats.events()],
@@ -108,6 +111,11 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     live: LiveFilter
     token: str | None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Silent where a visitor left in the middle of an answer, as browsers do."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -68,6 +68,11 @@ def test_files_and_pipes_are_shown_as_they_are() -> None:
     assert str(Address("/data/in@home.mp4")) == "/data/in@home.mp4"
 
 
+def test_an_address_without_secrets_is_shown_whole_in_the_log() -> None:
+    address = Address("udp://127.0.0.1:1234")
+    assert address.hide_in(f"{address}: 320x180 arrives") == "udp://127.0.0.1:1234: 320x180 arrives"
+
+
 def test_waits_double_up_to_a_cap_with_some_chance_and_begin_again_after_success() -> None:
     backoff = Backoff(first_seconds=0.25, cap_seconds=3.0)
     waits = [backoff.next_seconds() for _ in range(1000)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from diffir_video import UsageError
+from diffir_video.prior import ReusePolicy
 from streams import LADDER, Governor
-from streams.governor import GovernorConfig
+from streams.governor import GovernorConfig, ladder_from
 
 INTERVAL = 0.04
 
@@ -14,8 +15,8 @@ INTERVAL = 0.04
 class Machine:
     """A model that takes `cost` seconds for a whole frame, fed with 25 frames a second."""
 
-    def __init__(self, cost: float, budget: float | None = 0.3) -> None:
-        self.cost, self.now = cost, 0.0
+    def __init__(self, cost: float, budget: float | None = 0.3, *, sharing_helps: bool = True) -> None:
+        self.cost, self.now, self.sharing_helps = cost, 0.0, sharing_helps
         self.changes: list[tuple[float, str]] = []
         self.governor = Governor(
             GovernorConfig(latency_seconds=budget),
@@ -30,7 +31,8 @@ class Machine:
             self.governor.arrived(self.now)
             level = self.governor.level
             due = not level.passes and index % level.every == 0
-            cost = self.cost * level.frame_cost if due else 0.0
+            share = level.frame_cost if self.sharing_helps else 1 / level.shrink**2
+            cost = self.cost * share if due else 0.0
             # The mailbox keeps two frames; older ones are dropped before they are restored.
             self.backlog = min(max(self.backlog - INTERVAL, 0.0) + cost, 3 * max(cost, INTERVAL))
             if due:
@@ -60,6 +62,55 @@ def test_it_does_not_go_to_and_fro_at_the_edge() -> None:
     machine = Machine(cost=0.041)
     machine.run(120)
     assert len(machine.changes) <= 2
+
+
+def test_frames_share_before_any_of_them_is_given_up() -> None:
+    machine = Machine(cost=0.06)
+    machine.run(60)
+    assert [name for _, name in machine.changes] == ["prior", "statistics"]
+
+
+def test_a_guess_of_what_sharing_saves_that_is_wrong_costs_a_step_to_and_fro_every_few_seconds() -> None:
+    machine = Machine(cost=0.06, sharing_helps=False)
+    machine.run(60)
+    assert len(machine.changes) <= 30
+    machine.cost = 0.02
+    machine.run(10)
+    assert machine.governor.level == LADDER[0]
+
+
+def test_what_a_source_had_gathered_before_it_connected_does_not_count_as_its_pace() -> None:
+    machine = Machine(cost=0.03)
+    for burst in range(8):
+        machine.governor.arrived(burst * 0.001)
+    machine.run(5)
+    assert machine.changes == []
+
+
+def test_each_level_costs_less_than_the_one_before_it() -> None:
+    loads = [level.load for level in LADDER]
+    assert loads == sorted(set(loads), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("own", "names"),
+    [
+        (ReusePolicy(), ["full", "prior", "statistics", "half_rate", "half_size", "passthrough"]),
+        (ReusePolicy(level="prior"), ["full", "statistics", "half_rate", "half_size", "passthrough"]),
+        (ReusePolicy(level="statistics"), ["full", "half_rate", "half_size", "passthrough"]),
+        (None, ["full", "half_rate", "half_size", "passthrough"]),
+    ],
+)
+def test_a_ladder_gives_up_only_what_the_restorer_has(own: ReusePolicy | None, names: list[str]) -> None:
+    levels = ladder_from(own)
+    assert [level.name for level in levels] == names
+    assert own is None or levels[0].policy(own) == own
+
+
+def test_a_level_keeps_what_the_restorer_was_told_and_shares_for_longer() -> None:
+    own = ReusePolicy(level="prior", refresh_threshold=0.2, max_prior_age=300, prior_smoothing=0.5)
+    shared = ladder_from(own)[1].policy(own)
+    assert shared == ReusePolicy(level="statistics", max_prior_age=300, prior_smoothing=0.5)
 
 
 def test_a_model_that_is_far_too_slow_ends_in_passing_frames_through() -> None:

@@ -64,9 +64,27 @@ def test_the_page_its_figures_and_its_picture_follow_the_stream(tmp_path: Path) 
         'diffir_frames_total{stage="out"}',
         'diffir_latency_seconds_bucket{le="0.3",stage="glass_to_glass"}',
         "diffir_ladder_level ",
-        'diffir_prior_refreshes_total{reason="frame"}',
+        "diffir_prior_age_frames ",
     ):
         assert name in text
+
+
+@pytest.mark.parametrize("can_warm_up", [True, False])
+def test_the_model_is_warmed_up_before_the_first_frame_comes(tmp_path: Path, *, can_warm_up: bool) -> None:
+    frames_before: list[int] = []
+
+    class Recording(dv.Restorer):
+        def restore(self, clip: dv.Clip) -> dv.Clip:
+            frames_before.append(live.stats.count("in"))
+            if not can_warm_up:
+                raise RuntimeError("out of memory")
+            return super().restore(clip)
+
+    live = LiveFilter(str(clip(2)), Recording(None), str(tmp_path / "out.mkv"))
+    assert not live.is_ready
+    assert live.start().wait(30)
+    assert frames_before == [0]
+    assert live.stats.count("out") == 50
 
 
 def test_frames_are_accounted_for_when_the_model_is_too_slow(tmp_path: Path) -> None:

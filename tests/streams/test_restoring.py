@@ -1,0 +1,110 @@
+"""Restoring live: a level gives things up without a break, and what the model decides is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+import diffir_video as dv
+from diffir_video import Frame, StreamInfo
+from diffir_video.prior import ReuseReport
+from streams import LADDER, Governor, Level, LiveRestorer, LiveStats
+from streams.frames import TICK, LiveFrame
+from streams.governor import GovernorConfig
+from streams.restoring import LiveRestorerStream
+from tests.network.test_variants import tiny
+from tests.test_prior import noisy, scene
+
+# Every frame is late, so that each fifth one costs a level; or none is, so that each one gives a level back.
+HURRIED = GovernorConfig(latency_seconds=1e-9, settle_seconds=0, calm_seconds=60)
+CALM = GovernorConfig(latency_seconds=3600, settle_seconds=0, calm_seconds=0, retry_seconds=0)
+
+
+def restorer() -> dv.Restorer:
+    torch.manual_seed(0)
+    return dv.Restorer(dv.DiffIRS2(tiny(past=1, future=1)), device="cpu")
+
+
+def frames(count: int, *, start: int = 0) -> list[LiveFrame]:
+    still = scene(1, height=24, width=32)
+    info = StreamInfo(width=32, height=24, time_base=TICK, pixel_format="yuv420p")
+    return [
+        LiveFrame(
+            data=noisy(still, 10, number), pts=3600 * number, duration=3600, time_base=TICK,
+            stream=info, arrived=time.monotonic(), epoch=0,
+        )
+        for number in range(start, start + count)
+    ]  # fmt: skip
+
+
+class Live:
+    """A live restorer on its own: its governor, its stream, and what came out of it."""
+
+    def __init__(self, model: object, levels: Sequence[Level], config: GovernorConfig) -> None:
+        self.stats, self.governor = LiveStats(), Governor(config, levels=levels)
+        live = LiveRestorer(model, self.governor, self.stats)  # pyright: ignore[reportArgumentType]
+        self.stream: LiveRestorerStream = live.open_stream()
+        self.out: list[Frame] = []
+
+    def push(self, given: Sequence[LiveFrame]) -> None:
+        for frame in given:
+            self.out += self.stream.push([frame])
+
+    def refreshes(self, reason: str) -> float:
+        return self.stats.sample("diffir_prior_refreshes_total", reason=reason)
+
+
+def test_a_step_to_more_sharing_and_back_breaks_nothing() -> None:
+    live = Live(restorer(), LADDER[:3], HURRIED)
+    live.push(frames(20))
+    assert live.governor.level.name == "statistics"
+    live.governor.configure(CALM)
+    live.push(frames(10, start=20))
+    assert live.governor.level.name == "full"
+    live.out += live.stream.finish()
+    assert [frame.pts for frame in live.out] == [3600 * number for number in range(30)]
+    report = live.stream.reuse
+    assert report.frames == 30
+    assert report.held > 0
+    # One beginning: the stream has gone on through every change of level.
+    assert report.refreshes["first"] == 1
+    assert report.refreshes["level"] == 3
+
+
+def test_refreshes_are_counted_by_reason_and_the_prior_has_an_age() -> None:
+    live = Live(restorer(), LADDER[1:2], CALM)
+    live.push(frames(8))
+    # The window looks one frame ahead: seven are restored, six of them with the first one's prior.
+    assert live.refreshes("first") == 1
+    assert live.stats.sample("diffir_prior_age_frames") == 6
+    live.push(frames(92, start=8))
+    assert live.refreshes("age") == 1
+    assert live.stats.sample("diffir_prior_age_frames") == 2
+    live.stream.finish()
+    counted = {reason: live.refreshes(reason) for reason in live.stream.reuse.refreshes}
+    assert counted == live.stream.reuse.refreshes
+    assert live.stats.count("priors") == 2
+
+
+@pytest.mark.parametrize("level", LADDER, ids=lambda level: level.name)
+def test_a_restorer_that_cannot_share_serves_at_every_level(level: Level) -> None:
+    class Brightening:
+        reuse = ReuseReport()
+
+        def open_stream(self) -> Brightening:
+            return self
+
+        def push(self, given: Sequence[Frame]) -> list[Frame]:
+            return [frame.with_data((frame.data + 0.1).clamp(0, 1)) for frame in given]
+
+        def finish(self) -> list[Frame]:
+            return []
+
+    live, given = Live(Brightening(), [level], CALM), frames(4)
+    live.push(given)
+    brighter = [bool((b.data > a.data).any()) for a, b in zip(given, live.out, strict=True)]
+    assert sum(brighter) == (0 if level.passes else 4 // level.every)
+    assert live.stats.sample("diffir_errors_total", stage="restore") == 0
