@@ -60,6 +60,7 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage1 --config configs/train/denoise-nano/warmup.yaml --set model.cpen_zero_sum=false
 	$(VENV)/bin/diffir-train stage1 --config configs/train/denoise-nano/stage1.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/stage2.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/stage2-large.yaml
 
 clean:
 	rm -rf demo build dist .pytest_cache .ruff_cache

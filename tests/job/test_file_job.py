@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from diffir_video import EncoderError, MediaInputError, OutputError, Restorer, StreamInfo
+from diffir_video.bench import write_sample_clip
 from diffir_video.job import FileReport, restore_file, save_report
 from diffir_video.media import VideoReader, read_timeline
 from diffir_video.media.segment import _read_packets
@@ -260,12 +261,21 @@ def test_an_input_that_breaks_half_way_leaves_no_output(identity: Restorer, tmp_
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
-    short = peak_memory(sample("short.mp4"), tmp_path / "short.mp4")
-    long = peak_memory(sample("long.mp4"), tmp_path / "long.mp4")
+@pytest.mark.parametrize("model", ["identity", "denoise-nano"])
+def test_memory_does_not_grow_with_length(model: str, tmp_path: Path) -> None:
+    short = peak_memory(sample("short.mp4"), tmp_path / "short.mp4", model)
+    long = peak_memory(sample("long.mp4"), tmp_path / "long.mp4", model)
     assert len(video_pts(tmp_path / "short.mp4")) == 200
     assert len(video_pts(tmp_path / "long.mp4")) == 2000
     assert long <= 1.1 * short
+
+
+@pytest.mark.slow
+def test_4k_takes_less_than_3_gb_more_than_the_smallest_video(tmp_path: Path) -> None:
+    write_sample_clip(tmp_path / "4k.mkv", 3840, 2160, frames=12)
+    least = peak_memory(sample("short.mp4"), tmp_path / "short.mkv", "denoise-nano")
+    most = peak_memory(tmp_path / "4k.mkv", tmp_path / "restored.mkv", "denoise-nano")
+    assert (most - least) * 1024 <= 3e9
 
 
 def spoiled(index: int) -> Callable:
@@ -278,14 +288,14 @@ def spoiled(index: int) -> Callable:
     return read
 
 
-def peak_memory(source: Path, output: Path) -> int:
-    """Peak resident kilobytes of a process that restores `source` with the identity."""
+def peak_memory(source: Path, output: Path, model: str) -> int:
+    """Peak resident kilobytes of a process that restores `source`."""
     program = (
         "import resource, sys; from diffir_video.cli import main; "
-        "code = main(['restore', sys.argv[1], sys.argv[2], '--model', 'identity']); "
+        "code = main(['restore', sys.argv[1], sys.argv[2], '--model', sys.argv[3]]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
     )
-    command = [sys.executable, "-c", program, str(source), str(output)]
+    command = [sys.executable, "-c", program, str(source), str(output), model]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(finished.stdout.split()[-1])
 
