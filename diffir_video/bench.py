@@ -148,7 +148,8 @@ def bench_file(
 class NetworkRate:
     """One way to run the network. ratio: the reference's time over this one's.
 
-    psnr: in dB, peak 1, from the reference's output with the same prior; None for the reference.
+    psnr: in dB, from the reference's output with the same prior, None for the reference; its peak is 1 or,
+    of an untrained network, the largest value.
     """
 
     path: str
@@ -291,7 +292,8 @@ def _texture(width: int, height: int, generator: torch.Generator) -> Tensor:
 
 
 def _psnr(restored: Tensor, expected: Tensor) -> float:
-    squared = (restored.double() - expected.double()).square().mean()
+    peak = expected.abs().max().clamp_min(1).double()
+    squared = ((restored.double() - expected.double()) / peak).square().mean()
     return float(-10 * squared.log10())
 
 

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from diffir_video.inference.convolutions import Convolutions
 from diffir_video.inference.fold import FoldedBlock
-from diffir_video.inference.strips import StripWorkers
 from diffir_video.network.dirformer import DIRformer, TransformerBlock
 
 # A strip's features: what is made of them on the way, up to six times as much, stays near a core.
-CPU_STRIP_BYTES = 512 * 1024
+CPU_STRIP_BYTES = 1024 * 1024
 
 # On CUDA strips cost launches and save nothing but memory.
 WHOLE_FRAME = 1 << 62
@@ -32,7 +31,7 @@ class FoldedDIRformer:
 
     Frames are worked through in strips of rows. Attention maps sum over the whole frame and convolutions
     read true neighbours whatever the strips are, so there is no seam, and the size of a frame is bounded by
-    its feature maps alone. On a CPU strips are shared among `threads` threads.
+    its feature maps alone.
     """
 
     def __init__(
@@ -41,22 +40,20 @@ class FoldedDIRformer:
         *,
         dtype: torch.dtype = torch.float32,
         strip_bytes: int | None = None,
-        threads: int | None = None,
     ) -> None:
         """`net`: its weights are copied, on its device, but for the prior's projections.
 
         dtype: of features and weights; norms' statistics, Gram matrices and softmax are float32 in any case.
-        strip_bytes: of features worked on at a time; by default what suits the device. threads: by default
-        as many as torch uses, and one on CUDA. `fold` comes before the first frame.
+        strip_bytes: of features worked on at a time; by default what suits the device. `fold` comes before
+        the first frame.
         """
         self._config = net.config
         self._dtype = dtype
         self._device = net.patch_embed.proj.weight.device
         on_cpu = self._device.type == "cpu"
         self.strip_bytes = strip_bytes or (CPU_STRIP_BYTES if on_cpu else WHOLE_FRAME)
-        workers = StripWorkers(threads or (torch.get_num_threads() if on_cpu else 1))
         self._levels = {
-            name: [FoldedBlock(cast(TransformerBlock, block), dtype, workers) for block in level]
+            name: [FoldedBlock(cast(TransformerBlock, block), dtype) for block in level]
             for name, level in net.named_children()
             if isinstance(level, nn.ModuleList)
         }

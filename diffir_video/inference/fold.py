@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffir_video.inference.strips import Strip, StripWorkers, as_features, depthwise, pixels
+from diffir_video.inference.strips import Strip, as_features, depthwise, map_strips, pixels
 from diffir_video.network.dirformer import (
     ChannelAttention,
     ChannelNorm,
@@ -67,9 +67,9 @@ class FoldedPointwise:
 class FoldedBlock:
     """One transformer block under one prior; features are (1, C, H, W), channels_last."""
 
-    def __init__(self, block: TransformerBlock, dtype: torch.dtype, workers: StripWorkers) -> None:
-        self._attention = _FoldedAttention(block.norm1, block.attn, dtype, workers)
-        self._feed_forward = _FoldedFeedForward(block.norm2, block.ffn, dtype, workers)
+    def __init__(self, block: TransformerBlock, dtype: torch.dtype) -> None:
+        self._attention = _FoldedAttention(block.norm1, block.attn, dtype)
+        self._feed_forward = _FoldedFeedForward(block.norm2, block.ffn, dtype)
         self._pointwise = (self._attention.qk, self._attention.v, self._feed_forward.project_in)
 
     def fold(self, prior: Tensor) -> None:
@@ -93,12 +93,10 @@ class FoldedBlock:
 
 
 class _FoldedAttention:
-    def __init__(
-        self, norm: ChannelNorm, attention: ChannelAttention, dtype: torch.dtype, workers: StripWorkers
-    ) -> None:
+    def __init__(self, norm: ChannelNorm, attention: ChannelAttention, dtype: torch.dtype) -> None:
         channels = attention.project_out.weight.shape[0]
         pointwise, kernel = attention.qkv.weight, attention.qkv_dwconv.weight.detach().to(dtype)
-        self._reference, self._workers = attention, workers
+        self._reference = attention
         self._centred = norm.body.bias is not None
         self.qk = FoldedPointwise(pointwise[: 2 * channels], norm, attention, dtype)
         self.v = FoldedPointwise(pointwise[2 * channels :], norm, attention, dtype)
@@ -113,7 +111,7 @@ class _FoldedAttention:
             return _AttentionSums.of(pixels(strip.without_halo(depthwise(qk, self._qk_kernel))), heads)
 
         # q and k are twice as wide as what strips are measured by.
-        first, *others = self._workers.map(sums_of, x, strip_bytes // 2)
+        first, *others = map_strips(sums_of, x, strip_bytes // 2)
         for sums in others:
             first.add(sums)
         maps = (first.cosines() * self._reference.temperature).softmax(dim=-1)
@@ -128,15 +126,13 @@ class _FoldedAttention:
             v = pixels(strip.without_halo(depthwise(v, self._v_kernel)))
             torch.addmm(pixels(strip.inner(x)), v, projected_maps.T, out=pixels(strip.inner(out)))
 
-        self._workers.map(attend, x, strip_bytes)
+        map_strips(attend, x, strip_bytes)
         return out
 
 
 class _FoldedFeedForward:
-    def __init__(
-        self, norm: ChannelNorm, feed_forward: GatedFeedForward, dtype: torch.dtype, workers: StripWorkers
-    ) -> None:
-        self._centred, self._workers = norm.body.bias is not None, workers
+    def __init__(self, norm: ChannelNorm, feed_forward: GatedFeedForward, dtype: torch.dtype) -> None:
+        self._centred = norm.body.bias is not None
         self.project_in = FoldedPointwise(feed_forward.project_in.weight, norm, feed_forward, dtype)
         self._kernel = feed_forward.dwconv.weight.detach().to(dtype)
         self._project_out = feed_forward.project_out.weight.detach().flatten(1).to(dtype)
@@ -153,7 +149,7 @@ class _FoldedFeedForward:
             gated = F.gelu(hidden[:, :half].contiguous()).mul_(hidden[:, half:])
             torch.addmm(pixels(strip.inner(x)), gated, self._project_out.T, out=pixels(strip.inner(out)))
 
-        self._workers.map(feed, x, strip_bytes)
+        map_strips(feed, x, strip_bytes)
         return out
 
 

@@ -6,13 +6,10 @@ pixels are a (rows·W, C) matrix.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -58,42 +55,10 @@ def rows_for(features: Tensor, strip_bytes: int) -> int:
     return max(4, strip_bytes // row_bytes)
 
 
-class StripWorkers:
-    """Threads that strips are shared among; each computes on one core.
-
-    A strip is many operations too small to be worth sharing each, and together well worth it.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-        self._pool: ThreadPoolExecutor | None = None
-
-    def map(self, step: Callable[[Strip], ResultT], features: Tensor, strip_bytes: int) -> list[ResultT]:
-        """`step` of every strip of `features`, of about `strip_bytes` each, in the order of the strips."""
-        cut = list(strips(features.shape[2], rows_for(features, strip_bytes)))
-        if self.threads == 1 or len(cut) == 1:
-            return [step(strip) for strip in cut]
-        if self._pool is None:
-            self._pool = _one_core_each(self.threads)
-        return list(self._pool.map(torch.inference_mode()(step), cut))
-
-
-def _one_core_each(threads: int) -> ThreadPoolExecutor:
-    """A pool whose threads, all of them running already, make torch use one core."""
-    started = threading.Barrier(threads + 1)
-
-    def start() -> None:
-        torch.set_num_threads(1)
-        started.wait()
-
-    elsewhere = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="diffir-strips")
-    for _ in range(threads):
-        pool.submit(start)
-    started.wait()
-    # What a thread sets is also what threads begin with that are yet to be made.
-    torch.set_num_threads(elsewhere)
-    return pool
+def map_strips(step: Callable[[Strip], ResultT], features: Tensor, strip_bytes: int) -> list[ResultT]:
+    """`step` of every strip of `features`, of about `strip_bytes` each, in order."""
+    cut = strips(features.shape[2], rows_for(features, strip_bytes))
+    return [step(strip) for strip in cut]
 
 
 def pixels(features: Tensor) -> Tensor:

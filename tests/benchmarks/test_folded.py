@@ -107,7 +107,7 @@ def folded_nano(
 ) -> tuple[FoldedDIRformer, Tensor]:
     torch.manual_seed(0)
     model = config("denoise-nano")
-    folded = FoldedDIRformer(dv.DiffIRS2(model).eval().G, strip_bytes=strip_bytes, dtype=dtype, threads=1)
+    folded = FoldedDIRformer(dv.DiffIRS2(model).eval().G, strip_bytes=strip_bytes, dtype=dtype)
     folded.fold(torch.randn(model.prior_width))
     lq = torch.rand(1, model.lq_channels, 2 * HEIGHT, 2 * WIDTH)
     folded.restore_keeping_maps(lq)

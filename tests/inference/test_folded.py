@@ -68,7 +68,7 @@ def test_strips_of_any_height_leave_no_seam(name: str, rows: int) -> None:
     net = network(model)
     lq = frame(model, 5 * model.multiple, model.multiple)
     level_1_row = model.dim * lq.shape[3] // model.unshuffle * lq.element_size()
-    folded = FoldedDIRformer(net, strip_bytes=rows * level_1_row, threads=2)
+    folded = FoldedDIRformer(net, strip_bytes=rows * level_1_row)
     (prior,) = priors(model, 1)
     folded.fold(prior)
     expected = reference(net, lq, prior)
@@ -82,7 +82,7 @@ def test_frames_of_a_batch_keep_their_own_attention() -> None:
     net = network(model)
     lq = frame(model, 32, 48, count=3)
     (prior,) = priors(model, 1)
-    folded = FoldedDIRformer(net, threads=2)
+    folded = FoldedDIRformer(net)
     folded.fold(prior)
     together = folded.restore(lq)
     assert difference(together, reference(net, lq, prior), lq, model) <= TOLERANCE
