@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from diffir_video.checkpoint import load_checkpoint
-from diffir_video.errors import CheckpointError, DiffirVideoError, OutputError, UnknownModelError, UsageError
+from diffir_video.errors import CheckpointError, DiffirVideoError, UnknownModelError, UsageError
 from diffir_video.frame import Clip
 from diffir_video.metrics import psnr, psnr_y, ssim, temporal_flicker
 from diffir_video.network import DiffIRS1, DiffIRS2
@@ -33,7 +33,7 @@ from training.evaluation.material import (
     to_bytes,
     to_tensor,
 )
-from training.evaluation.report import Cell, Evaluation, Quality, to_markdown, to_text
+from training.evaluation.report import Cell, Evaluation, Quality, to_markdown, to_text, write_if_asked
 from training.evaluation.stages import LabelledInput, PriorComparison, compare_priors
 
 logger = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             for model in options.models or [None]
         ]
         print("\n\n".join(to_text(e) for e in evaluations))
-        _write_whole(options.json, json.dumps([e.to_dict() for e in evaluations], indent=1))
-        _write_whole(options.markdown, "\n".join(to_markdown(e) for e in evaluations))
+        write_if_asked(options.json, json.dumps([e.to_dict() for e in evaluations], indent=1))
+        write_if_asked(options.markdown, "\n".join(to_markdown(e) for e in evaluations))
     except DiffirVideoError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
@@ -182,15 +182,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--markdown", type=Path, help="write the tables here, for a model card")
     return parser.parse_args(argv)
-
-
-def _write_whole(path: Path | None, text: str) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(text)
-    except OSError as exc:
-        raise OutputError(f"{path}: {exc.strerror}") from exc
 
 
 if __name__ == "__main__":

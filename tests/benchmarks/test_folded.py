@@ -25,7 +25,7 @@ WIDTH, HEIGHT, STRIP_ROWS = 320, 180, 16
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Generator[None]:
-    """Pieces are compared on one core: frames, not operations, are what the threads share."""
+    """On one core pieces can be compared; on several, how torch shares them is in the figures as well."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

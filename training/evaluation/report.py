@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
+from diffir_video.errors import OutputError
 from training.evaluation.filters import FILTERS, FilterScores
 from training.evaluation.material import REFERENCE_DAMAGE, Damage
 from training.evaluation.stages import PriorComparison
@@ -283,3 +284,13 @@ def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def write_if_asked(path: Path | None, text: str) -> None:
+    """Write a report where a path was given; raises OutputError if it can't be written."""
+    if path is None:
+        return
+    try:
+        path.write_text(text)
+    except OSError as exc:
+        raise OutputError(f"{path}: {exc.strerror}") from exc

@@ -17,14 +17,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from diffir_video.errors import DiffirVideoError, OutputError
+from diffir_video.errors import DiffirVideoError
 from diffir_video.frame import Clip
 from diffir_video.metrics import psnr_y, temporal_flicker
 from diffir_video.prior import Reuse, ReusePolicy, ReuseReport
 from diffir_video.restorer import Restorer
 from training.evaluation.material import CLIPS, EvaluationClip, ground_truth, to_bytes, to_tensor
 from training.evaluation.programmes import STILL_FRAMES, Programme, drifting, spliced, still
-from training.evaluation.report import Bar, markdown_table
+from training.evaluation.report import Bar, markdown_table, write_if_asked
 
 logger = logging.getLogger(__name__)
 
@@ -221,21 +221,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         clips = [c for c in CLIPS if options.clips is None or c.name in options.clips]
         result = evaluate(options.model, options.data, clips=clips, frame_limit=options.frames)
         print(result.to_markdown())
-        _write(options.json, json.dumps(result.to_dict(), indent=1))
-        _write(options.markdown, result.to_markdown() + "\n")
+        write_if_asked(options.json, json.dumps(result.to_dict(), indent=1))
+        write_if_asked(options.markdown, result.to_markdown() + "\n")
     except DiffirVideoError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
     return 0
-
-
-def _write(path: Path | None, text: str) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(text)
-    except OSError as exc:
-        raise OutputError(f"{path}: {exc.strerror}") from exc
 
 
 if __name__ == "__main__":
