@@ -85,11 +85,23 @@ class CodecConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationDamage:
+    """Gaussian noise of `sigma` code values, then x264 at `crf`, or no codec."""
+
+    sigma: float = 0.0
+    crf: int | None = None
+
+    def __str__(self) -> str:
+        return f"sigma{self.sigma:g}" + ("" if self.crf is None else f"_crf{self.crf}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where samples come from and what is done to them.
 
     cache: folder for decoded, shrunk frames, made once. sequence_frames: frames degraded together.
-    windows_per_sequence: training samples cut from each. workers: loader processes.
+    windows_per_sequence: training samples cut from each. workers: loader processes. validation_damage: what
+    the validation clips go through.
     """
 
     train: tuple[SourceConfig, ...]
@@ -101,6 +113,11 @@ class DataConfig:
     sequence_frames: int = 9
     windows_per_sequence: int = 2
     workers: int = 1
+    validation_damage: tuple[ValidationDamage, ...] = (
+        ValidationDamage(sigma=25),
+        ValidationDamage(sigma=25, crf=23),
+        ValidationDamage(sigma=10, crf=30),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,8 @@ def compress_randomly(
         return through(frames, "libx264", options=options)
     if choice == "x265":
         one_thread = "log-level=none:pools=none"
-        options = {"crf": str(_integer(codec.x265_crf, rng)), "preset": "veryfast", "x265-params": one_thread}
+        preset = str(rng.choice(["veryfast", "medium"], p=[0.6, 0.4]))
+        options = {"crf": str(_integer(codec.x265_crf, rng)), "preset": preset, "x265-params": one_thread}
         return through(frames, "libx265", options=options)
     if choice == "mpeg2":
         return through(frames, "mpeg2video", qscale=_integer(codec.mpeg2_qscale, rng))
