@@ -23,6 +23,9 @@ class SourceConfig:
     weight: how often a sample comes from here, relative to the other sources. shrink: area-average by this
     factor first, so that the compression of the source itself disappears. max_frames: of each clip.
     exclude: name stems that are never read (kept for validation, say). only: read nothing but these stems.
+    encoded_variants: of each clip are made in advance, noisy and through a codec from end to end; compressed
+    samples then come from these instead of a few frames encoded for each sample. picked: share of pans over
+    photographs that pick pixels instead of averaging them, which leaves detail as sharp as any camera's.
     """
 
     root: Path
@@ -32,6 +35,8 @@ class SourceConfig:
     max_frames: int = 400
     exclude: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    encoded_variants: int = 0
+    picked: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,17 @@ class NoiseConfig:
     skew: float = 1.0
     poisson: float = 0.3
     clean: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharpenConfig:
+    """Sharpening of the ground truth, drawn per sequence: many cameras do it, and shrunk material lacks it.
+
+    share: of sequences. most: amount of unsharp masking, drawn evenly from 0.
+    """
+
+    share: float = 0.0
+    most: float = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +85,23 @@ class CodecConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationDamage:
+    """Gaussian noise of `sigma` code values, then x264 at `crf`, or no codec."""
+
+    sigma: float = 0.0
+    crf: int | None = None
+
+    def __str__(self) -> str:
+        return f"sigma{self.sigma:g}" + ("" if self.crf is None else f"_crf{self.crf}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where samples come from and what is done to them.
 
     cache: folder for decoded, shrunk frames, made once. sequence_frames: frames degraded together.
-    windows_per_sequence: training samples cut from each. workers: loader processes.
+    windows_per_sequence: training samples cut from each. workers: loader processes. validation_damage: what
+    the validation clips go through.
     """
 
     train: tuple[SourceConfig, ...]
@@ -81,9 +109,15 @@ class DataConfig:
     cache: Path = Path("runs/cache")
     noise: NoiseConfig = NoiseConfig()
     codec: CodecConfig = CodecConfig()
+    sharpen: SharpenConfig = SharpenConfig()
     sequence_frames: int = 9
     windows_per_sequence: int = 2
     workers: int = 1
+    validation_damage: tuple[ValidationDamage, ...] = (
+        ValidationDamage(sigma=25),
+        ValidationDamage(sigma=25, crf=23),
+        ValidationDamage(sigma=10, crf=30),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,4 +294,12 @@ def _checked(condition: bool, values: Any, where: str, expected: str) -> Any:
     return values
 
 
-__all__ = ["CodecConfig", "DataConfig", "NoiseConfig", "SourceConfig", "TrainConfig", "load_config"]
+__all__ = [
+    "CodecConfig",
+    "DataConfig",
+    "NoiseConfig",
+    "SharpenConfig",
+    "SourceConfig",
+    "TrainConfig",
+    "load_config",
+]

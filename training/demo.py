@@ -15,7 +15,7 @@ from pathlib import Path
 import diffir_video as dv
 from diffir_video.compare import Comparison, compare_files
 from training.data.fetch import fetch
-from training.evaluation.ffmpeg import cut_lossless, encode_x264, read_rgb
+from training.evaluation.ffmpeg import cut_lossless, encode, read_rgb
 from training.evaluation.material import add_noise
 
 CLIP = "bikes.mp4"
@@ -63,14 +63,15 @@ def prepare(data: Path, out: Path, *, sigma: float, crf: int) -> DemoFiles:
     )
     (source,) = fetch(data, groups=("eval",), names={CLIP})["eval"]
     cut_lossless(source, files.truth, first_frame=FIRST_FRAME, frames=FRAMES)
-    encode_x264(add_noise(read_rgb(files.truth, FRAMES), "demo", sigma), crf, files.degraded)
+    encode(add_noise(read_rgb(files.truth, FRAMES), "demo", sigma), crf, files.degraded)
     return files
 
 
 def restore(files: DemoFiles, model: str) -> None:
     """Restore the degraded file the way a user would."""
     restorer = dv.Restorer.from_pretrained(model, device="cpu", precision="fp32", seed=0)
-    dv.restore_file(files.degraded, files.restored, restorer=restorer, overwrite=True)
+    options = dv.JobOptions(overwrite=True)
+    dv.restore_file(files.degraded, files.restored, restorer=restorer, options=options)
 
 
 def measure(files: DemoFiles) -> Comparison:

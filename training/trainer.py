@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 # (lq, gt) → restored, of the network being validated.
 Restore = Callable[[DiffIR, Tensor, Tensor], Tensor]
 
-# Validation settings: noise of σ in code values, then x264 at this CRF or nothing.
-VALIDATION = {"sigma25": (25.0, None), "sigma25_crf23": (25.0, 23), "sigma10_crf30": (10.0, 30)}
+# Rows of a sample sheet for each damage of the validation.
+_SHEET_ROWS = 3
 
 
 class DivergenceError(DiffirVideoError):
@@ -77,8 +77,8 @@ class Trainer:
         """(step, lq, gt) for each step still to do; see `batches` for the tensors."""
         config = self.config
         validation = {
-            name: validation_windows(config, sigma=sigma, crf=crf)
-            for name, (sigma, crf) in VALIDATION.items()
+            str(damage): validation_windows(config, sigma=damage.sigma, crf=damage.crf)
+            for damage in config.data.validation_damage
         }
         waited, logged_at = 0.0, time.perf_counter()
         source = batches(config, self.step)
@@ -181,14 +181,14 @@ class Trainer:
         for name, windows in validation.items():
             before: list[float] = []
             after: list[float] = []
-            for lq, gt in windows:
+            for index, (lq, gt) in enumerate(windows):
                 with torch.no_grad():
                     restored = self._restore(self.ema, lq, gt).clamp(0, 1)
                 first = 3 * self.config.model.past
                 middle = lq[:, first : first + 3]
                 before.append(float(psnr_y(middle, gt).mean()))
                 after.append(float(psnr_y(restored, gt).mean()))
-                if len(sheet) < 4 or (name != "sigma25" and len(sheet) < 8):
+                if index < _SHEET_ROWS:
                     sheet.append(torch.cat([middle, restored, gt], dim=3)[0])
             row[f"{name}_input"] = float(np.mean(before))
             row[f"{name}_psnr_y"] = float(np.mean(after))
