@@ -128,6 +128,7 @@ class Restorer:
             "refresh threshold": str(self.policy.threshold),
             "max prior age": str(self.policy.max_prior_age),
             "prior smoothing": str(self.policy.prior_smoothing),
+            "prior delay": str(self.policy.prior_delay),
         }
 
     @cached_property
@@ -233,7 +234,7 @@ class RestorerStream:
     def _restore(self, spans: SpanRestorer, windows: Sequence[Window]) -> list[Frame]:
         policy = self.policy
         decisions = [self._decide(window, policy) for window in windows]
-        pictures = spans.restore(windows, decisions, policy.prior_smoothing)
+        pictures = spans.restore(windows, decisions, policy)
         self._reuse.redone_in_float32 = spans.redone_in_float32
         return [self._as_output(w.middle.frame, p) for w, p in zip(windows, pictures, strict=True)]
 

@@ -20,11 +20,11 @@ from typing import Any
 _VARIABLE = "DIFFIR_ARGUMENT_"
 _PTRACE_DETACH = 17
 _WORD = ctypes.sizeof(ctypes.c_void_p)
-# Stops at its own exec for its parent, which started it; a process that may not be traced says so by its code.
+# Stops for its parent as soon as it has become the program; what may not be traced ends before.
 _LAUNCHER = (
     "import ctypes, os, sys\n"
     "if ctypes.CDLL(None, use_errno=True).ptrace(0, 0, None, None): os._exit(125)\n"
-    "os.execv(sys.argv[1], sys.argv[1:])\n"
+    "os.execvp(sys.argv[1], sys.argv[1:])\n"
 )
 # Where proc(5) has them in /proc/PID/stat, counted from 0 behind the name.
 _START_STACK, _ARGUMENTS_START, _ARGUMENTS_END = 25, 45, 46
@@ -41,9 +41,7 @@ def start(command: Sequence[str], hide: Callable[[str], str], **options: Any) ->
     """
     shown = [hide(argument) for argument in command]
     secrets = {
-        f"{_VARIABLE}{index}": argument
-        for index, argument in enumerate(command)
-        if argument != shown[index]
+        f"{_VARIABLE}{index}": argument for index, argument in enumerate(command) if argument != shown[index]
     }
     if not secrets:
         return subprocess.Popen(command, **options)
