@@ -63,8 +63,8 @@ class ReusePolicy:
     refresh_threshold: drift from which the prior is refreshed; infinite for never, None for the level's own.
     max_prior_age: frames after which it is refreshed whatever the drift.
     prior_smoothing: share, 0 to below 1, of the prior before in each new one of the same shot.
-    prior_delay: frames for which a shot's held prior goes on serving while the next is computed beside them, so
-        that no frame waits for it; 0 computes each before the frame it is made of. Not with "off".
+    prior_delay: frames for which a shot's held prior goes on serving while the next is computed beside them,
+        so that none waits for it; 0 computes each before the frame it is made of. Not with "off".
 
     Raises UsageError on anything else.
     """

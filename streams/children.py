@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from streams import unseen
 
@@ -154,7 +154,7 @@ def _started(command: Sequence[str], hide: Callable[[str], str], **options: Any)
         return unseen.start(command, hide, **options)
     except unseen.CannotHideError as exc:
         _warn_of_visible_secrets(str(exc))
-        return subprocess.Popen(command, **options)
+        return cast("subprocess.Popen[bytes]", subprocess.Popen(command, **options))
 
 
 @cache

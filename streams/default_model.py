@@ -1,4 +1,4 @@
-"""The model that `diffir-stream` restores with unless told otherwise; apart, because --help names it at once."""
+"""The model of `diffir-stream` where no other is named; a module by itself, so that --help needs no torch."""
 
 # Causal and made for live streams; until there is one, the smallest that is built in.
 DEFAULT_MODEL = "denoise-nano"

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 _VARIABLE = "DIFFIR_ARGUMENT_"
 _PTRACE_DETACH = 17
@@ -44,9 +44,9 @@ def start(command: Sequence[str], hide: Callable[[str], str], **options: Any) ->
         f"{_VARIABLE}{index}": argument for index, argument in enumerate(command) if argument != shown[index]
     }
     if not secrets:
-        return subprocess.Popen(command, **options)
+        return _popen(command, **options)
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *shown]
-    process = subprocess.Popen(launcher, env=os.environ | secrets, **options)
+    process = _popen(launcher, env=os.environ | secrets, **options)
     try:
         _insert(process.pid, secrets)
     except BaseException:
@@ -57,6 +57,10 @@ def start(command: Sequence[str], hide: Callable[[str], str], **options: Any) ->
                 pipe.close()
         raise
     return process
+
+
+def _popen(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    return cast("subprocess.Popen[bytes]", subprocess.Popen(command, **options))
 
 
 def _insert(pid: int, secrets: Mapping[str, str]) -> None:
@@ -76,7 +80,7 @@ def _insert(pid: int, secrets: Mapping[str, str]) -> None:
 
 
 def _redirect(memory: Any, stack: int, secrets: Mapping[str, str]) -> None:
-    """At the top of a new program's stack are the count of its arguments, their addresses, 0, its variables'."""
+    """A new program's stack holds the count of its arguments, their addresses, 0, and those of its variables."""
     count = _word(memory, stack)
     variables = stack + _WORD * (count + 2)
     wanted = {f"{name}=".encode(): int(name.removeprefix(_VARIABLE)) for name in secrets}
