@@ -80,7 +80,7 @@ def _insert(pid: int, secrets: Mapping[str, str]) -> None:
 
 
 def _redirect(memory: Any, stack: int, secrets: Mapping[str, str]) -> None:
-    """A new program's stack holds the count of its arguments, their addresses, 0, and those of its variables."""
+    """The stack begins with the count of arguments, their addresses, 0, and the variables' addresses."""
     count = _word(memory, stack)
     variables = stack + _WORD * (count + 2)
     wanted = {f"{name}=".encode(): int(name.removeprefix(_VARIABLE)) for name in secrets}

@@ -175,8 +175,9 @@ def test_a_model_twice_too_slow_holds_the_budget_and_full_quality_returns(tmp_pa
         assert wait_until(lambda: live.governor.index == 0, 15), live.stats.events()
         back = time.monotonic() - began
         print(
-            f"\nthrottled {2 / RATE / own:.1f}x: worst p99 of 10 s {max(late) * 1000:.0f} ms, levels {levels}, "
-            f"{down:.0f} steps down, memory {memory[0]:.0f} → {memory[-1]:.0f} MiB; at full after {back:.1f} s"
+            f"\nthrottled {2 / RATE / own:.1f} times: worst p99 of 10 s {max(late) * 1000:.0f} ms, "
+            f"levels {levels}, {down:.0f} steps down, memory {memory[0]:.0f} → {memory[-1]:.0f} MiB; "
+            f"at full after {back:.1f} s"
         )
         assert live.is_ready
     half = len(memory) // 2

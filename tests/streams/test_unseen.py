@@ -86,14 +86,11 @@ def test_where_the_system_refuses_the_program_starts_all_the_same_and_the_log_sa
 def test_the_command_hides_what_it_was_given(tmp_path: Path, how: str) -> None:
     address = f"rtmp://127.0.0.1:9/live/{SECRET}"
     command = [sys.executable, "-m", "streams", "-", str(tmp_path / "out.mkv"), "--model", "identity"]
-    options = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     if how == "{}":
         command[4] = address
     else:
         command.append(how.format(address))
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, env=environment, stderr=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert wait_until(lambda: "***" in command_line(process.pid), 20)
         shown = command_line(process.pid)
         process.kill()
