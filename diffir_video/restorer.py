@@ -162,6 +162,7 @@ class RestorerStream:
     decided for a frame does not depend on how frames are batched.
 
     policy: how far frames may share; may be replaced at any time, for the frames restored from then on.
+    latest_decision: of the frame restored last, None before the first.
     """
 
     def __init__(self, restorer: Restorer) -> None:
@@ -169,6 +170,7 @@ class RestorerStream:
         self._spans = None if restorer.network is None else SpanRestorer(restorer.network)
         self._reuse = ReuseReport(restorer.policy.level, decisions=[] if restorer.record_decisions else None)
         self.policy = restorer.policy
+        self.latest_decision: Decision | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -248,6 +250,7 @@ class RestorerStream:
             is_duplicate=window.is_duplicate,
         )
         self._reuse.add(decision)
+        self.latest_decision = decision
         return decision
 
     def _as_output(self, frame: Frame, picture: Tensor) -> Frame:
