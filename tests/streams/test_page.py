@@ -1,4 +1,4 @@
-"""The page as a browser shows it: it moves, its slider works, its figures change, and it says what is lost."""
+"""The page in a browser: it moves, its slider works, its figures change, and it says what is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _TOKEN = "t0ken-of-the-page"
 _PICTURE = """
     const view = document.getElementById(arguments[0]);
     const data = view.getContext("2d").getImageData(0, 0, view.width, view.height).data;
-    let sum = 0; for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + data[i + 1]) % 1000000007;
+    let sum = 0;
+    for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + data[i + 1]) % 1000000007;
     return sum;
 """
 
@@ -80,8 +81,9 @@ def state(window: Any) -> str:
 
 
 def figure(window: Any, name: str) -> int:
-    script = "return [...document.querySelectorAll('dl div')].map(box => [...box.children].map(c => c.textContent))"
-    return int(dict(window.execute_script(script))[name])
+    boxes = "[...document.querySelectorAll('dl div')]"
+    shown = window.execute_script(f"return {boxes}.map(box => [...box.children].map(c => c.textContent))")
+    return int(dict(shown)[name])
 
 
 def drawn(window: Any, canvas: str) -> int:
