@@ -128,6 +128,7 @@ class Restorer:
             "refresh threshold": str(self.policy.threshold),
             "max prior age": str(self.policy.max_prior_age),
             "prior smoothing": str(self.policy.prior_smoothing),
+            "prior delay": str(self.policy.prior_delay),
         }
 
     @cached_property
@@ -161,6 +162,7 @@ class RestorerStream:
     decided for a frame does not depend on how frames are batched.
 
     policy: how far frames may share; may be replaced at any time, for the frames restored from then on.
+    latest_decision: of the frame restored last, None before the first.
     """
 
     def __init__(self, restorer: Restorer) -> None:
@@ -168,6 +170,7 @@ class RestorerStream:
         self._spans = None if restorer.network is None else SpanRestorer(restorer.network)
         self._reuse = ReuseReport(restorer.policy.level, decisions=[] if restorer.record_decisions else None)
         self.policy = restorer.policy
+        self.latest_decision: Decision | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -233,7 +236,7 @@ class RestorerStream:
     def _restore(self, spans: SpanRestorer, windows: Sequence[Window]) -> list[Frame]:
         policy = self.policy
         decisions = [self._decide(window, policy) for window in windows]
-        pictures = spans.restore(windows, decisions, policy.prior_smoothing)
+        pictures = spans.restore(windows, decisions, policy)
         self._reuse.redone_in_float32 = spans.redone_in_float32
         return [self._as_output(w.middle.frame, p) for w, p in zip(windows, pictures, strict=True)]
 
@@ -247,6 +250,7 @@ class RestorerStream:
             is_duplicate=window.is_duplicate,
         )
         self._reuse.add(decision)
+        self.latest_decision = decision
         return decision
 
     def _as_output(self, frame: Frame, picture: Tensor) -> Frame:
