@@ -69,11 +69,25 @@ class CodecConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DownscaleConfig:
+    """How the LQ of a model of scale 2 or 4 is made, before noise and codec.
+
+    area, bilinear, bicubic, lanczos: relative odds of the kernel, drawn per sequence; none aliases.
+    """
+
+    area: float = 0.2
+    bilinear: float = 0.1
+    bicubic: float = 0.4
+    lanczos: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where samples come from and what is done to them.
 
     cache: folder for decoded, shrunk frames, made once. sequence_frames: frames degraded together.
-    windows_per_sequence: training samples cut from each. workers: loader processes.
+    windows_per_sequence: training samples cut from each. workers: loader processes. downscale: for models
+    of scale 2 and 4.
     """
 
     train: tuple[SourceConfig, ...]
@@ -81,6 +95,7 @@ class DataConfig:
     cache: Path = Path("runs/cache")
     noise: NoiseConfig = NoiseConfig()
     codec: CodecConfig = CodecConfig()
+    downscale: DownscaleConfig = DownscaleConfig()
     sequence_frames: int = 9
     windows_per_sequence: int = 2
     workers: int = 1
@@ -260,4 +275,12 @@ def _checked(condition: bool, values: Any, where: str, expected: str) -> Any:
     return values
 
 
-__all__ = ["CodecConfig", "DataConfig", "NoiseConfig", "SourceConfig", "TrainConfig", "load_config"]
+__all__ = [
+    "CodecConfig",
+    "DataConfig",
+    "DownscaleConfig",
+    "NoiseConfig",
+    "SourceConfig",
+    "TrainConfig",
+    "load_config",
+]

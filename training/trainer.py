@@ -32,8 +32,10 @@ _log = logging.getLogger(__name__)
 # (lq, gt) → restored, of the network being validated.
 Restore = Callable[[DiffIR, Tensor, Tensor], Tensor]
 
-# Validation settings: noise of σ in code values, then x264 at this CRF or nothing.
+# Validation settings: noise of σ in code values, then x264 at this CRF or nothing; of models that enlarge,
+# what small pictures come as.
 VALIDATION = {"sigma25": (25.0, None), "sigma25_crf23": (25.0, 23), "sigma10_crf30": (10.0, 30)}
+VALIDATION_ENLARGING = {"clean": (0.0, None), "crf23": (0.0, 23), "crf28": (0.0, 28)}
 
 
 class DivergenceError(DiffirVideoError):
@@ -78,7 +80,9 @@ class Trainer:
         config = self.config
         validation = {
             name: validation_windows(config, sigma=sigma, crf=crf)
-            for name, (sigma, crf) in VALIDATION.items()
+            for name, (sigma, crf) in (
+                VALIDATION if config.model.scale == 1 else VALIDATION_ENLARGING
+            ).items()
         }
         waited, logged_at = 0.0, time.perf_counter()
         source = batches(config, self.step)
@@ -185,10 +189,10 @@ class Trainer:
                 with torch.no_grad():
                     restored = self._restore(self.ema, lq, gt).clamp(0, 1)
                 first = 3 * self.config.model.past
-                middle = lq[:, first : first + 3]
+                middle = _at_output_size(lq[:, first : first + 3], self.config.model.scale)
                 before.append(float(psnr_y(middle, gt).mean()))
                 after.append(float(psnr_y(restored, gt).mean()))
-                if len(sheet) < 4 or (name != "sigma25" and len(sheet) < 8):
+                if len(sheet) < 4 or (len(row) > 1 and len(sheet) < 8):
                     sheet.append(torch.cat([middle, restored, gt], dim=3)[0])
             row[f"{name}_input"] = float(np.mean(before))
             row[f"{name}_psnr_y"] = float(np.mean(after))
@@ -199,6 +203,13 @@ class Trainer:
         with (self._folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         _log.info("  ".join(f"{name} {value:.5g}" for name, value in row.items()))
+
+
+def _at_output_size(lq: Tensor, scale: int) -> Tensor:
+    """What a network that enlarges is measured against: bicubic."""
+    if scale == 1:
+        return lq
+    return torch.nn.functional.interpolate(lq, scale_factor=float(scale), mode="bicubic").clamp(0, 1)
 
 
 def save_sheet(rows: list[Tensor], path: Path) -> None:

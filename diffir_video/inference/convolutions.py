@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffir_video.inference.strips import as_features, pixels
-from diffir_video.network.dirformer import DIRformer, middle_frame
+from diffir_video.network.dirformer import DIRformer, middle_frame, upsample_base
 
 
 class Convolutions:
@@ -67,7 +67,7 @@ class Convolutions:
         if not self._config.residual:
             return out
         if self._config.scale > 1:
-            base = F.interpolate(base, scale_factor=self._config.scale, mode="nearest")
+            base = upsample_base(base, self._config)
         return out.add_(base)
 
     def _output_kernel(self, kernel: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from diffir_video.errors import UsageError
 from diffir_video.media import transcode
 from training.config import SourceConfig, TrainConfig
 from training.data.degradations import add_camera_noise, add_gaussian_noise, compress_randomly
+from training.data.downscale import downscale, downscale_randomly
 from training.data.frames import Footage, load_source
 
 # A pan is cut from the photograph at twice the size and averaged down, so that whole pixels of the
@@ -28,8 +29,8 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        if config.model.scale != 1 or config.model.image_channels != 3:
-            raise UsageError("clip windows are made for models of scale 1 and three channels")
+        if config.model.image_channels != 3:
+            raise UsageError("clip windows are made for models of three channels")
         self._config = config
         self._sources = [(source, load_source(source, config.data.cache)) for source in config.data.train]
         weights = np.array([source.weight for source, _ in self._sources])
@@ -42,7 +43,10 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         config = self._config
         rng = np.random.default_rng((config.seed, index))
         clean = augment(self._draw_sequence(rng), rng)
-        noisy = add_camera_noise(clean, config.data.noise, rng)
+        small = clean
+        if config.model.scale > 1:
+            small = downscale_randomly(clean, config.model.scale, config.data.downscale, rng)
+        noisy = add_camera_noise(small, config.data.noise, rng)
         degraded = compress_randomly(noisy, config.data.codec, rng)
         return self._cut_windows(degraded, clean, rng)
 
@@ -128,7 +132,7 @@ def augment(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
 
 
 def batches(config: TrainConfig, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of step `first_step` and on: lq (N, 3·frames, P, P), gt (N, 3, P, P), float in [0, 1].
+    """Batches of step `first_step` and on: lq (N, 3·frames, P / s, P / s), gt (N, 3, P, P), float in [0, 1].
 
     A run resumed at a step sees the same data as one that never stopped.
     """
@@ -155,14 +159,17 @@ def validation_windows(
 ) -> list[tuple[Tensor, Tensor]]:
     """One window from the middle of each validation clip: Gaussian noise, then x264 unless `crf` is None.
 
-    Returns pairs lq (1, 3·frames, h, w) and gt (1, 3, h, w), float in [0, 1]; h, w at most `size`.
+    For a model of scale s > 1 the clip is made smaller first, by the antialiased bicubic kernel.
+    Returns pairs lq (1, 3·frames, h / s, w / s) and gt (1, 3, h, w), float in [0, 1]; h, w at most `size`.
     """
+    scale = config.model.scale
     windows: list[tuple[Tensor, Tensor]] = []
     for source in config.data.validation:
         for index, clip in enumerate(load_source(source, config.data.cache)):
             clean = _middle_of(clip, source, config, size)
             rng = np.random.default_rng((config.seed, index))
-            noisy = add_gaussian_noise(clean, sigma, rng)
+            small = clean if scale == 1 else downscale(clean, scale, "bicubic")
+            noisy = add_gaussian_noise(small, sigma, rng)
             if crf is not None:
                 noisy = transcode(noisy, "libx264", options={"crf": str(crf), "preset": "medium"})
             frames, past = config.model.frames, config.model.past
@@ -179,7 +186,7 @@ def _middle_of(clip: Footage, source: SourceConfig, config: TrainConfig, size: i
         )
     count = config.data.sequence_frames
     start = max(0, (len(clip.frames) - count) // 2)
-    multiple = config.model.multiple
+    multiple = config.model.multiple * config.model.scale
     height, width = (min(side, size) // multiple * multiple for side in clip.frames.shape[1:3])
     y, x = (clip.frames.shape[1] - height) // 2, (clip.frames.shape[2] - width) // 2
     return np.ascontiguousarray(clip.frames[start : start + count, y : y + height, x : x + width])
