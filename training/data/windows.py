@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from diffir_video.errors import UsageError
 from diffir_video.media import transcode
@@ -29,15 +27,10 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        if config.model.image_channels != 3:
-            raise UsageError("clip windows are made for models of three channels")
         self._config = config
         self._sources = [(source, load_source(source, config.data.cache)) for source in config.data.train]
         weights = np.array([source.weight for source, _ in self._sources])
         self._odds = weights / weights.sum()
-
-    def __len__(self) -> int:
-        return self._config.max_steps * self._config.batch_size // self._config.data.windows_per_sequence
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         config = self._config
@@ -129,29 +122,6 @@ def augment(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     if rng.random() < 0.5:
         frames = frames.transpose(0, 2, 1, 3)
     return np.ascontiguousarray(frames)
-
-
-def batches(config: TrainConfig, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of step `first_step` and on: lq (N, 3·frames, P / s, P / s), gt (N, 3, P, P), float in [0, 1].
-
-    A run resumed at a step sees the same data as one that never stopped.
-    """
-    dataset = WindowDataset(config)
-    sequences = config.batch_size // config.data.windows_per_sequence
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        dataset,
-        batch_size=sequences,
-        sampler=range(first_step * sequences, len(dataset)),
-        num_workers=config.data.workers,
-        prefetch_factor=8 if config.data.workers else None,
-        worker_init_fn=_use_one_thread,
-    )
-    for lq, gt in loader:
-        yield lq.flatten(0, 1).float() / 255, gt.flatten(0, 1).float() / 255
-
-
-def _use_one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)
 
 
 def validation_windows(
