@@ -16,6 +16,10 @@ from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 from training.options import DamageConfig, GanConfig, PhaseConfig
 from training.settings import assign, build, merge, read_yaml
 
+_STEP_COUNTS = (
+    "max_steps", "prior_steps", "cpen_frozen_steps", "warmup_steps", "decay_steps", "prior_decay_steps",
+)  # fmt: skip
+
 _log = logging.getLogger(__name__)
 
 
@@ -29,6 +33,9 @@ class SourceConfig:
     weight: how often a sample comes from here, relative to the other sources. shrink: area-average by this
     factor first, so that the compression of the source itself disappears. max_frames: of each clip.
     exclude: name stems that are never read (kept for validation, say). only: read nothing but these stems.
+    encoded_variants: of each clip are made in advance, noisy and through a codec from end to end; compressed
+    samples then come from these instead of a few frames encoded for each sample. picked: share of pans over
+    photographs that pick pixels instead of averaging them, which leaves detail as sharp as any camera's.
     """
 
     root: Path
@@ -38,6 +45,8 @@ class SourceConfig:
     max_frames: int = 400
     exclude: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    encoded_variants: int = 0
+    picked: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +62,17 @@ class NoiseConfig:
     skew: float = 1.0
     poisson: float = 0.3
     clean: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharpenConfig:
+    """Sharpening of the ground truth, drawn per sequence: many cameras do it, and shrunk material lacks it.
+
+    share: of sequences. most: amount of unsharp masking, drawn evenly from 0.
+    """
+
+    share: float = 0.0
+    most: float = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +108,24 @@ class DownscaleConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationDamage:
+    """Gaussian noise of `sigma` code values, then x264 at `crf`, or no codec."""
+
+    sigma: float = 0.0
+    crf: int | None = None
+
+    def __str__(self) -> str:
+        return f"sigma{self.sigma:g}" + ("" if self.crf is None else f"_crf{self.crf}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where samples come from and what is done to them.
 
     samples: "windows" of frames, cut from clips and pans, or single "pictures", damaged as `damage` says.
     cache: folder for decoded, shrunk frames, made once. sequence_frames: frames degraded together.
     windows_per_sequence: training samples cut from each. workers: loader processes. downscale: for models
-    of scale 2 and 4.
+    of scale 2 and 4. validation_damage: what the validation clips go through.
     """
 
     train: tuple[SourceConfig, ...]
@@ -102,10 +133,16 @@ class DataConfig:
     cache: Path = Path("runs/cache")
     noise: NoiseConfig = NoiseConfig()
     codec: CodecConfig = CodecConfig()
+    sharpen: SharpenConfig = SharpenConfig()
     downscale: DownscaleConfig = DownscaleConfig()
     sequence_frames: int = 9
     windows_per_sequence: int = 2
     workers: int = 1
+    validation_damage: tuple[ValidationDamage, ...] = (
+        ValidationDamage(sigma=25),
+        ValidationDamage(sigma=25, crf=23),
+        ValidationDamage(sigma=10, crf=30),
+    )
     samples: Literal["windows", "pictures"] = "windows"
     damage: DamageConfig = field(default_factory=DamageConfig)
 
@@ -125,7 +162,7 @@ class TrainConfig:
     loss. precision: "bf16" computes under autocast, weights stay float32. threads: for torch, 0 leaves
     torch's choice.
 
-    schedule: "step" keeps the learning rate but for a factor of `decay_factor` every `decay_steps` (0: never),
+    schedule: "step" keeps the learning rate but for a factor of `decay_factor` every `decay_steps` (0: none),
     in the prior phase of `prior_decay_factor` every `prior_decay_steps`, counted from each phase's start.
     phases: growing patches, instead of one patch_size and batch_size. accumulate: parts that a process's
     share of a batch is worked through in; the gradient stays that of the whole. device, devices, nodes: where
@@ -235,15 +272,17 @@ def load_config(path: Path, overrides: Sequence[str] = (), overlays: Sequence[Pa
     """Read a recipe, lay other files over it and apply ``key.path=value`` overrides.
 
     Values are YAML; list items go by index. ``data.train.root=DIR`` takes one folder in the place of the
-    recipe's material; patch_size or batch_size in the place of growing ones. Relative paths count from the
-    working directory; `model` may name a YAML file, relative to the recipe. Raises UsageError on a missing
-    file, an unknown key or a value of the wrong type.
+    recipe's material; patch_size or batch_size in the place of growing ones; ``shorten: N`` divides all that
+    counts steps. Relative paths count from the working directory; `model` may name a YAML file, relative to
+    the recipe. Raises UsageError on a missing file, an unknown key or a value of the wrong type.
     """
     values = read_yaml(path)
     _read_model(values, path.parent)
     for overlay in overlays:
         merge(values, read_yaml(overlay))
         _read_model(values, path.parent)
+        if "shorten" in values:
+            _shorten(values, values.pop("shorten"))
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
@@ -264,9 +303,23 @@ def _override(values: dict[str, Any], key: str, value: Any, override: str) -> No
     if key == "data.train.root":
         values["data"] |= _material_of(Path(str(value)), values)
         return
+    if key == "shorten":
+        _shorten(values, value)
+        return
     if key in ("patch_size", "batch_size"):
         values["phases"] = []
     assign(values, key.split("."), value, override)
+
+
+def _shorten(values: dict[str, Any], factor: Any) -> None:
+    """Divide whatever counts steps, so that a shorter run goes through the same phases."""
+    if not isinstance(factor, int) or factor < 1:
+        raise UsageError(f"shorten = {factor!r}: expected a whole number above 0")
+    for name in _STEP_COUNTS:
+        if values.get(name):
+            values[name] = max(1, values[name] // factor)
+    for phase in values.get("phases", ()):
+        phase["steps"] = max(1, phase["steps"] // factor)
 
 
 def _material_of(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -291,6 +344,7 @@ __all__ = [
     "DataConfig",
     "DownscaleConfig",
     "NoiseConfig",
+    "SharpenConfig",
     "SourceConfig",
     "TrainConfig",
     "load_config",

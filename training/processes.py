@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -31,15 +31,17 @@ class Processes:
         devices, nodes = _wanted(config)
         several = devices * nodes > 1
         accelerator = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device
-        self._fabric = Fabric(
+        # Fabric's own types are partly unknown.
+        self._fabric: Any = Fabric(
             accelerator="cpu" if accelerator == "auto" else accelerator,
             devices=devices,
             num_nodes=nodes,
             strategy="ddp" if several else "auto",
             precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         )
-        cast(Any, self._fabric).launch()
-        self.rank, self.count = self._fabric.global_rank, self._fabric.world_size
+        self._fabric.launch()
+        self.rank: int = self._fabric.global_rank
+        self.count: int = self._fabric.world_size
         if config.devices * config.nodes not in (1, self.count):
             raise UsageError(
                 f"devices × nodes = {config.devices * config.nodes}, but {self.count} processes were started"
@@ -56,7 +58,7 @@ class Processes:
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context that forward passes run in."""
-        return cast(AbstractContextManager[None], self._fabric.autocast())
+        return self._fabric.autocast()
 
     def barrier(self) -> None:
         """Wait until all are here."""
@@ -71,11 +73,11 @@ class Processes:
         gradients = [p.grad for p in parameters if p.grad is not None]
         if self.count > 1:
             message = torch.cat([values, *(g.flatten() for g in gradients)])
-            mean = cast(Tensor, self._fabric.all_reduce(message, reduce_op="mean"))
+            mean: Tensor = self._fabric.all_reduce(message, reduce_op="mean")
             values, *flat = torch.split(mean, [len(values), *(g.numel() for g in gradients)])
             for gradient, averaged in zip(gradients, flat, strict=True):
                 gradient.copy_(averaged.view_as(gradient))
-        return dict(zip(scalars, values.tolist(), strict=True))
+        return {name: float(value) for name, value in zip(scalars, values, strict=True)}
 
 
 def _wanted(config: TrainConfig) -> tuple[int, int]:

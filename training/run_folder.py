@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 from PIL import Image
-from tensorboardX import SummaryWriter
+from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from diffir_video.checkpoint import save_checkpoint
@@ -35,7 +35,7 @@ class RunFolder:
         self._checkpoints = config.output / "checkpoints"
         self._state_file = self._checkpoints / "state.pt"
         self._log_file = config.output / "log.jsonl"
-        self._writer: SummaryWriter | None = None
+        self._writer: Any = None
         if resume and not self._state_file.exists():
             raise UsageError(f"nothing to resume in {self._root}: {self._state_file} is missing")
         if not resume and self._state_file.exists():

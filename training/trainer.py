@@ -19,7 +19,7 @@ from training.config import TrainConfig
 from training.data.loader import batches
 from training.processes import Processes
 from training.run_folder import RunFolder
-from training.validation import Restore, validate, validation_samples
+from training.validation import Restore, Samples, validate, validation_samples
 
 # No picture in [0, 1] differs from another by more, on average.
 _WORST_PIXEL_LOSS = 1.0
@@ -113,7 +113,7 @@ class Trainer:
         self._extra: dict[str, Any] = {}
         self._resume = resume
         if config.compile:
-            net.compile()
+            self.net.G.compile()  # pyright: ignore[reportUnknownMemberType]
 
     def placed(self, net: DiffIR) -> DiffIR:
         """The network on this process's device, in the recipe's memory format."""
@@ -131,7 +131,7 @@ class Trainer:
         config = self.config
         if self._resume:
             self._load()
-        samples = validation_samples(config) if self.processes.is_first else {}
+        samples: Samples = validation_samples(config) if self.processes.is_first else {}
         if self.processes.is_first:
             self._folder.open(config, self.step)
         self.processes.barrier()
@@ -226,7 +226,7 @@ class Trainer:
         if self.processes.is_first:
             self._folder.log({"step": self.step, **self._logged, **speed})
 
-    def _validate(self, samples: Any) -> None:
+    def _validate(self, samples: Samples) -> None:
         figures, rows = validate(self.ema, self._restore, samples, self.processes.device)
         self._folder.log({"step": self.step, **figures})
         self._folder.show(rows, self.step)

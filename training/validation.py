@@ -21,13 +21,8 @@ Restore = Callable[[DiffIR, Tensor, Tensor], Tensor]
 # (lq, gt) of one sample each, by the damage done.
 Samples = Mapping[str, list[tuple[Tensor, Tensor]]]
 
-# Windows: noise of σ in code values, then x264 at this CRF or nothing; for models that enlarge, what small
-# pictures come as.
-WINDOWS = {"sigma25": (25.0, None), "sigma25_crf23": (25.0, 23), "sigma10_crf30": (10.0, 30)}
-WINDOWS_TO_ENLARGE = {"clean": (0.0, None), "crf23": (0.0, 23), "crf28": (0.0, 28)}
-
 _PICTURES = 8
-_ROWS = 4
+_ROWS = 3
 
 
 def validation_samples(config: TrainConfig) -> Samples:
@@ -38,8 +33,10 @@ def validation_samples(config: TrainConfig) -> Samples:
         dataset = PictureDataset(config, config.data.validation)
         pairs = [dataset[index] for index in range(_PICTURES)]
         return {"picture": [(lq[None].float() / 255, gt[None].float() / 255) for lq, gt in pairs]}
-    settings = WINDOWS if config.model.scale == 1 else WINDOWS_TO_ENLARGE
-    return {name: validation_windows(config, sigma=s, crf=crf) for name, (s, crf) in settings.items()}
+    return {
+        str(damage): validation_windows(config, sigma=damage.sigma, crf=damage.crf)
+        for damage in config.data.validation_damage
+    }
 
 
 @torch.no_grad()

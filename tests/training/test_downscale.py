@@ -13,7 +13,8 @@ import diffir_video as dv
 from tests.training.conftest import Recipe, picture
 from training.config import DownscaleConfig
 from training.data.downscale import KERNELS, downscale, downscale_randomly
-from training.data.windows import WindowDataset, batches
+from training.data.loader import batches
+from training.data.windows import WindowDataset
 from training.stage1 import train_stage1
 
 ENLARGING = ("model.scale=2", "model.residual_upsample=bicubic")
@@ -73,8 +74,9 @@ def test_ground_truth_made_smaller_is_the_middle_of_the_window(recipe: Recipe) -
 def test_run_validates_against_bicubic(recipe: Recipe) -> None:
     photos = recipe.folder / "photos"
     validation = f"data.validation=[{{root: {photos}, kind: photos, shrink: 1}}]"
-    train_stage1(recipe.config(*ENLARGING, validation, "max_steps=2", "validate_every=2"))
+    damage = "data.validation_damage=[{}, {crf: 28}]"
+    train_stage1(recipe.config(*ENLARGING, validation, damage, "max_steps=2", "validate_every=2"))
     rows = [json.loads(line) for line in (recipe.folder / "run" / "log.jsonl").read_text().splitlines()]
-    (validated,) = (row for row in rows if "clean_psnr_y" in row)
-    assert validated["clean_input"] > validated["crf28_input"] > 15
+    (validated,) = (row for row in rows if "sigma0_psnr_y" in row)
+    assert validated["sigma0_input"] > validated["sigma0_crf28_input"] > 15
     assert (recipe.folder / "run" / "samples" / "0000002.png").is_file()

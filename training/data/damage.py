@@ -25,7 +25,7 @@ def damage_picture(
     if damage.kind == "holes":
         odds = np.array([damage.holes.thin, damage.holes.medium, damage.holes.thick])
         kind = str(rng.choice(list(BRUSHES), p=odds / odds.sum()))
-        return with_hole(gt, draw_mask(*gt.shape[:2], kind, rng)), gt
+        return with_hole(gt, draw_mask(gt.shape[0], gt.shape[1], kind, rng)), gt
     if damage.kind == "second_order":
         return degrade(gt, damage, scale, rng), gt
     return (gt if scale == 1 else downscale(gt[None], scale, "bicubic")[0]), gt

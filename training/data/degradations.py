@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffir_video.media import transcode
-from training.config import CodecConfig, NoiseConfig
+from training.config import CodecConfig, NoiseConfig, SharpenConfig
 
 
 def add_camera_noise(
@@ -63,12 +63,38 @@ def compress_randomly(
         return through(frames, "libx264", options=options)
     if choice == "x265":
         one_thread = "log-level=none:pools=none"
-        options = {"crf": str(_integer(codec.x265_crf, rng)), "preset": "veryfast", "x265-params": one_thread}
+        preset = str(rng.choice(["veryfast", "medium"], p=[0.6, 0.4]))
+        options = {"crf": str(_integer(codec.x265_crf, rng)), "preset": preset, "x265-params": one_thread}
         return through(frames, "libx265", options=options)
     if choice == "mpeg2":
         return through(frames, "mpeg2video", qscale=_integer(codec.mpeg2_qscale, rng))
     qscale = _integer(codec.jpeg_qscale, rng)
     return through(frames, "mjpeg", qscale=qscale, pixel_format="yuvj420p")
+
+
+def draw_sharpening(sharpen: SharpenConfig, rng: np.random.Generator) -> float:
+    """An amount for `sharpen`; 0 in all but `sharpen.share` of the draws."""
+    amount = rng.uniform(0, sharpen.most)
+    return float(amount) if rng.random() < sharpen.share else 0.0
+
+
+def sharpen(frames: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+    """Unsharp masking: the frames plus `amount` times what they differ from their 3x3 mean.
+
+    (T, H, W, 3) uint8 → the same, rounded and clipped; `amount` 0 returns the frames themselves.
+    """
+    if amount == 0:
+        return frames
+    return np.concatenate(
+        [_sharpen_few(few, amount) for few in np.array_split(frames, -(-len(frames) // 16))]
+    )
+
+
+def _sharpen_few(frames: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+    rows = np.pad(frames, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge").astype(np.float32)
+    rows = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    mean = (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
+    return np.clip(np.rint(frames + amount * (frames - mean)), 0, 255).astype(np.uint8)
 
 
 def _integer(bounds: tuple[int, int], rng: np.random.Generator) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def degrade(
     """(H, W, 3) uint8 → (H / scale, W / scale, 3) uint8."""
     height, width = picture.shape[:2]
     size = (height // scale, width // scale)
-    x = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).float()[None] / 255  # pyright: ignore[reportUnknownMemberType]
+    x = torch.as_tensor(np.ascontiguousarray(picture.transpose(2, 0, 1))).float()[None] / 255
     x = _jpeg(_blur_resize_noise(x, damage.first, size, 1.0, rng), damage.first.jpeg, rng)
     x = _blur_resize_noise(x, damage.second, size, 1 / scale, rng)
     low_pass = sinc_kernel(rng) if rng.random() < damage.final_sinc else None
@@ -81,9 +82,13 @@ def sinc_kernel(rng: np.random.Generator) -> Tensor:
     y, x = _grid(side)
     radius = torch.hypot(x, y)
     radius[side // 2, side // 2] = 1
-    kernel = cutoff * torch.special.bessel_j1(cutoff * radius) / (2 * math.pi * radius)
+    kernel = cutoff * _bessel_j1(cutoff * radius) / (2 * math.pi * radius)
     kernel[side // 2, side // 2] = cutoff**2 / (4 * math.pi)
     return _padded(kernel)
+
+
+def _bessel_j1(x: Tensor) -> Tensor:
+    return cast(Any, torch.special).bessel_j1(x)
 
 
 def _mahalanobis(side: int, sigma_x: float, sigma_y: float, angle: float) -> Tensor:
@@ -137,13 +142,13 @@ def _with_noise(x: Tensor, order: OrderConfig, rng: np.random.Generator) -> Tens
     shape = (1, channels, *x.shape[2:])
     if gaussian:
         sigma = rng.uniform(*order.noise) / 255
-        return x + sigma * torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))  # pyright: ignore[reportUnknownMemberType]
+        return x + sigma * torch.as_tensor(rng.standard_normal(shape, dtype=np.float32))
     strength = rng.uniform(*order.poisson)
     # The count that stands for white is the number of levels in the picture, as a power of two.
     signal = (x if channels > 1 else x.mean(dim=1, keepdim=True)).mul(255).round().div(255)
-    levels = 2.0 ** math.ceil(math.log2(max(2, len(torch.unique(signal)))))
+    levels = 2.0 ** math.ceil(math.log2(max(2, len(np.unique(signal.numpy())))))
     counts = rng.poisson(signal.numpy().astype(np.float64) * levels)
-    noise = torch.from_numpy((counts / levels).astype(np.float32)) - signal  # pyright: ignore[reportUnknownMemberType]
+    noise = torch.as_tensor((counts / levels).astype(np.float32)) - signal
     return x + strength * noise
 
 
@@ -152,7 +157,7 @@ def _jpeg(x: Tensor, quality: tuple[int, int], rng: np.random.Generator) -> Tens
     Image.fromarray(_to_bytes(x)).save(file, "JPEG", quality=int(rng.integers(quality[0], quality[1] + 1)))
     with Image.open(file) as image:
         decoded = np.asarray(image.convert("RGB"))
-    return torch.from_numpy(np.ascontiguousarray(decoded.transpose(2, 0, 1))).float()[None] / 255  # pyright: ignore[reportUnknownMemberType]
+    return torch.as_tensor(np.ascontiguousarray(decoded.transpose(2, 0, 1))).float()[None] / 255
 
 
 def _to_bytes(x: Tensor) -> NDArray[np.uint8]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,13 +14,27 @@ from torch.utils.data import Dataset
 from diffir_video.errors import UsageError
 from diffir_video.media import transcode
 from training.config import SourceConfig, TrainConfig
-from training.data.degradations import add_camera_noise, add_gaussian_noise, compress_randomly
+from training.data.degradations import (
+    add_camera_noise,
+    add_gaussian_noise,
+    compress_randomly,
+    draw_sharpening,
+    sharpen,
+)
 from training.data.downscale import downscale, downscale_randomly
+from training.data.encoded import EncodedVariant, encode_variants
 from training.data.frames import Footage, load_source
 
 # A pan is cut from the photograph at twice the size and averaged down, so that whole pixels of the
 # photograph are half pixels of the sample and nothing is blurred by interpolation.
 PAN_OVERSAMPLING = 2
+
+
+@dataclass(frozen=True)
+class _Source:
+    config: SourceConfig
+    footage: Sequence[Footage]
+    encoded: Sequence[Sequence[EncodedVariant]]
 
 
 class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -28,27 +45,59 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
-        self._sources = [(source, load_source(source, config.data.cache)) for source in config.data.train]
-        weights = np.array([source.weight for source, _ in self._sources])
+        self._sources = [_load(source, config) for source in config.data.train]
+        weights = np.array([source.config.weight for source in self._sources])
         self._odds = weights / weights.sum()
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        config = self._config
-        rng = np.random.default_rng((config.seed, index))
-        clean = augment(self._draw_sequence(rng), rng)
-        small = clean
-        if config.model.scale > 1:
-            small = downscale_randomly(clean, config.model.scale, config.data.downscale, rng)
-        noisy = add_camera_noise(small, config.data.noise, rng)
-        degraded = compress_randomly(noisy, config.data.codec, rng)
+        data, scale = self._config.data, self._config.model.scale
+        rng = np.random.default_rng((self._config.seed, index))
+        source = self._sources[rng.choice(len(self._sources), p=self._odds)]
+        if source.config.encoded_variants and rng.random() < data.codec.share:
+            degraded, clean = self._cut_encoded(source, rng)
+        else:
+            clean = sharpen(
+                augment(self._draw_sequence(source, rng), rng), draw_sharpening(data.sharpen, rng)
+            )
+            small = clean if scale == 1 else downscale_randomly(clean, scale, data.downscale, rng)
+            degraded = add_camera_noise(small, data.noise, rng)
+            if not source.config.encoded_variants:
+                degraded = compress_randomly(degraded, data.codec, rng)
         return self._cut_windows(degraded, clean, rng)
 
-    def _draw_sequence(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        source, footage = self._sources[rng.choice(len(self._sources), p=self._odds)]
+    def _draw_sequence(self, source: _Source, rng: np.random.Generator) -> NDArray[np.uint8]:
         count, size = self._config.data.sequence_frames, self._config.patch_size
-        if source.kind == "photos":
-            return pan_over(_draw(footage, rng).frames[0], count, size, rng)
-        return cut_from_clip(_draw(footage, rng), count, size, rng)
+        footage = source.footage[int(rng.integers(len(source.footage)))]
+        if source.config.kind == "photos":
+            picked = source.config.picked > 0 and rng.random() < source.config.picked
+            return pan_over(footage.frames[0], count, size, rng, picked=picked)
+        return cut_from_clip(footage, count, size, rng)
+
+    def _cut_encoded(
+        self, source: _Source, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """(degraded, clean) sequences; not reversed in time, as frames depend on those encoded before."""
+        index = int(rng.integers(len(source.footage)))
+        clip, variants = source.footage[index], source.encoded[index]
+        variant = variants[int(rng.integers(len(variants)))]
+        seen = Footage(clip.name, variant.frames, clip.cuts)
+        count, size, scale = (
+            self._config.data.sequence_frames,
+            self._config.patch_size,
+            self._config.model.scale,
+        )
+        crop = draw_crop(seen, count, size // scale, rng, may_skip=False)
+        if scale > 1:
+            clean = crop.enlarged(scale).sharpened(clip.frames, variant.sharpening)
+            same = int(rng.integers(1 << 32))
+            degraded, clean = (
+                augment(frames, np.random.default_rng(same), may_reverse=False)
+                for frames in (crop.of(variant.frames), clean)
+            )
+            return degraded, clean
+        clean = crop.sharpened(clip.frames, variant.sharpening)
+        both = augment(np.concatenate([crop.of(variant.frames), clean], axis=3), rng, may_reverse=False)
+        return both[..., :3], both[..., 3:]
 
     def _cut_windows(
         self, degraded: NDArray[np.uint8], clean: NDArray[np.uint8], rng: np.random.Generator
@@ -67,12 +116,41 @@ def window_tensor(frames: NDArray[np.uint8]) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).view(t * c, h, w)
 
 
-def _draw(footage: list[Footage], rng: np.random.Generator) -> Footage:
-    return footage[int(rng.integers(len(footage)))]
+def _load(source: SourceConfig, config: TrainConfig) -> _Source:
+    footage = load_source(source, config.data.cache)
+    return _Source(source, footage, encode_variants(footage, source, config.data, config.model.scale))
 
 
-def cut_from_clip(clip: Footage, count: int, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A (count, size, size, 3) uint8 crop of `count` frames of one shot, every or every other frame.
+@dataclass(frozen=True)
+class Crop:
+    """A square of `size` pixels at (y, x), out of the frames of these indices."""
+
+    indices: NDArray[np.intp]
+    y: int
+    x: int
+    size: int
+
+    def of(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(T, H, W, 3) → (count, size, size, 3)."""
+        y, x, size = self.y, self.x, self.size
+        return np.stack([frames[i, y : y + size, x : x + size] for i in self.indices])
+
+    def enlarged(self, scale: int) -> Crop:
+        """The same place in frames `scale` times as large."""
+        return Crop(self.indices, self.y * scale, self.x * scale, self.size * scale)
+
+    def sharpened(self, frames: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+        """What this crop is of the whole frames sharpened."""
+        above, before = min(self.y, 1), min(self.x, 1)
+        y, x, size = self.y - above, self.x - before, self.size
+        around = np.stack([frames[i, y : self.y + size + 1, x : self.x + size + 1] for i in self.indices])
+        return sharpen(around, amount)[:, above : above + size, before : before + size]
+
+
+def draw_crop(
+    clip: Footage, count: int, size: int, rng: np.random.Generator, *, may_skip: bool = True
+) -> Crop:
+    """`count` frames of one shot, with `may_skip` sometimes every other one.
 
     A shot that is too short repeats its last frame. Raises UsageError if the frames are smaller than `size`.
     """
@@ -83,17 +161,24 @@ def cut_from_clip(clip: Footage, count: int, size: int, rng: np.random.Generator
     shots = clip.shots()
     lengths = np.array([end - start for start, end in shots], dtype=np.float64)
     start, end = shots[rng.choice(len(shots), p=lengths / lengths.sum())]
-    stride = 2 if rng.random() < 0.15 else 1
+    stride = 2 if may_skip and rng.random() < 0.15 else 1
     first = int(rng.integers(start, max(start + 1, end - (count - 1) * stride)))
     indices = np.minimum(first + stride * np.arange(count), end - 1)
-    y, x = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
-    return np.stack([clip.frames[i, y : y + size, x : x + size] for i in indices])
+    return Crop(indices, int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size)
 
 
-def pan_over(photo: NDArray[np.uint8], count: int, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def cut_from_clip(clip: Footage, count: int, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A (count, size, size, 3) uint8 crop of `count` frames of one shot; see `draw_crop`."""
+    return draw_crop(clip, count, size, rng).of(clip.frames)
+
+
+def pan_over(
+    photo: NDArray[np.uint8], count: int, size: int, rng: np.random.Generator, *, picked: bool = False
+) -> NDArray[np.uint8]:
     """A pan at random speed, at rest in a fifth of the draws: (count, size, size, 3) uint8.
 
-    photo: (H, W, 3) uint8, at least twice `size`. Raises UsageError if it is smaller.
+    photo: (H, W, 3) uint8, at least twice `size`. picked: every other pixel of the photograph, not means of
+    four. Raises UsageError if it is smaller.
     """
     span = size * PAN_OVERSAMPLING
     room = np.array(photo.shape[:2]) - span
@@ -107,13 +192,18 @@ def pan_over(photo: NDArray[np.uint8], count: int, size: int, rng: np.random.Gen
         corner = origin + velocity * t + rng.normal(0, 1, 2) * shake
         y, x = np.clip(np.rint(corner), 0, room).astype(int)
         big = photo[y : y + span, x : x + span].astype(np.uint16)
+        if picked:
+            frames.append(big[::2, ::2])
+            continue
         frames.append((big[::2, ::2] + big[1::2, ::2] + big[::2, 1::2] + big[1::2, 1::2] + 2) // 4)
     return np.stack(frames).astype(np.uint8)
 
 
-def augment(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The same flips, transposition and direction of time for all frames; (T, H, W, 3) in and out."""
-    if rng.random() < 0.5:
+def augment(
+    frames: NDArray[np.uint8], rng: np.random.Generator, *, may_reverse: bool = True
+) -> NDArray[np.uint8]:
+    """The same flips, transposition and direction of time for all frames; (T, H, W, C) in and out."""
+    if may_reverse and rng.random() < 0.5:
         frames = frames[::-1]
     if rng.random() < 0.5:
         frames = frames[:, ::-1]

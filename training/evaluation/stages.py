@@ -19,7 +19,7 @@ _NOISE_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class LabelledInput:
-    """One damaged clip with its truth, both (T, 3, H, W) float in [0, 1]."""
+    """One damaged clip with its truth, both (T, 3, H, W) float in [0, 1]; the truth may be larger."""
 
     clip: str
     damage: Damage
@@ -65,7 +65,8 @@ def compare_priors(
     mean_prior = torch.stack(priors).mean(dim=0)
     rows: dict[Damage, list[tuple[float, ...]]] = {}
     for sample, prior in zip(_samples(inputs(), stage2, frames_per_clip), priors, strict=True):
-        gt_prior = stage1.extract_prior(sample.lq, pad_to_multiple(sample.truth, stage1.multiple))
+        padded_truth = pad_to_multiple(sample.truth, stage1.multiple * stage1.config.scale)
+        gt_prior = stage1.extract_prior(sample.lq, padded_truth)
         outputs = (
             stage1.restore(sample.lq, gt_prior),
             stage2.restore(sample.lq, prior),
