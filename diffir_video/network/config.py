@@ -16,6 +16,9 @@ ResidualUpsample = Literal["nearest", "bilinear", "bicubic"]
 # CPEN compares LQ and GT on one grid: that of the ground truth unshuffled by 4 (paper, section 3.1).
 GT_UNSHUFFLE = 4
 
+# Smoothed pictures that a blend may use: two pictures, three ways.
+SMOOTHED = 6
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -33,7 +36,8 @@ class ModelConfig:
         where `scale` > 1; "nearest" is the published way, a smoother one leaves a small network less to undo.
     blend: add a blend of the window's frames instead. Their weights, which sum to 1, come from the network,
         for each cell of `unshuffle` x `unshuffle` pixels; so the detail of neighbours need not fit in its
-        channels.
+        channels. blend_smoothed: six smoothed pictures take part in the blend, see `smoothed_pictures`; a
+        network of very few channels then chooses where to smooth, and along which direction.
     image_channels: 3 for RGB; 4 for inpainting, RGB with holes at 0 and then the mask, 1 in a hole.
     scale: output size over input size, 1, 2 or 4. unshuffle: pixel-unshuffle before DIRformer, 1, 2 or 4.
     past, future: neighbouring frames the network sees before and after the one it restores.
@@ -55,6 +59,7 @@ class ModelConfig:
     residual: bool = True
     residual_upsample: ResidualUpsample = "nearest"
     blend: bool = False
+    blend_smoothed: bool = False
     image_channels: int = 3
     scale: int = 1
     unshuffle: int = 1
@@ -108,6 +113,12 @@ class ModelConfig:
                 self.blend,
                 "a residual, the conv tail, RGB and a window of more than one frame",
             )
+        _require(
+            self.blend or not self.blend_smoothed,
+            "blend_smoothed",
+            self.blend_smoothed,
+            "False without blend",
+        )
         _require(self.cpen_blocks >= 0, "cpen_blocks", self.cpen_blocks, "0 or more")
         _require(self.cpen_width > 0, "cpen_width", self.cpen_width, "above 0")
         _require(self.prior_width > 0, "prior_width", self.prior_width, "above 0")
@@ -118,6 +129,11 @@ class ModelConfig:
     def frames(self) -> int:
         """Frames the network sees at once."""
         return self.past + 1 + self.future
+
+    @property
+    def blended(self) -> int:
+        """Pictures that the blend weighs; 0 without one."""
+        return (self.frames + (SMOOTHED if self.blend_smoothed else 0)) if self.blend else 0
 
     @property
     def lq_channels(self) -> int:
