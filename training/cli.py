@@ -11,8 +11,12 @@ from pathlib import Path
 
 from diffir_video.errors import DiffirVideoError
 from training.config import load_config
-from training.stage1 import train_stage1
-from training.stage2 import train_stage2
+
+_STAGES = {
+    "stage1": "CPEN and DIRformer, the prior from the ground truth",
+    "stage2": "the diffusion that finds the prior, then everything jointly",
+    "gan": "stage 2 goes on, against a discriminator",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,24 +37,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="diffir-train", description="Train DiffIR, both stages.")
+    parser = argparse.ArgumentParser(prog="diffir-train", description="Train DiffIR: stage 1, stage 2, GAN.")
     parser.add_argument("--debug", action="store_true", help="show the trace of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for stage, run, what in (
-        ("stage1", _run_stage1, "CPEN and DIRformer, the prior from the ground truth"),
-        ("stage2", _run_stage2, "the diffusion that finds the prior, then everything jointly"),
-    ):
+    for stage, what in _STAGES.items():
         command = commands.add_parser(stage, help=what)
         command.add_argument("--config", type=Path, required=True, metavar="FILE", help="recipe (YAML)")
+        command.add_argument(
+            "--with",
+            dest="overlays",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="settings laid over the recipe, e.g. configs/train/small-cpu.yaml; may be repeated",
+        )
         command.add_argument(
             "--set",
             action="append",
             default=[],
             metavar="KEY=VALUE",
-            help="override a setting, e.g. max_steps=20 or data.train.0.root=DIR; may be repeated",
+            help="override a setting, e.g. max_steps=20 or data.train.root=DIR; may be repeated",
         )
         command.add_argument("--resume", action="store_true", help="continue the run in the output folder")
-        command.set_defaults(run=run)
+        command.set_defaults(run=_run_stage, stage=stage)
     data = commands.add_parser("data", help="material to train on").add_subparsers(required=True)
     fetch = data.add_parser("fetch", help="download the documented photographs and clips")
     fetch.add_argument("--root", type=Path, required=True, metavar="DIR")
@@ -59,12 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run_stage1(args: argparse.Namespace) -> None:
-    train_stage1(load_config(args.config, args.set), resume=args.resume)
+def _run_stage(args: argparse.Namespace) -> None:
+    from training.gan import train_gan
+    from training.stage1 import train_stage1
+    from training.stage2 import train_stage2
 
-
-def _run_stage2(args: argparse.Namespace) -> None:
-    train_stage2(load_config(args.config, args.set), resume=args.resume)
+    train = {"stage1": train_stage1, "stage2": train_stage2, "gan": train_gan}[args.stage]
+    train(load_config(args.config, args.set, args.overlays), resume=args.resume)
 
 
 def _run_fetch(args: argparse.Namespace) -> None:

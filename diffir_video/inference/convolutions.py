@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from diffir_video.inference.strips import as_features, pixels
 from diffir_video.network.config import ModelConfig
-from diffir_video.network.dirformer import DIRformer, middle_frame, smoothed_pictures
+from diffir_video.network.dirformer import DIRformer, middle_frame, smoothed_pictures, upsample_base
 
 
 class Convolutions:
@@ -68,7 +68,7 @@ class Convolutions:
         if not self._config.residual:
             return out
         if self._config.scale > 1:
-            base = F.interpolate(base, scale_factor=self._config.scale, mode="nearest")
+            base = upsample_base(base, self._config)
         return out.add_(base)
 
     def _output_kernel(self, kernel: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from diffir_video.errors import UsageError
 
 Norm = Literal["bias", "bias_free"]
 Tail = Literal["conv", "upsample"]
+ResidualUpsample = Literal["nearest", "bilinear", "bicubic"]
 
 # CPEN compares LQ and GT on one grid: that of the ground truth unshuffled by 4 (paper, section 3.1).
 GT_UNSHUFFLE = 4
@@ -31,7 +32,8 @@ class ModelConfig:
     norm: "bias" is LayerNorm over channels; "bias_free" divides by the deviation, keeps the mean.
     tail: "conv" is one 3x3 convolution, followed by a pixel shuffle where ``scale * unshuffle`` > 1;
         "upsample" is the published super-resolution tail, for ``scale * unshuffle`` = 4.
-    residual: add the (nearest-upsampled) middle frame to the output.
+    residual: add the middle frame to the output. residual_upsample: how it is brought to the output's size
+        where `scale` > 1; "nearest" is the published way, a smoother one leaves a small network less to undo.
     blend: add a blend of the window's frames instead. Their weights, which sum to 1, come from the network,
         for each cell of `unshuffle` x `unshuffle` pixels; so the detail of neighbours need not fit in its
         channels. blend_smoothed: six smoothed pictures take part in the blend, see `smoothed_pictures`; a
@@ -55,6 +57,7 @@ class ModelConfig:
     norm: Norm = "bias"
     tail: Tail = "conv"
     residual: bool = True
+    residual_upsample: ResidualUpsample = "nearest"
     blend: bool = False
     blend_smoothed: bool = False
     image_channels: int = 3
@@ -96,6 +99,12 @@ class ModelConfig:
             _require(
                 self.scale * self.unshuffle == 4, "scale", self.scale, "4 / unshuffle with the upsample tail"
             )
+        _require(
+            self.residual_upsample in get_args(ResidualUpsample),
+            "residual_upsample",
+            self.residual_upsample,
+            f"one of {get_args(ResidualUpsample)}",
+        )
         _require(self.past >= 0 and self.future >= 0, "past, future", (self.past, self.future), "0 or more")
         if self.blend:
             _require(

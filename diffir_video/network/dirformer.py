@@ -268,8 +268,13 @@ class DIRformer(nn.Module):
             return out
         base = base[:, :3]
         if self.config.scale > 1:
-            base = F.interpolate(base, scale_factor=self.config.scale, mode="nearest")
+            base = upsample_base(base, self.config)
         return out + base
+
+
+def upsample_base(base: Tensor, config: ModelConfig) -> Tensor:
+    """The frame that the output is added to, at the output's size: (N, 3, H, W) → (N, 3, s·H, s·W)."""
+    return F.interpolate(base, scale_factor=float(config.scale), mode=config.residual_upsample)
 
 
 def blend_pictures(pictures: Tensor, logits: Tensor, cell: int) -> Tensor:

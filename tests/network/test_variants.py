@@ -81,6 +81,20 @@ def test_windowed_model_starts_from_its_middle_frame() -> None:
         assert torch.equal(net.restore(window, torch.zeros(1, 16)), window[:, 6:9])
 
 
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("blend", [False, True])
+def test_enlarging_model_starts_from_its_frame_enlarged(mode: str, blend: bool) -> None:
+    """With the network silenced the residual alone is left: the middle frame, or the mean of all."""
+    model = tiny(past=1, future=1, scale=2, unshuffle=2, residual_upsample=mode, blend=blend)
+    net = dv.DiffIRS2(model).eval()
+    torch.nn.init.zeros_(net.G.output.weight)
+    window = torch.rand(1, 9, 16, 16)
+    base = window.view(1, 3, 3, 16, 16).mean(1) if blend else window[:, 3:6]
+    with torch.no_grad():
+        out = net.restore(window, torch.zeros(1, 16))
+    torch.testing.assert_close(out, torch.nn.functional.interpolate(base, scale_factor=2.0, mode=mode))
+
+
 def test_windowed_model_sees_every_frame_of_the_window() -> None:
     torch.manual_seed(0)
     net = dv.DiffIRS2(tiny(past=1, future=1)).eval()
@@ -95,7 +109,7 @@ def test_windowed_model_sees_every_frame_of_the_window() -> None:
     [
         {"dim": 7}, {"blocks": [1]}, {"heads": [1, 3]}, {"heads": [1]}, {"norm": "batch"}, {"scale": 3},
         {"tail": "upsample", "scale": 1, "unshuffle": 1}, {"past": -1}, {"image_channels": 5}, {"width": 4},
-        {"blend": True}, {"blend_smoothed": True, "past": 1},
+        {"blend": True}, {"residual_upsample": "area"}, {"blend_smoothed": True, "past": 1},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_network_are_refused(settings: dict[str, object]) -> None:

@@ -16,7 +16,8 @@ from tests.training.conftest import Recipe, picture
 from training.config import CodecConfig, NoiseConfig, SourceConfig, TrainConfig
 from training.data.degradations import add_camera_noise, compress_randomly, sharpen
 from training.data.frames import Footage, load_source, shrink_area
-from training.data.windows import Crop, WindowDataset, batches, cut_from_clip, pan_over
+from training.data.loader import batches
+from training.data.windows import Crop, WindowDataset, cut_from_clip, pan_over
 
 
 def rng(seed: int = 0) -> np.random.Generator:

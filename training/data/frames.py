@@ -17,9 +17,7 @@ from PIL import Image
 
 from diffir_video.errors import UsageError
 from training.config import SourceConfig
-
-CLIP_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".ts", ".m4v"}
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 
 # Mean absolute difference of two consecutive frames, in code values, from which they count as a cut.
 CUT_DIFFERENCE = 30.0

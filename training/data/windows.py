@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from diffir_video.errors import UsageError
 from diffir_video.media import transcode
 from training.config import SourceConfig, TrainConfig
+from training.data.clip_damage import age, draw_exposure, exposed
 from training.data.degradations import (
     add_camera_noise,
     add_gaussian_noise,
@@ -21,6 +22,7 @@ from training.data.degradations import (
     draw_sharpening,
     sharpen,
 )
+from training.data.downscale import downscale, downscale_randomly
 from training.data.encoded import EncodedVariant, encode_variants
 from training.data.frames import Footage, load_source
 
@@ -43,33 +45,32 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        if config.model.scale != 1 or config.model.image_channels != 3:
-            raise UsageError("clip windows are made for models of scale 1 and three channels")
         self._config = config
         self._sources = [_load(source, config) for source in config.data.train]
         weights = np.array([source.config.weight for source in self._sources])
         self._odds = weights / weights.sum()
 
-    def __len__(self) -> int:
-        return self._config.max_steps * self._config.batch_size // self._config.data.windows_per_sequence
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        data = self._config.data
+        data, scale = self._config.data, self._config.model.scale
         rng = np.random.default_rng((self._config.seed, index))
         source = self._sources[rng.choice(len(self._sources), p=self._odds)]
         if source.config.encoded_variants and rng.random() < data.codec.share:
             degraded, clean = self._cut_encoded(source, rng)
         else:
-            clean = sharpen(
-                augment(self._draw_sequence(source, rng), rng), draw_sharpening(data.sharpen, rng)
+            exposure = draw_exposure(data.clip_damage, rng)
+            sequence = sharpen(
+                augment(self._draw_sequence(source, rng, exposure), rng), draw_sharpening(data.sharpen, rng)
             )
-            degraded = add_camera_noise(clean, data.noise, rng)
+            seen, clean = exposed(sequence, exposure)
+            small = seen if scale == 1 else downscale_randomly(seen, scale, data.downscale, rng)
+            small = age(small, data.clip_damage, rng)
+            degraded = add_camera_noise(small, data.noise, rng)
             if not source.config.encoded_variants:
                 degraded = compress_randomly(degraded, data.codec, rng)
         return self._cut_windows(degraded, clean, rng)
 
-    def _draw_sequence(self, source: _Source, rng: np.random.Generator) -> NDArray[np.uint8]:
-        count, size = self._config.data.sequence_frames, self._config.patch_size
+    def _draw_sequence(self, source: _Source, rng: np.random.Generator, exposure: int) -> NDArray[np.uint8]:
+        count, size = self._config.data.sequence_frames * exposure, self._config.patch_size
         footage = source.footage[int(rng.integers(len(source.footage)))]
         if source.config.kind == "photos":
             picked = source.config.picked > 0 and rng.random() < source.config.picked
@@ -84,9 +85,20 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         clip, variants = source.footage[index], source.encoded[index]
         variant = variants[int(rng.integers(len(variants)))]
         seen = Footage(clip.name, variant.frames, clip.cuts)
-        crop = draw_crop(
-            seen, self._config.data.sequence_frames, self._config.patch_size, rng, may_skip=False
+        count, size, scale = (
+            self._config.data.sequence_frames,
+            self._config.patch_size,
+            self._config.model.scale,
         )
+        crop = draw_crop(seen, count, size // scale, rng, may_skip=False)
+        if scale > 1:
+            clean = crop.enlarged(scale).sharpened(clip.frames, variant.sharpening)
+            same = int(rng.integers(1 << 32))
+            degraded, clean = (
+                augment(frames, np.random.default_rng(same), may_reverse=False)
+                for frames in (crop.of(variant.frames), clean)
+            )
+            return degraded, clean
         clean = crop.sharpened(clip.frames, variant.sharpening)
         both = augment(np.concatenate([crop.of(variant.frames), clean], axis=3), rng, may_reverse=False)
         return both[..., :3], both[..., 3:]
@@ -95,8 +107,13 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         self, degraded: NDArray[np.uint8], clean: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         model, wanted = self._config.model, self._config.data.windows_per_sequence
-        starts = rng.permutation(len(clean) - model.frames + 1)[:wanted]
-        starts = np.resize(starts, wanted)
+        room = len(clean) - model.frames + 1
+        if self._config.temporal_weight:
+            # Neighbours in time, in twos, from anywhere in the sequence.
+            firsts = np.resize(rng.permutation(room - 1), wanted // 2)
+            starts = np.stack([firsts, firsts + 1], axis=1).ravel()
+        else:
+            starts = np.resize(rng.permutation(room)[:wanted], wanted)
         lq = torch.stack([window_tensor(degraded[s : s + model.frames]) for s in starts])
         gt = torch.stack([window_tensor(clean[s + model.past : s + model.past + 1]) for s in starts])
         return lq, gt
@@ -110,7 +127,7 @@ def window_tensor(frames: NDArray[np.uint8]) -> Tensor:
 
 def _load(source: SourceConfig, config: TrainConfig) -> _Source:
     footage = load_source(source, config.data.cache)
-    return _Source(source, footage, encode_variants(footage, source, config.data))
+    return _Source(source, footage, encode_variants(footage, source, config.data, config.model.scale))
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,10 @@ class Crop:
         """(T, H, W, 3) → (count, size, size, 3)."""
         y, x, size = self.y, self.x, self.size
         return np.stack([frames[i, y : y + size, x : x + size] for i in self.indices])
+
+    def enlarged(self, scale: int) -> Crop:
+        """The same place in frames `scale` times as large."""
+        return Crop(self.indices, self.y * scale, self.x * scale, self.size * scale)
 
     def sharpened(self, frames: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
         """What this crop is of the whole frames sharpened."""
@@ -202,42 +223,22 @@ def augment(
     return np.ascontiguousarray(frames)
 
 
-def batches(config: TrainConfig, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of step `first_step` and on: lq (N, 3·frames, P, P), gt (N, 3, P, P), float in [0, 1].
-
-    A run resumed at a step sees the same data as one that never stopped.
-    """
-    dataset = WindowDataset(config)
-    sequences = config.batch_size // config.data.windows_per_sequence
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        dataset,
-        batch_size=sequences,
-        sampler=range(first_step * sequences, len(dataset)),
-        num_workers=config.data.workers,
-        prefetch_factor=8 if config.data.workers else None,
-        worker_init_fn=_use_one_thread,
-    )
-    for lq, gt in loader:
-        yield lq.flatten(0, 1).float() / 255, gt.flatten(0, 1).float() / 255
-
-
-def _use_one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)
-
-
 def validation_windows(
     config: TrainConfig, *, sigma: float, crf: int | None, size: int = 192
 ) -> list[tuple[Tensor, Tensor]]:
     """One window from the middle of each validation clip: Gaussian noise, then x264 unless `crf` is None.
 
-    Returns pairs lq (1, 3·frames, h, w) and gt (1, 3, h, w), float in [0, 1]; h, w at most `size`.
+    For a model of scale s > 1 the clip is made smaller first, by the antialiased bicubic kernel.
+    Returns pairs lq (1, 3·frames, h / s, w / s) and gt (1, 3, h, w), float in [0, 1]; h, w at most `size`.
     """
+    scale = config.model.scale
     windows: list[tuple[Tensor, Tensor]] = []
     for source in config.data.validation:
         for index, clip in enumerate(load_source(source, config.data.cache)):
             clean = _middle_of(clip, source, config, size)
             rng = np.random.default_rng((config.seed, index))
-            noisy = add_gaussian_noise(clean, sigma, rng)
+            small = clean if scale == 1 else downscale(clean, scale, "bicubic")
+            noisy = add_gaussian_noise(small, sigma, rng)
             if crf is not None:
                 noisy = transcode(noisy, "libx264", options={"crf": str(crf), "preset": "medium"})
             frames, past = config.model.frames, config.model.past
@@ -254,7 +255,7 @@ def _middle_of(clip: Footage, source: SourceConfig, config: TrainConfig, size: i
         )
     count = config.data.sequence_frames
     start = max(0, (len(clip.frames) - count) // 2)
-    multiple = config.model.multiple
+    multiple = config.model.multiple * config.model.scale
     height, width = (min(side, size) // multiple * multiple for side in clip.frames.shape[1:3])
     y, x = (clip.frames.shape[1] - height) // 2, (clip.frames.shape[2] - width) // 2
     return np.ascontiguousarray(clip.frames[start : start + count, y : y + height, x : x + width])
