@@ -16,7 +16,7 @@ from torch import Tensor
 import diffir_video as dv
 from diffir_video.inference import FoldedDIRformer
 from diffir_video.inference.convolutions import with_unshuffle_before
-from diffir_video.inference.fold import plain_norm
+from diffir_video.inference.strips import plain_norm
 from tests.network.test_variants import config
 
 # denoise-nano's first level at 640x360, and a strip of it.
