@@ -56,7 +56,7 @@ class FoldedBlock(nn.Module):
 
     qk, v, project_in: the folded 1x1 convolutions. qk_kernel (2·C, 1, 3, 3), v_kernel (C, 1, 3, 3),
     hidden_kernel (2·hidden, 1, 3, 3): depthwise. project_out: (C, hidden), of the feed-forward.
-    centred: whether the norm takes the mean out.
+    centred: whether the norm takes the mean out. folds: how many priors were folded so far.
     """
 
     qk_kernel: Tensor
@@ -69,6 +69,7 @@ class FoldedBlock(nn.Module):
     def __init__(self, block: TransformerBlock, dtype: torch.dtype) -> None:
         super().__init__()
         attention, feed_forward = block.attn, block.ffn
+        self.folds = 0
         self.heads = attention.heads
         self.channels: int = attention.project_out.weight.shape[0]
         self.hidden: int = feed_forward.project_out.weight.shape[1]
@@ -96,6 +97,7 @@ class FoldedBlock(nn.Module):
 
     def fold(self, prior: Tensor) -> None:
         """Fold this prior, (prior_width,) float32, into the weights."""
+        self.folds += 1
         for pointwise in self.pointwise():
             pointwise.fold(prior)
 
