@@ -27,8 +27,6 @@ from diffir_video.inference.strips import StripSteps
 from diffir_video.network.dirformer import DIRformer
 
 Backend = Literal["auto", "eager", "compile", "tensorrt"]
-NamedBackend = Literal["eager", "compile", "tensorrt"]
-Tile = Literal["auto", "off"] | int
 
 # (lq, *held maps) → (restored, *maps made), as `FoldedGraph`.
 Run = Callable[..., tuple[Tensor, ...]]
@@ -36,7 +34,7 @@ Run = Callable[..., tuple[Tensor, ...]]
 _log = logging.getLogger(__name__)
 
 
-def choose_backend(backend: Backend, device: torch.device, dtype: torch.dtype) -> NamedBackend:
+def choose_backend(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backend:
     """The backend that "auto" stands for; raises BackendError for one that is not to be had here."""
     if backend == "auto":
         try:
@@ -53,19 +51,19 @@ def choose_backend(backend: Backend, device: torch.device, dtype: torch.dtype) -
 def _check(device: torch.device, dtype: torch.dtype) -> None:
     """Raise BackendError where backend compile can't be had."""
     if device.type == "cpu":
-        _native_steps(dtype, "auto")
+        _native_steps(dtype, None)
 
 
-def _native_steps(dtype: torch.dtype, tile: Tile) -> NativeSteps:
+def _native_steps(dtype: torch.dtype, tile: int | None) -> NativeSteps:
     if dtype == torch.float16:
-        raise BackendError("backend compile has no fp16 on a CPU; use precision bf16 or fp32, or backend eager")
-    return NativeSteps(half=dtype == torch.bfloat16, tile=tile if isinstance(tile, int) else None)
+        raise BackendError("backend compile has no fp16 on a CPU; use bf16, fp32, or backend eager")
+    return NativeSteps(half=dtype == torch.bfloat16, tile=tile)
 
 
 def build(
-    net: DIRformer, dtype: torch.dtype, backend: NamedBackend, strips: StripSteps, tile: Tile
+    net: DIRformer, dtype: torch.dtype, backend: Backend, strips: StripSteps, tile: int | None
 ) -> tuple[FoldedGraph, Run]:
-    """The folded network, and what runs it on whole frames."""
+    """The folded network, and what runs it on whole frames; `backend` is one that was chosen."""
     device = net.patch_embed.proj.weight.device
     if backend == "compile" and device.type == "cpu":
         graph = FoldedGraph(net, dtype, _native_steps(dtype, tile), features=torch.float32)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from diffir_video.inference.backends import Backend, Tile, build
+from diffir_video.inference.backends import build
+from diffir_video.inference.options import InferenceOptions
 from diffir_video.inference.strips import StripSteps
 from diffir_video.network.dirformer import DIRformer
-
-Batch = Literal["auto"] | int
 
 # A strip's features: what is made of them on the way, up to six times as much, stays near a core.
 CPU_STRIP_BYTES = 1024 * 1024
@@ -26,6 +24,8 @@ SMALLEST_STRIP_BYTES = 1 << 20
 # twice as wide features, the skip, and norm, hidden channels and their convolution in a feed-forward.
 _WIDEST = 28
 _SHARE_OF_FREE_MEMORY = 0.8
+
+_EAGER = InferenceOptions(backend="eager")
 
 _log = logging.getLogger(__name__)
 
@@ -42,28 +42,24 @@ class FoldedDIRformer:
         net: DIRformer,
         *,
         dtype: torch.dtype = torch.float32,
-        tile: Tile = "auto",
-        batch: Batch = "auto",
-        backend: Backend = "eager",
+        options: InferenceOptions = _EAGER,
     ) -> None:
         """`net`: its weights are copied, on its device, but for the prior's projections.
 
         dtype: of features and weights; norms' statistics, Gram matrices and softmax are float32 in any case.
-        tile: how much of a frame is worked on at a time. A number n stands for n x n pixels of it, taken as
-            whole rows; "off" for the whole frame; "auto" for what stays near a CPU's cores or, on CUDA, the
-            most that fits in the memory that is free.
-        batch: frames the network takes at once, where they are not cut; "auto" is one on a CPU, and on CUDA
-            as many as fit. Where memory runs out, both are made smaller, with a warning.
-        backend: see `backends`. What is compiled takes whole frames; those that have to be cut run eagerly.
+        options: tile: strips of whole rows, and on a CPU pieces that fit the cache. Frames that are cut into
+            strips go one after the other. What is compiled for CUDA takes whole frames; those that have to be
+            cut run eagerly. Where memory runs out, batch and then tile are made smaller, with a warning.
         `fold` comes before the first frame. Raises BackendError for a backend that is not to be had here.
         """
         self._config = net.config
         self._device = net.patch_embed.proj.weight.device
-        self._tile: Tile = tile
-        self._batch: Batch = batch
+        options = options.on(self._device, dtype)
+        self._tile, self._batch = options.tile, options.batch
         self._strips = StripSteps(None)
         self._itemsize = dtype.itemsize
-        self._graph, self._whole_frames = build(net, dtype, backend, self._strips, tile)
+        pixels = None if isinstance(self._tile, str) else self._tile
+        self._graph, self._whole_frames = build(net, dtype, options.backend, self._strips, pixels)
         self._held_maps: tuple[Tensor, ...] = ()
         # What running out of memory has taught.
         self._most_frames: int | None = None

@@ -1,4 +1,4 @@
-"""kernels.c as a library: compiled by the machine's C compiler for its own processor, kept for the next time."""
+"""kernels.c as a library: compiled by the machine's C compiler for its own processor, and kept."""
 
 from __future__ import annotations
 
@@ -101,7 +101,9 @@ def _compile(compiler: str, library: Path) -> None:
         except (OSError, subprocess.SubprocessError) as exc:
             said = getattr(exc, "stderr", None) or b""
             lines = said.decode(errors="replace").strip().splitlines() or [str(exc)]
-            raise BackendError(f"{compiler} can't compile the kernels ({lines[0]}); use backend eager") from exc
+            raise BackendError(
+                f"{compiler} can't compile the kernels ({lines[0]}); use backend eager"
+            ) from exc
         part.replace(library)
 
 
@@ -133,5 +135,7 @@ def _cache_folder() -> Path:
     except OSError as exc:
         raise BackendError(f"can't keep compiled kernels in {str(folder)!r}: {exc.strerror}") from exc
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise BackendError(f"{str(folder)!r} can be written by others, so nothing in it is run; chmod go-w it")
+        raise BackendError(
+            f"{str(folder)!r} can be written by others, so nothing in it is run; chmod go-w it"
+        )
     return folder

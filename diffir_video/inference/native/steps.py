@@ -13,7 +13,6 @@ from diffir_video.errors import BackendError
 from diffir_video.inference.fold import FoldedBlock
 from diffir_video.inference.native.library import (
     FeaturesArgument,
-    Kernels,
     PointwiseArgument,
     load_kernels,
 )
@@ -148,7 +147,10 @@ class NativeSteps:
             packed = by_vector.permute(0, 2, 1)
         bias = weight.new_zeros(len(weight)) if bias is None else bias
         return _Packed(
-            packed.contiguous(), self._padded(bias.float(), parts), inputs=padded.shape[1], outputs=len(padded)
+            packed.contiguous(),
+            self._padded(bias.float(), parts),
+            inputs=padded.shape[1],
+            outputs=len(padded),
         )
 
     def _pack_depthwise(self, kernel: Tensor, parts: int = 1) -> Tensor:
