@@ -288,7 +288,8 @@ def load_network(name_or_path: str) -> DiffIRS2:
     """
     is_config = Path(name_or_path).suffix in {".yaml", ".yml"}
     net: DiffIR = _untrained(Path(name_or_path)) if is_config else load_checkpoint(find_weights(name_or_path))
-    Restorer(deepcopy(net), device="cpu", backend="eager")  # Refuses what can't restore video.
+    # Refuses what can't restore video.
+    Restorer(deepcopy(net), device="cpu", backend="eager")
     net = cast(DiffIRS2, net).eval()
     if is_config:
         _calm(net)
@@ -310,9 +311,10 @@ def _untrained(config: Path) -> DiffIRS2:
 def _calm(net: DiffIRS2) -> None:
     """Scale the last convolution so that the network adds `_ADDED` to a noisy frame, root mean square."""
     config, size = net.config, 4 * net.multiple
-    generator = torch.Generator().manual_seed(0)
-    lq = torch.rand(1, config.lq_channels, size, size, generator=generator)
-    noise = torch.randn(1, config.prior_width, generator=generator)
+    frame = _noisy(_texture(size, size), torch.Generator().manual_seed(1))
+    lq = frame.repeat(1, config.frames, 1, 1)
+    # As the restorers draw it: an untrained network depends on it a good deal.
+    noise = torch.randn(1, config.prior_width, generator=torch.Generator().manual_seed(0))
     last = net.G.output if config.tail == "conv" else cast(nn.Sequential, net.G.tail)[1]
     outputs: list[Tensor] = []
     handle = cast(nn.Module, last).register_forward_hook(lambda *taken: outputs.append(taken[2]))
@@ -379,12 +381,19 @@ class _Kept(NullSink):
 
 def write_sample_clip(path: Path, width: int, height: int, frames: int) -> None:
     """A noisy pan over a smooth texture, for a benchmark without a file: x264 at its defaults."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(1, 3, 12, 16, generator=generator)
-    texture = F.interpolate(coarse, (height + frames, width + frames), mode="bicubic").clamp(0, 1)[0]
+    generator = torch.Generator().manual_seed(1)
+    texture = _texture(width + frames, height + frames)
     info = StreamInfo(width, height, _TICK, "yuv420p", average_rate=1 / _TICK)
     with VideoWriter(path, info) as writer:
         for t in range(frames):
-            clean = texture[:, t : t + height, t : t + width]
-            noisy = clean + 0.04 * torch.randn(clean.shape, generator=generator)
-            writer.write(Frame(noisy.clamp(0, 1), t, _TICK, 1))
+            noisy = _noisy(texture[:, t : t + height, t : t + width], generator)
+            writer.write(Frame(noisy, t, _TICK, 1))
+
+
+def _texture(width: int, height: int) -> Tensor:
+    coarse = torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)[0]
+
+
+def _noisy(picture: Tensor, generator: torch.Generator) -> Tensor:
+    return (picture + 0.04 * torch.randn(picture.shape, generator=generator)).clamp(0, 1)
