@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffir_video.errors import DiffirVideoError
-from diffir_video.inference import FoldedDIRformer
+from diffir_video.inference import FoldedDIRformer, InferenceOptions
 from diffir_video.network import DiffIRS2
 from diffir_video.prior import Decision, RefreshReason, Reuse, ReusePolicy
 from diffir_video.shots import Window
@@ -23,10 +23,12 @@ class PriorNetwork:
     Held priors and attention maps are a stream's own, so each stream borrows a `FoldedDIRformer`.
     """
 
-    def __init__(self, net: DiffIRS2, device: torch.device, dtype: torch.dtype, seed: int) -> None:
+    def __init__(
+        self, net: DiffIRS2, device: torch.device, dtype: torch.dtype, seed: int, options: InferenceOptions
+    ) -> None:
         net.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.net = net
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._options = device, dtype, options
         generator = torch.Generator().manual_seed(seed)
         self._noise = torch.randn(1, net.config.prior_width, generator=generator).to(device)
         self._idle: list[FoldedDIRformer] = []
@@ -41,7 +43,9 @@ class PriorNetwork:
         return self.net.restore(lq, self.net.estimate_prior(lq, self._noise))[0]
 
     def borrow_folded(self) -> FoldedDIRformer:
-        return self._idle.pop() if self._idle else FoldedDIRformer(self.net.G, dtype=self._dtype)
+        if self._idle:
+            return self._idle.pop()
+        return FoldedDIRformer(self.net.G, dtype=self._dtype, options=self._options)
 
     def give_back(self, folded: FoldedDIRformer) -> None:
         self._idle.append(folded)
@@ -100,8 +104,10 @@ class SpanRestorer:
         self, windows: Sequence[Window], first: Decision, policy: ReusePolicy
     ) -> Iterator[Tensor]:
         pictures = self._restore_span(windows, first, policy)
-        for window, picture in zip(windows, pictures, strict=True):
-            yield picture if picture.isfinite().all() else self._redo(window)
+        # Asked once for all: each answer has to wait for the device.
+        finite = pictures.isfinite().flatten(1).all(1).tolist()
+        for window, picture, is_finite in zip(windows, pictures, finite, strict=True):
+            yield picture if is_finite else self._redo(window)
 
     def _redo(self, window: Window) -> Tensor:
         self.redone_in_float32 += 1
