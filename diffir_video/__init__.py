@@ -13,7 +13,7 @@ from diffir_video.errors import (
     UsageError,
 )
 from diffir_video.frame import Clip, ColorTags, Frame, StreamInfo
-from diffir_video.job import FilePlan, FileReport, plan_file, restore_file
+from diffir_video.job import FilePlan, FileReport, JobOptions, plan_file, restore_file
 from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.network import DiffIRS1, DiffIRS2, ModelConfig
 from diffir_video.prior import ReusePolicy, ReuseReport
@@ -34,6 +34,7 @@ __all__ = [
     "FileReport",
     "Frame",
     "InputError",
+    "JobOptions",
     "LiveInputError",
     "MediaInputError",
     "ModelCard",

@@ -26,7 +26,7 @@ from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.inference import FoldedDIRformer
-from diffir_video.job import restore_file
+from diffir_video.job import JobOptions, restore_file
 from diffir_video.machine import Machine, this_machine
 from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.network import DiffIR, DiffIRS2, ModelConfig
@@ -126,9 +126,7 @@ def bench_file(
                 path,
                 output,
                 restorer=restorer,
-                encoder=encoder,
-                encoder_options=encoder_options,
-                overwrite=True,
+                options=JobOptions(encoder=encoder, encoder_options=encoder_options or {}, overwrite=True),
             ).run.frames_out
 
         stages = {"decode": decode, "restore": restore, "encode": encode, "file_to_file": file_to_file}

@@ -70,7 +70,8 @@ def prepare(data: Path, out: Path, *, sigma: float, crf: int) -> DemoFiles:
 def restore(files: DemoFiles, model: str) -> None:
     """Restore the degraded file the way a user would."""
     restorer = dv.Restorer.from_pretrained(model, device="cpu", precision="fp32", seed=0)
-    dv.restore_file(files.degraded, files.restored, restorer=restorer, overwrite=True)
+    options = dv.JobOptions(overwrite=True)
+    dv.restore_file(files.degraded, files.restored, restorer=restorer, options=options)
 
 
 def measure(files: DemoFiles) -> Comparison:

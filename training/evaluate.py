@@ -37,7 +37,7 @@ from training.evaluation.material import (
 from training.evaluation.report import Cell, Evaluation, Quality, to_markdown, to_text, write_if_asked
 from training.evaluation.stages import LabelledInput, PriorComparison, compare_priors
 from training.evaluation.task import TASKS, Task, task_of
-from training.evaluation.upscalers import enlarge_by_others
+from training.evaluation.upscalers import PEERS, Peer, enlarged_bicubic, is_missing, score_upscalers
 
 logger = logging.getLogger(__name__)
 
@@ -103,20 +103,20 @@ def evaluate(
         for clip in clips:
             yield from _inputs_of_clip(clip, task, data, frame_limit)
 
-    cells = [_measure(item, restorer) for item in inputs()]
+    cells = [_measure(item, restorer, cache) for item in inputs()]
     compared = clips if task.filter_margin is not None else ()
     filter_scores = {
         clip.name: score_filters(ground_truth(data, clip, frame_limit), clip.name, FILTERS, cache)
         for clip in compared
     }
-    priors, notes = None, []
+    priors, notes = None, [f"{peer.name} left out: needs the extra `peers`" for peer in _absent_peers(task)]
     if model is not None:
         try:
             first = find_weights(stage1 or _stage1_name(model))
         except (UnknownModelError, CheckpointError):
             if stage1 is not None:
                 raise
-            notes = [f"no {_stage1_name(model)}: stage 2 was not compared with stage 1"]
+            notes.append(f"no {_stage1_name(model)}: stage 2 was not compared with stage 1")
         else:
             priors = _compare_priors(first, find_weights(model), inputs)
     return Evaluation(
@@ -139,19 +139,19 @@ def _inputs_of_clip(
         yield LabelledInput(clip.name, damage, to_tensor(picture), to_tensor(truth))
 
 
+def _absent_peers(task: Task) -> list[Peer]:
+    return [peer for peer in PEERS if is_missing(peer)] if task.scale > 1 else []
+
+
 def _cut_to(frames: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
     height, width = (side // multiple * multiple for side in frames.shape[1:3])
     return frames[:, :height, :width]
 
 
-def _measure(item: LabelledInput, restorer: Restorer | None) -> Cell:
-    others: dict[str, float] = {}
-    if item.damage.shrink > 1:
-        enlarged = enlarge_by_others(item.damaged, item.damage.shrink)
-        others = {name: psnr_y(pictures, item.truth).mean().item() for name, pictures in enlarged.items()}
-        before = _quality(item, enlarged["bicubic"])
-    else:
-        before = _quality(item, item.damaged)
+def _measure(item: LabelledInput, restorer: Restorer | None, cache: Path) -> Cell:
+    is_small = item.damage.shrink > 1
+    before = _quality(item, enlarged_bicubic(item.damaged) if is_small else item.damaged)
+    others = score_upscalers(item.damaged, item.truth, item.clip, cache) if is_small else {}
     if restorer is None:
         return Cell(item.clip, item.damage, before, None, others)
     clip = Clip(item.damaged, tuple(range(len(item.damaged))), Fraction(1, 25))

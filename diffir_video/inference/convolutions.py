@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffir_video.inference.strips import as_features, pixels
-from diffir_video.network.dirformer import DIRformer, middle_frame, upsample_base
+from diffir_video.network.config import ModelConfig
+from diffir_video.network.dirformer import DIRformer, middle_frame, smoothed_pictures, upsample_base
 
 
 class Convolutions:
@@ -59,8 +60,8 @@ class Convolutions:
             return self._onto(base, self._tail(x).float())
         out = F.conv2d(x, self._output, padding=1).float()
         if config.blend:
-            out, logits = torch.split(out, [out.shape[1] - config.frames + 1, config.frames - 1], dim=1)
-            base = blend(lq, logits, middle=config.past, cell=config.unshuffle)
+            out, logits = torch.split(out, [out.shape[1] - config.blended + 1, config.blended - 1], dim=1)
+            base = blend(lq, logits, config)
         return self._onto(base, F.pixel_shuffle(out.contiguous(), config.scale * config.unshuffle))
 
     def _onto(self, base: Tensor, out: Tensor) -> Tensor:
@@ -72,10 +73,10 @@ class Convolutions:
 
     def _output_kernel(self, kernel: Tensor) -> Tensor:
         """A softmax stays the same with the middle frame's logit at 0: one channel less to compute."""
-        frames = self._config.frames
-        if not self._config.blend:
+        blended = self._config.blended
+        if not blended:
             return kernel
-        picture, logits = torch.split(kernel, [len(kernel) - frames, frames])
+        picture, logits = torch.split(kernel, [len(kernel) - blended, blended])
         middle = self._config.past
         others = torch.cat([logits[:middle], logits[middle + 1 :]])
         return torch.cat([picture, others - logits[middle]])
@@ -142,18 +143,21 @@ def shuffle(x: Tensor) -> Tensor:
     return picture.permute(0, 3, 1, 2)
 
 
-def blend(lq: Tensor, logits: Tensor, *, middle: int, cell: int) -> Tensor:
-    """The window's frames weighted by the softmax of `logits`, the middle frame's being 0.
+def blend(lq: Tensor, logits: Tensor, config: ModelConfig) -> Tensor:
+    """Frames and smoothed pictures weighted by the softmax of `logits`, the middle frame's being 0.
 
-    lq: (1, 3·frames, H, W); logits: (1, frames - 1, H / cell, W / cell), the middle frame left out. Returns
-    (1, 3, H, W).
+    lq: (1, 3·frames, H, W); logits: (1, blended - 1, H / unshuffle, W / unshuffle), the middle frame's left
+    out. Returns (1, 3, H, W).
     """
-    zero = torch.zeros_like(logits[:, :1])
+    zero, middle = torch.zeros_like(logits[:, :1]), config.past
     logits = torch.cat([logits[:, :middle], zero, logits[:, middle:]], dim=1)
-    weights = F.interpolate(logits.softmax(dim=1), scale_factor=float(cell), mode="nearest")
-    out = lq[:, :3] * weights[:, :1]
-    for frame in range(1, weights.shape[1]):
-        out.addcmul_(lq[:, 3 * frame : 3 * frame + 3], weights[:, frame : frame + 1])
+    weights = F.interpolate(logits.softmax(dim=1), scale_factor=float(config.unshuffle), mode="nearest")
+    first, *others = torch.split(lq, 3, dim=1)
+    if config.blend_smoothed:
+        others += smoothed_pictures(lq, config)
+    out = first * weights[:, :1]
+    for index, picture in enumerate(others, start=1):
+        out.addcmul_(picture, weights[:, index : index + 1])
     return out
 
 

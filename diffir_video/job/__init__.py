@@ -3,6 +3,7 @@
 from diffir_video.job.cutting import SEGMENT_FRAMES
 from diffir_video.job.file_job import FileRestorer, plan_file, restore_file
 from diffir_video.job.folder_job import FolderEntry, restore_folder
+from diffir_video.job.options import JobOptions
 from diffir_video.job.pipe_job import restore_pipe
 from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, save_report
@@ -14,6 +15,7 @@ __all__ = [
     "FileReport",
     "FileRestorer",
     "FolderEntry",
+    "JobOptions",
     "Verification",
     "plan_file",
     "restore_file",

@@ -8,7 +8,6 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,14 +15,13 @@ from typing import Protocol
 
 from diffir_video.errors import MediaInputError, UsageError
 from diffir_video.frame import Frame, StreamInfo
-from diffir_video.job.cutting import SEGMENT_FRAMES, SegmentCutter, SegmentSource
+from diffir_video.job.cutting import SegmentCutter, SegmentSource
+from diffir_video.job.options import JobOptions
 from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, StrPath
 from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
-    Deinterlace,
-    EncoderSettings,
     Muxer,
     Segment,
     SegmentWriter,
@@ -36,6 +34,8 @@ from diffir_video.media import (
 )
 from diffir_video.pipeline import FrameRestorer, Progress, RunReport, combined, run
 from diffir_video.version import engine_version
+
+_DEFAULTS = JobOptions()
 
 # Restored to estimate how long all of them take.
 _MEASURED_FRAMES = 16
@@ -65,26 +65,15 @@ def restore_file(
     output: StrPath,
     *,
     restorer: FileRestorer,
-    encoder: str = "libx264",
-    encoder_options: Mapping[str, str] | None = None,
-    deinterlace: Deinterlace = "auto",
-    start: Fraction | None = None,
-    end: Fraction | None = None,
-    overwrite: bool = False,
-    restart: bool = False,
-    segment_frames: int = SEGMENT_FRAMES,
-    verify: bool = False,
+    options: JobOptions = _DEFAULTS,
     progress: Callable[[Progress], None] | None = None,
 ) -> FileReport:
     """Restore the video of `input` into `output`, copying every other track, and verify the result.
 
-    The video is cut into segments of at most `segment_frames` frames. Each is restored, encoded,
-    synced to the disk and noted in a journal, in a folder beside the output; at the end they are joined
-    without another encode. When a job ends early in whatever way, the same call goes on after its last
-    finished segment, and the result is the one it would have been. `restart` begins anew instead.
-    `start`, `end`: restore only what is from the one up to the other, in seconds of the input's clock; the
-    output, all its tracks, begins at 0 if `start` is given.
-    The finished file is read back packet by packet; with `verify` it is also decoded to its end.
+    The video is cut into segments. Each is restored, encoded, synced to the disk and noted in a journal,
+    in a folder beside the output; at the end they are joined without another encode. When a job ends early
+    in whatever way, the same call goes on after its last finished segment, and the result is the one it
+    would have been. The finished file is read back packet by packet.
 
     The output appears under its name only when it is whole. A readable prefix of a damaged input is
     restored, and the report says what was lost.
@@ -92,49 +81,29 @@ def restore_file(
     refused or can't be written, and OutputError when another job writes this output, or an unfinished
     one was begun with another input, model or option. Finished segments are kept then.
     """
-    job = _Job(
-        input=Path(input),
-        output=Path(output),
-        restorer=restorer,
-        encoder=EncoderSettings(encoder, dict(encoder_options or {})),
-        deinterlace=deinterlace,
-        part=TimeRange(start, end),
-        overwrite=overwrite,
-        segment_frames=segment_frames,
-        decode_again=verify,
-    )
+    job = _Job(Path(input), Path(output), restorer, options)
     settings = job.settings() if job.input.is_file() else {}
     if (finished := WorkFolder.finished(job.output, settings)) is not None:
         return FileReport.from_dict(finished)
-    check_output(output, copy_from=input, overwrite=overwrite)
-    reader = VideoReader(input, excursions=True, deinterlace=deinterlace, start=start, end=end)
-    with reader as source, WorkFolder.open(job.output, settings, restart=restart) as work:
+    check_output(output, copy_from=input, overwrite=options.overwrite)
+    with (
+        job.open_input() as source,
+        WorkFolder.open(job.output, settings, restart=options.restart) as work,
+    ):
         return job.run(source, work, progress)
 
 
 def plan_file(
-    input: StrPath,
-    output: StrPath,
-    *,
-    restorer: FileRestorer,
-    encoder: str = "libx264",
-    encoder_options: Mapping[str, str] | None = None,
-    deinterlace: Deinterlace = "auto",
-    start: Fraction | None = None,
-    end: Fraction | None = None,
-    overwrite: bool = False,
+    input: StrPath, output: StrPath, *, restorer: FileRestorer, options: JobOptions = _DEFAULTS
 ) -> FilePlan:
     """What `restore_file` would do with the same arguments; writes nothing beside `output`.
 
     The first frames are restored and encoded, to measure. Raises what `restore_file` raises before its
     first frame.
     """
-    settings = EncoderSettings(encoder, dict(encoder_options or {}))
-    check_output(output, copy_from=input, overwrite=overwrite)
-    reader = VideoReader(input, excursions=True, deinterlace=deinterlace, start=start, end=end)
-    with reader as source, TemporaryDirectory() as scratch:
-        part = TimeRange(start, end)
-        job = _Job(Path(input), Path(output), restorer, settings, deinterlace, overwrite, part)
+    job = _Job(Path(input), Path(output), restorer, options)
+    check_output(output, copy_from=input, overwrite=options.overwrite)
+    with job.open_input() as source, TemporaryDirectory() as scratch:
         return job.plan(source, Path(scratch))
 
 
@@ -143,33 +112,35 @@ class _Job:
     input: Path
     output: Path
     restorer: FileRestorer
-    encoder: EncoderSettings
-    deinterlace: Deinterlace
-    overwrite: bool
-    part: TimeRange
-    segment_frames: int = SEGMENT_FRAMES
-    decode_again: bool = False
+    options: JobOptions
 
-    def __post_init__(self) -> None:
-        if self.segment_frames < 1:
-            raise UsageError(f"segment_frames must be at least 1, got {self.segment_frames}")
+    def open_input(self) -> VideoReader:
+        return VideoReader(
+            self.input,
+            excursions=True,
+            deinterlace=self.options.deinterlace,
+            start=self.options.start,
+            end=self.options.end,
+        )
 
     def plan(self, source: VideoReader, scratch: Path) -> FilePlan:
         info = source.info.scaled(self.restorer.scale)
-        with self._open_muxer(scratch / "output", info, self.part) as muxer:
-            writer = SegmentWriter(scratch / "0", info, self.encoder, global_header=muxer.global_header)
+        with self._open_muxer(scratch / "output", info, self.options.part) as muxer:
+            writer = SegmentWriter(
+                scratch / "0", info, self.options.encoding, global_header=muxer.global_header
+            )
             segment = next(iter(SegmentCutter(source, self.restorer.window, _MEASURED_FRAMES)))
             report = run(segment, self.restorer, _OwnFrames(segment, writer))
             frames = info.frame_count or _frames_by_time(info)
-            if self.part != TimeRange():
-                frames = _frames_by_time(info, self.part)
+            if self.options.part != TimeRange():
+                frames = _frames_by_time(info, self.options.part)
             return FilePlan(
                 input=str(self.input),
                 output=str(self.output),
                 width=info.width,
                 height=info.height,
                 pixel_format=muxer.choice.layout.name,
-                encoder=self.encoder.name,
+                encoder=self.options.encoder,
                 frames=frames,
                 measured_frames=writer.frames,
                 seconds=None if frames is None else report.wall_seconds * frames / writer.frames,
@@ -183,12 +154,7 @@ class _Job:
         """All that decides what the finished file holds: a job goes on only where none of it changed."""
         return {
             **_identity(self.input),
-            "encoder": self.encoder.name,
-            **{f"encoder option {key}": value for key, value in self.encoder.options.items()},
-            "start": str(self.part.start),
-            "end": str(self.part.end),
-            "deinterlace": self.deinterlace,
-            "frames per segment": str(self.segment_frames),
+            **self.options.settings,
             **{f"model {key}": value for key, value in self.restorer.settings.items()},
             "version of diffir-video": engine_version(),
             **{f"version of {name}": version(name) for name in ("av", "torch")},
@@ -200,21 +166,21 @@ class _Job:
         info = source.info.scaled(self.restorer.scale)
         part = work.path / f"output{self.output.suffix.lower()}"
         # All that the container or the encoder refuses is refused here, before the first frame.
-        with self._open_muxer(part, info, self.part) as muxer:
+        with self._open_muxer(part, info, self.options.part) as muxer:
             global_header = muxer.global_header
         resumed = len(work.segments)
         runs = [*self._restore_segments(source, work, info, progress, global_header=global_header)]
         if not work.segments:
             raise UsageError(
-                f"no frame of {str(self.input)!r} is from {self.part.start} to {self.part.end} s"
+                f"no frame of {str(self.input)!r} is from {self.options.start} to {self.options.end} s"
             )
-        origin = 0 if self.part.start is None else work.segments[0].pts[0]
-        copied = self.part if origin == 0 else TimeRange(origin * info.time_base, self.part.end)
+        origin = 0 if self.options.start is None else work.segments[0].pts[0]
+        copied = self.options.part if origin == 0 else TimeRange(origin * info.time_base, self.options.end)
         with self._open_muxer(part, info, copied) as muxer:
             join_segments(work.path, work.segments, muxer, info.time_base, origin=origin)
         expected = _expected(work.segments, muxer, info, origin)
         verification = verify_timeline(expected, read_timeline(part))
-        if self.decode_again:
+        if self.options.verify:
             verification = verify_by_decoding(verification, part, len(expected.pts))
         report = FileReport(
             input=str(self.input),
@@ -222,7 +188,7 @@ class _Job:
             width=info.width,
             height=info.height,
             pixel_format=muxer.choice.layout.name,
-            encoder=self.encoder.name,
+            encoder=self.options.encoder,
             segments=len(work.segments),
             resumed_segments=resumed,
             run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
@@ -236,12 +202,14 @@ class _Job:
             verification=verification,
         )
         work.finish(report.to_dict(), part)
-        publish(part, self.output, overwrite=self.overwrite)
+        publish(part, self.output, overwrite=self.options.overwrite)
         work.remove()
         return report
 
     def _open_muxer(self, file: Path, info: StreamInfo, copied: TimeRange) -> Muxer:
-        return Muxer(file, self.output, info, self.encoder, copy_from=self.input, part_of_copy=copied)
+        return Muxer(
+            file, self.output, info, self.options.encoding, copy_from=self.input, part_of_copy=copied
+        )
 
     def _restore_segments(
         self,
@@ -252,13 +220,15 @@ class _Job:
         *,
         global_header: bool,
     ) -> Iterator[RunReport]:
-        cutter = SegmentCutter(source, self.restorer.window, self.segment_frames)
+        cutter = SegmentCutter(source, self.restorer.window, self.options.segment_frames)
         if work.last_pts is not None:
             source.skip_before(work.pts_before_end(self.restorer.window[0]))
             cutter.pass_over(work.last_pts)
-        tell = _JobProgress(work, info.frame_count if self.part == TimeRange() else None, progress)
+        tell = _JobProgress(work, info.frame_count if self.options.part == TimeRange() else None, progress)
         for segment in cutter:
-            writer = SegmentWriter(work.next_segment(), info, self.encoder, global_header=global_header)
+            writer = SegmentWriter(
+                work.next_segment(), info, self.options.encoding, global_header=global_header
+            )
             tell.writer = writer
             yield run(segment, self.restorer, _OwnFrames(segment, writer), progress=tell)
             work.add(writer.segment)

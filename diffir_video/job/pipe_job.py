@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from diffir_video.job.file_job import FileRestorer
+from diffir_video.job.options import JobOptions
 from diffir_video.job.report import StrPath
-from diffir_video.media import Deinterlace, ReadLosses, StandardInput, VideoReader, VideoWriter, Y4mWriter
+from diffir_video.media import ReadLosses, StandardInput, VideoReader, VideoWriter, Y4mWriter
 from diffir_video.pipeline import Progress, RunReport, run
+
+_DEFAULTS = JobOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,7 @@ def restore_pipe(
     output: StrPath | BinaryIO,
     *,
     restorer: FileRestorer,
-    encoder: str = "libx264",
-    encoder_options: Mapping[str, str] | None = None,
-    deinterlace: Deinterlace = "auto",
-    overwrite: bool = False,
+    options: JobOptions = _DEFAULTS,
     progress: Callable[[Progress], None] | None = None,
 ) -> PipeReport:
     """Restore the video of `input` (`StandardInput()`, or a file) into `output`.
@@ -51,7 +51,7 @@ def restore_pipe(
     came through a pipe can be read only once: its audio and other tracks are not copied.
     Raises as `VideoReader`, `VideoWriter` and `Y4mWriter` do.
     """
-    with VideoReader(input, excursions=True, deinterlace=deinterlace) as source:
+    with VideoReader(input, excursions=True, deinterlace=options.deinterlace) as source:
         info = source.info.scaled(restorer.scale)
         notes = [*source.notes]
         to_file = isinstance(output, (str, os.PathLike))
@@ -62,10 +62,10 @@ def restore_pipe(
             sink = VideoWriter(
                 output,
                 info,
-                encoder=encoder,
-                encoder_options=encoder_options,
+                encoder=options.encoder,
+                encoder_options=options.encoder_options,
                 copy_from=copy_from,
-                overwrite=overwrite,
+                overwrite=options.overwrite,
             )
         else:
             sink = Y4mWriter(output, info)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,8 @@ class VideoEncoder:
         self.context = context
         self._durations: dict[int, int] = {}
         self._pictures = PictureEncoder(choice.layout.name, info.width, info.height, choice.color)
-        _open(self.context, info, choice, settings)
+        self.context.thread_count = _ENCODER_THREADS
+        open_context(self.context, info, choice, _options_of(settings, info), asked=settings.options)
 
     @property
     def color_meant(self) -> ColorTags:
@@ -128,27 +129,36 @@ def translating_write_errors(path: Path, encoder: str) -> Generator[None]:
         ) from exc
 
 
-def _open(
-    context: VideoCodecContext, info: StreamInfo, choice: PixelChoice, settings: EncoderSettings
+def open_context(
+    context: VideoCodecContext,
+    info: StreamInfo,
+    choice: PixelChoice,
+    options: Mapping[str, str],
+    *,
+    asked: Iterable[str],
 ) -> None:
+    """Tell a codec what its frames are, and open it with `options`.
+
+    asked: those of them that a user named: EncoderError where the encoder doesn't know one.
+    """
     context.width, context.height = info.width, info.height
     context.pix_fmt = choice.layout.name
     context.time_base = info.time_base
     if info.average_rate is not None:
         context.framerate = info.average_rate
-    context.thread_count = _ENCODER_THREADS
     if info.sample_aspect_ratio is not None:
         context.sample_aspect_ratio = info.sample_aspect_ratio
     context.color_range = choice.color.color_range
     context.colorspace = choice.color.matrix
     context.color_primaries = choice.color.primaries
     context.color_trc = choice.color.transfer
-    context.options = made_repeatable(
-        settings.name,
-        with_hdr_metadata(settings.name, with_defaults(settings.name, settings.options), info),
-        x265_frame_threads=_X265_FRAME_THREADS,
-    )
+    context.options = dict(options)
     context.open()
-    unknown = sorted(set(context.options) & set(settings.options))
-    if unknown:
-        raise EncoderError(f"encoder {settings.name} has no option {', '.join(unknown)}")
+    if unknown := sorted(set(context.options) & set(asked)):
+        raise EncoderError(f"encoder {context.name} has no option {', '.join(unknown)}")
+
+
+def _options_of(settings: EncoderSettings, info: StreamInfo) -> dict[str, str]:
+    """All of an encoder's options: the caller's, the defaults, the HDR metadata, what makes it repeatable."""
+    options = with_hdr_metadata(settings.name, with_defaults(settings.name, settings.options), info)
+    return made_repeatable(settings.name, options, x265_frame_threads=_X265_FRAME_THREADS)

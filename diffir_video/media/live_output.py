@@ -26,6 +26,7 @@ from av.video.stream import VideoStream
 from diffir_video.errors import EncoderError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.color import PictureEncoder
+from diffir_video.media.encoder import open_context
 from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.probe import codec_name
 
@@ -125,21 +126,10 @@ class LiveEncoder:
             stream = self._container.add_stream(encoder, rate=rate)
             assert isinstance(stream, VideoStream)
             context = stream.codec_context
-            context.width, context.height = info.width, info.height
-            context.pix_fmt = choice.layout.name
-            context.time_base = stream.time_base = info.time_base
+            stream.time_base = info.time_base
             context.gop_size = gop
-            if info.sample_aspect_ratio is not None:
-                context.sample_aspect_ratio = info.sample_aspect_ratio
-            context.color_range = choice.color.color_range
-            context.colorspace = choice.color.matrix
-            context.color_primaries = choice.color.primaries
-            context.color_trc = choice.color.transfer
-            context.options = {**LIVE_ENCODER_OPTIONS.get(encoder, {}), **(options or {})}
-            context.open()
-            unknown = sorted(set(context.options) & set(options or {}))
-            if unknown:
-                raise EncoderError(f"encoder {encoder} has no option {', '.join(unknown)}")
+            settings = {**LIVE_ENCODER_OPTIONS.get(encoder, {}), **(options or {})}
+            open_context(context, info, choice, settings, asked=options or {})
             self._container.start_encoding()
             self._stream = stream
             self.format = TrackFormat.of(stream)

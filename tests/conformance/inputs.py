@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from diffir_video import Restorer
+from diffir_video import JobOptions, Restorer
 from diffir_video.job import restore_file
 from diffir_video.media import VideoReader
 from tests.media_samples import decoded_bytes, packets, sample, video_pts
@@ -44,7 +44,9 @@ def measure(name: str, folder: Path) -> Row:
     source, output = sample(name), folder / f"{name}.mkv"
     # Matroska can't be told the pixel aspect of FFV1.
     lossless = {"encoder": "libx264", "encoder_options": {"qp": "0"}} if name == "anamorphic.mp4" else FFV1
-    report = restore_file(source, output, restorer=Restorer(None), deinterlace="off", **lossless)
+    report = restore_file(
+        source, output, restorer=Restorer(None), options=JobOptions(deinterlace="off", **lossless)
+    )
     with av.open(str(source)) as before, av.open(str(output)) as after:
         same_tracks = Counter(s.type for s in before.streams) == Counter(s.type for s in after.streams)
         chapters = (len(before.chapters()), len(after.chapters()))

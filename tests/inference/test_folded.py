@@ -51,7 +51,7 @@ def difference(restored: Tensor, expected: Tensor, lq: Tensor, model: dv.ModelCo
     return float((restored - expected).norm() / added.norm())
 
 
-@pytest.mark.parametrize("name", [*PUBLISHED, "denoise-nano", "upscale-x2-nano"])
+@pytest.mark.parametrize("name", [*PUBLISHED, "denoise-nano", "denoise-live", "upscale-x2-nano"])
 def test_folding_changes_nothing(name: str) -> None:
     model = config(name)
     net = network(model)

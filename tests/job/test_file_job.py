@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffir_video import EncoderError, MediaInputError, OutputError, Restorer, StreamInfo
+from diffir_video import EncoderError, JobOptions, MediaInputError, OutputError, Restorer, StreamInfo
 from diffir_video.bench import write_sample_clip
 from diffir_video.job import FileReport, restore_file, save_report
 from diffir_video.media import VideoReader, read_timeline
@@ -53,7 +53,9 @@ def identity() -> Restorer:
 def test_frames_times_duration_and_audio_are_the_sources(
     name: str, output: str, identity: Restorer, tmp_path: Path
 ) -> None:
-    report = restore_file(sample(name), tmp_path / output, restorer=identity, encoder_options=FAST)
+    report = restore_file(
+        sample(name), tmp_path / output, restorer=identity, options=JobOptions(encoder_options=FAST)
+    )
     before, after = packets(sample(name)), packets(tmp_path / output)
     assert len(after[0]) == len(before[0]) == report.run.frames_out
     assert video_pts(tmp_path / output) == video_pts(sample(name))
@@ -68,7 +70,9 @@ def test_frames_times_duration_and_audio_are_the_sources(
 
 @pytest.mark.parametrize("name", ["ten_bit.mp4", "full_range_bt709.mp4", "bt601.mp4"])
 def test_colour_and_depth_are_the_sources(name: str, identity: Restorer, tmp_path: Path) -> None:
-    restore_file(sample(name), tmp_path / "out.mp4", restorer=identity, encoder_options=FAST)
+    restore_file(
+        sample(name), tmp_path / "out.mp4", restorer=identity, options=JobOptions(encoder_options=FAST)
+    )
     assert stream_of(tmp_path / "out.mp4").color == stream_of(sample(name)).color
     assert stream_of(tmp_path / "out.mp4").pixel_format.replace("j", "") == (
         stream_of(sample(name)).pixel_format.replace("j", "")
@@ -91,14 +95,17 @@ def test_the_identity_and_a_lossless_encoder_change_no_code_at_all(
 ) -> None:
     options = {"qp": "0"} if encoder == "libx264" else {}
     restore_file(
-        sample(name), tmp_path / "out.mkv", restorer=identity, encoder=encoder, encoder_options=options
+        sample(name),
+        tmp_path / "out.mkv",
+        restorer=identity,
+        options=JobOptions(encoder=encoder, encoder_options=options),
     )
     assert np.array_equal(planes(sample(name)), planes(tmp_path / "out.mkv"))
 
 
 @pytest.mark.parametrize("name", ["bt601.mp4", "ten_bit.mp4", "full_range_bt709.mp4", "mpeg2.ts"])
 def test_not_even_colours_outside_the_rgb_cube_change(name: str, identity: Restorer, tmp_path: Path) -> None:
-    restore_file(sample(name), tmp_path / "out.mkv", restorer=identity, encoder="ffv1")
+    restore_file(sample(name), tmp_path / "out.mkv", restorer=identity, options=JobOptions(encoder="ffv1"))
     pixel_format = stream_of(tmp_path / "out.mkv").pixel_format
     before, after = (decoded_bytes(path, pixel_format) for path in (sample(name), tmp_path / "out.mkv"))
     if name == "full_range_bt709.mp4":
@@ -112,13 +119,20 @@ def test_a_pixel_aspect_that_would_be_lost_is_refused(
     encoder: str, output: str, identity: Restorer, tmp_path: Path
 ) -> None:
     with pytest.raises(OutputError, match=r"pixel aspect 4/3 would be lost.*libx264"):
-        restore_file(sample("anamorphic.mp4"), tmp_path / output, restorer=identity, encoder=encoder)
+        restore_file(
+            sample("anamorphic.mp4"),
+            tmp_path / output,
+            restorer=identity,
+            options=JobOptions(encoder=encoder),
+        )
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265", "libvpx-vp9"])
 def test_pixels_that_are_not_square_stay_so(encoder: str, identity: Restorer, tmp_path: Path) -> None:
-    restore_file(sample("anamorphic.mp4"), tmp_path / "out.mp4", restorer=identity, encoder=encoder)
+    restore_file(
+        sample("anamorphic.mp4"), tmp_path / "out.mp4", restorer=identity, options=JobOptions(encoder=encoder)
+    )
     assert stream_of(tmp_path / "out.mp4").sample_aspect_ratio == Fraction(4, 3)
 
 
@@ -133,7 +147,9 @@ def test_reuse_changes_neither_count_nor_times_and_repeats_exactly(level: ReuseL
     source = sample("upright.mp4")
     for name in ("a.mkv", "b.mkv"):
         restorer = Restorer.from_pretrained("denoise-nano", device="cpu", reuse=level, refresh=2)
-        report = restore_file(source, tmp_path / name, restorer=restorer, encoder="ffv1", segment_frames=4)
+        report = restore_file(
+            source, tmp_path / name, restorer=restorer, options=JobOptions(encoder="ffv1", segment_frames=4)
+        )
         assert (report.segments, report.verification.pts_exact, report.lost()) == (2, True, [])
         # The first segment's future and the second one's past are counted with them.
         assert report.run.reuse.frames > report.run.frames_out == 5
@@ -150,7 +166,7 @@ def test_the_same_job_twice_gives_the_same_frames(identity: Restorer, tmp_path: 
 @pytest.mark.parametrize("name", ["cut_bframes.mp4", "cut_fragmented.mp4", "cut_h264.mkv", "cut_mpeg2.ts"])
 def test_a_cut_input_is_restored_as_far_as_it_goes(name: str, identity: Restorer, tmp_path: Path) -> None:
     output = tmp_path / f"out{Path(name).suffix}"
-    report = restore_file(sample(name), output, restorer=identity, encoder_options=FAST)
+    report = restore_file(sample(name), output, restorer=identity, options=JobOptions(encoder_options=FAST))
     assert report.exit_code == 5
     assert not report.is_complete
     assert "missing at the end" in report.lost()[0]
@@ -163,7 +179,9 @@ def test_sound_that_goes_back_in_time_is_a_loss_and_no_failure(
     suffix: str, identity: Restorer, tmp_path: Path
 ) -> None:
     output = tmp_path / f"out{suffix}"
-    report = restore_file(sample("repeated.ts"), output, restorer=identity, encoder_options=FAST)
+    report = restore_file(
+        sample("repeated.ts"), output, restorer=identity, options=JobOptions(encoder_options=FAST)
+    )
     assert report.exit_code == 5
     before, after = packets(sample("repeated.ts"))[1], packets(output)[1]
     assert report.losses.refused_packets == len(before) - len(after) > 0
@@ -175,7 +193,7 @@ def test_sound_that_goes_back_in_time_is_a_loss_and_no_failure(
 
 def test_a_track_of_noise_is_a_loss_and_no_failure(identity: Restorer, tmp_path: Path) -> None:
     source, output = sample("noise_track.ts"), tmp_path / "out.mkv"
-    report = restore_file(source, output, restorer=identity, encoder_options=FAST)
+    report = restore_file(source, output, restorer=identity, options=JobOptions(encoder_options=FAST))
     assert (report.exit_code, report.losses.unreadable_tracks) == (5, 1)
     assert report.dropped == ("audio track 1 (mp3)",)
     assert packets(output).keys() == {0}
@@ -198,7 +216,9 @@ def test_the_report_tells_every_property_that_was_checked(
     name: str, identity: Restorer, tmp_path: Path
 ) -> None:
     output = tmp_path / f"out{Path(name).suffix}"
-    report = restore_file(sample(name), output, restorer=identity, encoder_options=FAST, verify=True)
+    report = restore_file(
+        sample(name), output, restorer=identity, options=JobOptions(encoder_options=FAST, verify=True)
+    )
     checks = {check.name: check for check in report.verification.checks}
     assert all(check.passed for check in checks.values())
     assert checks["decoded frames"].found == str(report.run.frames_out)
@@ -218,7 +238,9 @@ def test_an_output_that_can_not_be_decoded_is_found_out(
     identity: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("diffir_video.media.segment._read_packets", spoiled(20))
-    report = restore_file(sample("bframes.mp4"), tmp_path / "out.mkv", restorer=identity, verify=True)
+    report = restore_file(
+        sample("bframes.mp4"), tmp_path / "out.mkv", restorer=identity, options=JobOptions(verify=True)
+    )
     assert report.exit_code == 5
     assert any("decoded frames: 50 put in" in problem for problem in report.lost())
     assert "WRONG" in report.table()
@@ -250,7 +272,7 @@ def test_a_refused_job_leaves_everything_as_it_was(
     (tmp_path / "old.mp4").write_text("precious")
     before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
     with pytest.raises(error):
-        restore_file(tmp_path / source, tmp_path / output, restorer=identity, **options)
+        restore_file(tmp_path / source, tmp_path / output, restorer=identity, options=JobOptions(**options))
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
 
 

@@ -18,13 +18,13 @@ SAMPLES = ["bframes.mp4", "h264.mkv", "mpeg2.ts", "vp9_opus.webm", "fragmented.m
 PROGRAM = """
 import sys
 from pathlib import Path
-from diffir_video import DiffirVideoError, Restorer, restore_file
-restorer = Restorer(None)
+from diffir_video import DiffirVideoError, JobOptions, Restorer, restore_file
+restorer, options = Restorer(None), JobOptions(encoder="ffv1")
 for line in sys.stdin:
     source = Path(line.strip())
     output = source.with_suffix(".out.mkv")
     try:
-        report = restore_file(source, output, restorer=restorer, encoder="ffv1")
+        report = restore_file(source, output, restorer=restorer, options=options)
         outcome = f"code {report.exit_code}"
     except DiffirVideoError as exc:
         outcome = f"{type(exc).__name__}{' AND A FILE' * output.exists()}"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
-from diffir_video import Restorer, UsageError
+from diffir_video import JobOptions, Restorer, UsageError
 from diffir_video.cli import main
 from diffir_video.job import FileReport, plan_file, restore_file
+from diffir_video.pipeline import Progress
 from tests.media_samples import packets, sample, video_pts
 
 HALF, ONE_AND_A_HALF = Fraction(1, 2), Fraction(3, 2)
 
 
-def restore(name: str, output: Path, **options) -> FileReport:
+def restore(
+    name: str, output: Path, progress: Callable[[Progress], None] | None = None, **options
+) -> FileReport:
     options = {"encoder_options": {"preset": "ultrafast"}, "segment_frames": 10, **options}
-    return restore_file(sample(name), output, restorer=Restorer(None), **options)
+    return restore_file(
+        sample(name), output, restorer=Restorer(None), options=JobOptions(**options), progress=progress
+    )
 
 
 @pytest.mark.parametrize("name", ["bframes.mp4", "vfr.mp4", "everything.mkv", "vp9_opus.webm"])
@@ -71,7 +77,9 @@ def test_a_part_without_frames_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_plan_counts_the_part(tmp_path: Path) -> None:
-    plan = plan_file(sample("bframes.mp4"), tmp_path / "out.mp4", restorer=Restorer(None), start=HALF)
+    plan = plan_file(
+        sample("bframes.mp4"), tmp_path / "out.mp4", restorer=Restorer(None), options=JobOptions(start=HALF)
+    )
     assert plan.frames in (37, 38)
 
 

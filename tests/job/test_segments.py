@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from diffir_video import EncoderError, Frame, OutputError, Restorer
+from diffir_video import EncoderError, Frame, JobOptions, OutputError, Restorer
 from diffir_video.job import FileReport, restore_file
 from diffir_video.media import VideoReader
 from diffir_video.pipeline import Progress
@@ -46,10 +46,17 @@ class Mortal(Restorer):
         return Stream(self)
 
 
-def restore(output: Path, restorer: Restorer | None = None, **options) -> FileReport:
+def restore(
+    output: Path,
+    restorer: Restorer | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    **options,
+) -> FileReport:
     settings = {"encoder_options": FAST, "segment_frames": 10, **options}
     source = settings.pop("source", sample("bframes.mp4"))
-    return restore_file(source, output, restorer=restorer or Mortal(), **settings)
+    return restore_file(
+        source, output, restorer=restorer or Mortal(), options=JobOptions(**settings), progress=progress
+    )
 
 
 def stop_half_way(output: Path, **options) -> Path:

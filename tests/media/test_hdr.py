@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffir_video import DiffIRS2, ModelConfig, Restorer
+from diffir_video import DiffIRS2, JobOptions, ModelConfig, Restorer
 from diffir_video.frame import ContentLight, MasteringDisplay, StreamInfo
 from diffir_video.job import restore_file
 from diffir_video.media import VideoReader
@@ -41,7 +41,10 @@ def test_the_metadata_is_read_from_the_stream() -> None:
 def test_the_metadata_is_written_again(encoder: str, suffix: str, tmp_path: Path) -> None:
     output = tmp_path / f"out{suffix}"
     report = restore_file(
-        sample("hdr10.mp4"), output, restorer=Restorer(None), encoder=encoder, encoder_options=FAST[encoder]
+        sample("hdr10.mp4"),
+        output,
+        restorer=Restorer(None),
+        options=JobOptions(encoder=encoder, encoder_options=FAST[encoder]),
     )
     put, found = info_of(sample("hdr10.mp4")), info_of(output)
     assert report.notes == ()
@@ -58,7 +61,9 @@ def test_the_metadata_is_written_again(encoder: str, suffix: str, tmp_path: Path
 
 
 def test_an_encoder_that_can_not_write_it_says_so(tmp_path: Path) -> None:
-    report = restore_file(sample("hdr10.mp4"), tmp_path / "out.mkv", restorer=Restorer(None), encoder="ffv1")
+    report = restore_file(
+        sample("hdr10.mp4"), tmp_path / "out.mkv", restorer=Restorer(None), options=JobOptions(encoder="ffv1")
+    )
     assert "ffv1 can't write the HDR mastering metadata" in report.notes[0]
 
 
@@ -70,8 +75,7 @@ def test_an_enlarged_clip_keeps_tags_and_depth(name: str, transfer: int, tmp_pat
         sample(name),
         output,
         restorer=Restorer(DiffIRS2(config), device="cpu"),
-        encoder="libx265",
-        encoder_options=FAST["libx265"],
+        options=JobOptions(encoder="libx265", encoder_options=FAST["libx265"]),
     )
     found = info_of(output)
     assert (found.width, found.height, found.bit_depth, found.color.transfer) == (320, 192, 10, transfer)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import diffir_video as dv
 from diffir_video.network import DIRformer
-from diffir_video.network.dirformer import blend_frames
+from diffir_video.network.dirformer import blend_pictures, pictures_to_blend
 
 MODELS = Path(__file__).parents[2] / "configs" / "models"
 
@@ -109,7 +109,7 @@ def test_windowed_model_sees_every_frame_of_the_window() -> None:
     [
         {"dim": 7}, {"blocks": [1]}, {"heads": [1, 3]}, {"heads": [1]}, {"norm": "batch"}, {"scale": 3},
         {"tail": "upsample", "scale": 1, "unshuffle": 1}, {"past": -1}, {"image_channels": 5}, {"width": 4},
-        {"blend": True}, {"residual_upsample": "area"},
+        {"blend": True}, {"residual_upsample": "area"}, {"blend_smoothed": True, "past": 1},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_network_are_refused(settings: dict[str, object]) -> None:
@@ -165,9 +165,21 @@ def test_blend_takes_each_cell_from_the_frame_with_all_the_weight() -> None:
     window = torch.rand(1, 6, 4, 4)
     logits = torch.full((1, 2, 2, 2), -100.0)
     logits[0, 0, :, 0] = logits[0, 1, :, 1] = 100.0
-    blended = blend_frames(window, logits, cell=2)
+    blended = blend_pictures(window.view(1, 2, 3, *window.shape[2:]), logits, cell=2)
     assert torch.equal(blended[..., :2], window[:, :3, :, :2])
     assert torch.equal(blended[..., 2:], window[:, 3:, :, 2:])
+
+
+def test_smoothed_pictures_take_part_in_the_blend() -> None:
+    """Middle frame and mean, over 3x3, along rows and along columns; the edges average what is there."""
+    model = tiny(past=1, blend=True, blend_smoothed=True)
+    flat = torch.full((1, 6, 8, 8), 0.5)
+    assert pictures_to_blend(flat, model).shape == (1, 2 + 6, 3, 8, 8)
+    torch.testing.assert_close(pictures_to_blend(flat, model), torch.full((1, 8, 3, 8, 8), 0.5))
+    row = torch.zeros(1, 6, 8, 8)
+    row[:, 3:, 4] = 1.0
+    pictures = pictures_to_blend(row, model)[0, :, 0, 4, 4]
+    torch.testing.assert_close(pictures, torch.tensor([0, 1, 1 / 3, 1, 1 / 5, 1 / 6, 1 / 2, 1 / 10]))
 
 
 @pytest.mark.parametrize("zero_sum", [True, False])

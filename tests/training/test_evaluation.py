@@ -37,7 +37,7 @@ from training.evaluation.material import (
 from training.evaluation.report import Cell, Evaluation, Quality, best_common_setting, to_markdown, to_text
 from training.evaluation.stages import LabelledInput, PriorComparison, compare_priors
 from training.evaluation.task import DEBLOCKING, LIVE_DENOISING, UPSCALING, Task, task_of
-from training.evaluation.upscalers import enlarge_by_others
+from training.evaluation.upscalers import score_upscalers
 
 
 def smooth_clip(frames: int = 4, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
@@ -206,8 +206,10 @@ def test_shrunk_input_has_half_the_size_and_is_enlarged_back_by_others(tmp_path:
     for damage in SHRUNK:
         small = damaged(truth, "clip", damage, tmp_path)
         assert small.shape == (2, 24, 32, 3)
-        for pictures in enlarge_by_others(to_tensor(small), 2).values():
-            assert psnr_y(pictures, to_tensor(truth)).min() > 28
+        scores = score_upscalers(to_tensor(small), to_tensor(truth), "clip", tmp_path)
+        assert {"bicubic", "Lanczos"} <= scores.keys()
+        assert min(scores.values()) > 28
+        assert score_upscalers(to_tensor(small), to_tensor(truth), "clip", tmp_path) == scores
 
 
 def test_x265_compresses_too(tmp_path: Path) -> None:

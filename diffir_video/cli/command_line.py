@@ -1,0 +1,99 @@
+"""`main`: the commands put together, and the code and the line that each of them ends with."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+from diffir_video.cli.bench import add_bench
+from diffir_video.cli.compare import add_compare
+from diffir_video.cli.convert import add_convert
+from diffir_video.cli.info import add_info
+from diffir_video.cli.models import add_models
+from diffir_video.cli.restore import add_restore
+from diffir_video.errors import DiffirVideoError
+from diffir_video.version import engine_version
+
+# Heavy modules (torch, PyAV) are imported inside the commands, so that --help and usage errors are instant.
+# Progress and errors go to stderr; what a command was asked for goes to stdout.
+
+_EXIT_CODES = """exit codes:
+  0  done
+  1  any other failure
+  2  usage: an option or argument that makes no sense, an unknown model
+  3  the input is missing or can't be read
+  4  the output is refused (exists, is the input, no folder) or can't be written
+  5  restored with losses: the input was damaged, the report says what is missing
+"""
+
+_INTERRUPTED, _TERMINATED = 130, 143
+_GOES_ON = "what is finished is kept, and the same command goes on from there"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code, one of `errors` or of a signal, and never raises."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else 1
+    try:
+        with _raising_at_sigterm():
+            return arguments.command(arguments)
+    except DiffirVideoError as exc:
+        return _fail(str(exc), exc.exit_code, debug=arguments.debug)
+    except _TerminatedError:
+        return _fail(f"terminated; {_GOES_ON}", _TERMINATED, debug=arguments.debug)
+    except KeyboardInterrupt:
+        return _fail(f"interrupted; {_GOES_ON}", _INTERRUPTED, debug=arguments.debug)
+    except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
+        hint = "" if arguments.debug else " (run again with --debug for the trace)"
+        return _fail(f"{type(exc).__name__}: {exc}{hint}", 1, debug=arguments.debug)
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM: as an interrupt, with an exit code of its own."""
+
+
+@contextmanager
+def _raising_at_sigterm() -> Generator[None]:
+    """SIGTERM raises _TerminatedError inside the block; only the main thread can have it so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fail(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"diffir-video: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="diffir-video",
+        description="Restore video with DiffIR.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {engine_version()}")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--debug", action="store_true", help="show the trace of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add_command in (add_restore, add_models, add_info, add_compare, add_convert, add_bench):
+        add_command(commands, shared)
+    return parser

@@ -1,0 +1,63 @@
+"""`diffir-video info`: what a media file or a checkpoint holds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from diffir_video.cli.printing import print_fields
+
+_CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
+
+
+def add_info(commands: Any, shared: argparse.ArgumentParser) -> None:
+    info = commands.add_parser("info", parents=[shared], help="say what a media file or checkpoint holds")
+    info.add_argument("file", metavar="FILE")
+    info.set_defaults(command=_info)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    is_checkpoint = Path(arguments.file).suffix.lower() in _CHECKPOINT_SUFFIXES
+    print_fields(_checkpoint_fields(arguments.file) if is_checkpoint else _media_fields(arguments.file))
+    return 0
+
+
+def _media_fields(path: str) -> dict[str, object]:
+    from diffir_video.media import probe_media
+
+    info = probe_media(path)
+    duration = "unknown" if info.duration_seconds is None else f"{info.duration_seconds:.3f} s"
+    fields: dict[str, object] = {
+        "file": info.path,
+        "container": info.container,
+        "video": f"{info.codec} {info.width}x{info.height} {info.pixel_format}",
+        "frame rate": info.average_rate or "unknown",
+        "duration": duration,
+        "frames": info.frame_count or "unknown until decoded",
+        "chapters": info.chapters,
+    }
+    for track in info.tracks:
+        described = [
+            track.kind,
+            track.codec,
+            track.language,
+            track.title,
+            "default" if track.default else None,
+        ]
+        fields[f"track {track.index}"] = " ".join(filter(None, described))
+    if info.missing_bytes:
+        fields["damaged"] = f"{info.missing_bytes} bytes missing at the end"
+    return fields
+
+
+def _checkpoint_fields(path: str) -> dict[str, object]:
+    from diffir_video.checkpoint import load_checkpoint
+
+    net = load_checkpoint(path)
+    return {
+        "file": path,
+        "stage": net.stage,
+        "parameters": f"{sum(p.numel() for p in net.parameters()):,}",
+        "config": net.config,
+    }

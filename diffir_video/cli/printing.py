@@ -1,0 +1,65 @@
+"""What commands show and write: a progress bar, JSON, columns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffir_video.errors import OutputError
+
+if TYPE_CHECKING:
+    from diffir_video.pipeline import Progress
+
+
+def check_folder(path: str | None) -> None:
+    """Refuse a file to be written, before any work, whose folder isn't there; None is no file."""
+    if path is None:
+        return
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise OutputError(f"can't write {path!r}: there is no folder {str(folder)!r}")
+
+
+def write_json(content: Mapping[str, Any], path: str) -> None:
+    try:
+        Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as exc:
+        raise OutputError(f"can't write {path!r}: {exc.strerror}") from exc
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """A line for each field, the values in one column."""
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        print(f"{name:<{width}}  {value}")
+
+
+@contextmanager
+def progress_bar(name: str) -> Generator[Callable[[Progress], None] | None]:
+    """A bar with fps and ETA on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[fps]:.1f} fps"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(escape(Path(name).name), total=None, fps=0.0)
+
+        def update(progress: Progress) -> None:
+            bar.update(task, completed=progress.frames_done, total=progress.frames_total, fps=progress.fps)
+
+        yield update

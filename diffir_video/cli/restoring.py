@@ -1,0 +1,76 @@
+"""The options that choose a model and how it runs, and the restorer that they describe."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from diffir_video.cli.values import auto_or_count
+from diffir_video.errors import UsageError
+
+if TYPE_CHECKING:
+    from diffir_video.prior import ReusePolicy
+    from diffir_video.restorer import Restorer
+
+
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+
+
+def add_restorer_options(command: argparse.ArgumentParser) -> None:
+    """The model's options, and all others that `restorer_of` reads."""
+    add_model_options(command)
+    command.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    _add_reuse_options(command)
+
+
+def restorer_of(arguments: argparse.Namespace, *, record_decisions: bool = False) -> Restorer:
+    from diffir_video.restorer import Restorer
+
+    return Restorer.from_pretrained(
+        arguments.model,
+        device=arguments.device,
+        precision=arguments.precision,
+        seed=arguments.seed,
+        reuse=_reuse_policy(arguments),
+        refresh=arguments.refresh,
+        record_decisions=record_decisions,
+    )
+
+
+def _add_reuse_options(command: argparse.ArgumentParser) -> None:
+    reuse = command.add_argument_group("sharing priors between frames (see docs/reuse.md)")
+    reuse.add_argument(
+        "--reuse",
+        choices=("off", "prior", "statistics"),
+        help="one prior per frame; one until the next refresh; attention maps held with it. Default: off",
+    )
+    reuse.add_argument(
+        "--refresh",
+        default="auto",
+        type=auto_or_count,
+        metavar="auto|N",
+        help="when the picture drifts, or every N frames; at cuts in any case. Default: %(default)s",
+    )
+    reuse.add_argument("--refresh-threshold", type=float, metavar="X", help="drift from which to refresh")
+    reuse.add_argument("--max-prior-age", type=int, metavar="N", help="frames after which to refresh")
+    reuse.add_argument(
+        "--prior-smoothing", type=float, metavar="S", help="share of the prior before in each new one, 0 to 1"
+    )
+
+
+def _reuse_policy(arguments: argparse.Namespace) -> ReusePolicy:
+    from diffir_video.prior import ReusePolicy
+
+    given = {
+        "level": arguments.reuse,
+        "refresh_threshold": arguments.refresh_threshold,
+        "max_prior_age": arguments.max_prior_age,
+        "prior_smoothing": arguments.prior_smoothing,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if arguments.refresh != "auto" and given.keys() & {"refresh_threshold", "max_prior_age"}:
+        raise UsageError("--refresh N leaves no room for --refresh-threshold or --max-prior-age; drop either")
+    return ReusePolicy(**given)

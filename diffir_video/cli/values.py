@@ -1,0 +1,41 @@
+"""How the values of options are written: times, sizes, counts, settings of an encoder."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from fractions import Fraction
+
+
+def auto_or_count(text: str) -> str | int:
+    """`auto`, or a whole number."""
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"expected auto or a number of frames, got {text!r}") from None
+
+
+def size(text: str) -> tuple[int, int]:
+    """`640x360` as (width, height)."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ArgumentTypeError(f"expected WxH, got {text!r}")
+    return int(width), int(height)
+
+
+def seconds(text: str) -> Fraction:
+    """`1:30`, `0:01:30.5` or `90.5`, in seconds."""
+    try:
+        parts = [Fraction(part) for part in text.split(":")]
+    except ValueError as exc:
+        raise ArgumentTypeError(f"expected [hours:][minutes:]seconds, got {text!r}") from exc
+    return sum((part * 60**place for place, part in enumerate(reversed(parts))), Fraction(0))
+
+
+def key_and_value(text: str) -> tuple[str, str]:
+    """`crf=20` as ("crf", "20")."""
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise ArgumentTypeError(f"expected k=v, got {text!r}")
+    return key, value

@@ -1,0 +1,62 @@
+"""`JobOptions`: how a file is to be restored, whatever kind of job restores it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from diffir_video.errors import UsageError
+from diffir_video.job.cutting import SEGMENT_FRAMES
+from diffir_video.media import Deinterlace, EncoderSettings, TimeRange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """How a file is to be restored.
+
+    encoder, encoder_options: FFmpeg's names, the options over its defaults here.
+    deinterlace: "auto" makes interlaced pictures progressive, "bwdif" all of them, "off" none.
+    start, end: restore only what is from the one up to the other, in seconds of the input's clock; the
+        output, all its tracks, begins at 0 if `start` is given.
+    overwrite: replace an existing output.
+    segment_frames: no segment of a job is longer, so that no more than these are done again after a crash.
+    restart: throw away what an unfinished job left, instead of going on.
+    verify: decode the finished file to its end.
+
+    Raises UsageError for `segment_frames` < 1.
+    """
+
+    encoder: str = "libx264"
+    encoder_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    deinterlace: Deinterlace = "auto"
+    start: Fraction | None = None
+    end: Fraction | None = None
+    overwrite: bool = False
+    segment_frames: int = SEGMENT_FRAMES
+    restart: bool = False
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        if self.segment_frames < 1:
+            raise UsageError(f"segment_frames must be at least 1, got {self.segment_frames}")
+
+    @property
+    def encoding(self) -> EncoderSettings:
+        return EncoderSettings(self.encoder, dict(self.encoder_options))
+
+    @property
+    def part(self) -> TimeRange:
+        return TimeRange(self.start, self.end)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """All of them that decide what the finished file holds."""
+        return {
+            "encoder": self.encoder,
+            **{f"encoder option {key}": value for key, value in self.encoder_options.items()},
+            "start": str(self.start),
+            "end": str(self.end),
+            "deinterlace": self.deinterlace,
+            "frames per segment": str(self.segment_frames),
+        }
