@@ -13,7 +13,7 @@ import yaml
 from diffir_video.errors import UsageError
 from diffir_video.network import ModelConfig
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
-from training.options import DamageConfig, GanConfig, PhaseConfig
+from training.options import ClipDamageConfig, DamageConfig, GanConfig, PhaseConfig
 from training.settings import assign, build, merge, read_yaml
 
 _STEP_COUNTS = (
@@ -79,8 +79,10 @@ class SharpenConfig:
 class CodecConfig:
     """Compression after the noise, drawn per sequence.
 
-    share: of sequences that are compressed. x264, x265, mpeg2, jpeg: relative odds.
-    x264_crf, x265_crf: constant rate factors. mpeg2_qscale, jpeg_qscale: quantiser scales.
+    share: of sequences that are compressed; twice: of those, the share that another codec had before.
+    x264, x265, mpeg2, jpeg, vp9, av1: relative odds. x264_crf, x265_crf, vp9_crf, av1_crf: constant rate
+    factors. mpeg2_qscale, jpeg_qscale: quantiser scales. gop: range of the distance of key frames of all but
+    JPEG, (0, 0) for the encoder's own.
     """
 
     share: float = 0.5
@@ -92,6 +94,12 @@ class CodecConfig:
     x265_crf: tuple[int, int] = (18, 36)
     mpeg2_qscale: tuple[int, int] = (2, 16)
     jpeg_qscale: tuple[int, int] = (2, 16)
+    vp9: float = 0.0
+    av1: float = 0.0
+    vp9_crf: tuple[int, int] = (24, 50)
+    av1_crf: tuple[int, int] = (24, 55)
+    twice: float = 0.0
+    gop: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +153,7 @@ class DataConfig:
     )
     samples: Literal["windows", "pictures"] = "windows"
     damage: DamageConfig = field(default_factory=DamageConfig)
+    clip_damage: ClipDamageConfig = field(default_factory=ClipDamageConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,10 +275,12 @@ class TrainConfig:
                 f"a recurrent model sees windows in a row: data.sequence_frames = {data.sequence_frames} has to "
                 f"be above data.windows_per_sequence = {data.windows_per_sequence}"
             )
-        if self.temporal_weight and data.windows_per_sequence % 2:
+        if self.temporal_weight and (
+            data.windows_per_sequence % 2 or data.sequence_frames == self.model.frames
+        ):
             raise UsageError(
-                f"temporal_weight needs neighbouring windows in twos, got data.windows_per_sequence = "
-                f"{data.windows_per_sequence}"
+                f"temporal_weight needs neighbouring windows in twos: data.windows_per_sequence = "
+                f"{data.windows_per_sequence} out of data.sequence_frames = {data.sequence_frames}"
             )
 
 

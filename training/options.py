@@ -90,6 +90,26 @@ class DamageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClipDamageConfig:
+    """What windows of frames go through before noise and codec; shares are 0 to 1, drawn per sequence.
+
+    motion_blur: share whose frames are the mean of several; exposure: the range of how many, made odd.
+    interlaced: share woven of two fields. tape: share played from analogue tape; tape_strength: its range,
+    0 to 1.
+    """
+
+    motion_blur: float = 0.0
+    exposure: tuple[int, int] = (3, 7)
+    interlaced: float = 0.0
+    tape: float = 0.0
+    tape_strength: tuple[float, float] = (0.2, 1.0)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.exposure[0] <= self.exposure[1]:
+            raise UsageError(f"data.clip_damage.exposure = {list(self.exposure)}: expected a range above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class GanConfig:
     """Weights of the GAN stage's losses, and its discriminator.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import DataConfig, SourceConfig
+from training.config import CodecConfig, DataConfig, SourceConfig
 from training.data.degradations import add_camera_noise, compress_randomly, draw_sharpening, sharpen
 from training.data.downscale import downscale_randomly
 from training.data.frames import Footage, save_array
@@ -81,8 +81,18 @@ def _even(frames: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     return frames[:, : frames.shape[1] // multiple * multiple, : frames.shape[2] // multiple * multiple]
 
 
+def _unused(codec: CodecConfig) -> set[str]:
+    """Settings that are off: what stands in them makes no other variant."""
+    off = {"twice"} if not codec.twice else set[str]()
+    off |= {"gop"} if not codec.gop[1] else set()
+    for name in ("vp9", "av1"):
+        off |= {name, f"{name}_crf"} if not getattr(codec, name) else set()
+    return off
+
+
 def _file_of(clip: Footage, number: int, data: DataConfig, scale: int) -> Path:
-    drawn_from = [asdict(data.noise), asdict(data.codec), asdict(data.sharpen), clip.key]
+    codec = {name: value for name, value in asdict(data.codec).items() if name not in _unused(data.codec)}
+    drawn_from = [asdict(data.noise), codec, asdict(data.sharpen), clip.key]
     if scale > 1:
         drawn_from += [scale, asdict(data.downscale)]
     recipe = json.dumps(drawn_from)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from diffir_video.errors import UsageError
 from diffir_video.media import transcode
 from training.config import SourceConfig, TrainConfig
+from training.data.clip_damage import age, draw_exposure, exposed
 from training.data.degradations import (
     add_camera_noise,
     add_gaussian_noise,
@@ -56,17 +57,20 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         if source.config.encoded_variants and rng.random() < data.codec.share:
             degraded, clean = self._cut_encoded(source, rng)
         else:
-            clean = sharpen(
-                augment(self._draw_sequence(source, rng), rng), draw_sharpening(data.sharpen, rng)
+            exposure = draw_exposure(data.clip_damage, rng)
+            sequence = sharpen(
+                augment(self._draw_sequence(source, rng, exposure), rng), draw_sharpening(data.sharpen, rng)
             )
-            small = clean if scale == 1 else downscale_randomly(clean, scale, data.downscale, rng)
+            seen, clean = exposed(sequence, exposure)
+            small = seen if scale == 1 else downscale_randomly(seen, scale, data.downscale, rng)
+            small = age(small, data.clip_damage, rng)
             degraded = add_camera_noise(small, data.noise, rng)
             if not source.config.encoded_variants:
                 degraded = compress_randomly(degraded, data.codec, rng)
         return self._cut_windows(degraded, clean, rng)
 
-    def _draw_sequence(self, source: _Source, rng: np.random.Generator) -> NDArray[np.uint8]:
-        count, size = self._config.data.sequence_frames, self._config.patch_size
+    def _draw_sequence(self, source: _Source, rng: np.random.Generator, exposure: int) -> NDArray[np.uint8]:
+        count, size = self._config.data.sequence_frames * exposure, self._config.patch_size
         footage = source.footage[int(rng.integers(len(source.footage)))]
         if source.config.kind == "photos":
             picked = source.config.picked > 0 and rng.random() < source.config.picked
@@ -106,6 +110,10 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         room = len(clean) - model.frames + 1
         if model.recurrent:
             starts = np.arange(wanted) + rng.integers(room - wanted + 1)
+        elif self._config.temporal_weight:
+            # Neighbours in time, in twos, from anywhere in the sequence.
+            firsts = np.resize(rng.permutation(room - 1), wanted // 2)
+            starts = np.stack([firsts, firsts + 1], axis=1).ravel()
         else:
             starts = np.resize(rng.permutation(room)[:wanted], wanted)
         lq = torch.stack([window_tensor(degraded[s : s + model.frames]) for s in starts])
