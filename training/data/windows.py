@@ -230,9 +230,9 @@ def validation_windows(
 ) -> list[tuple[Tensor, Tensor]]:
     """One window from the middle of each validation clip: Gaussian noise, then x264 unless `crf` is None.
 
-    For a model of scale s > 1 the clip is made smaller first, by the antialiased bicubic kernel. Returns pairs
-    lq (K, 3·frames, h / s, w / s) and gt (K, 3, h, w), float in [0, 1]; h, w at most `size`. K is 1; for a
-    recurrent model it is all windows of the sequence, in time order.
+    For a model of scale s > 1 the clip is made smaller first, by the antialiased bicubic kernel. Returns
+    pairs lq (K, 3·frames, h / s, w / s) and gt (K, 3, h, w), float in [0, 1]; h, w at most `size`. K is 1;
+    for a recurrent model it is all windows of the sequence, in time order.
     """
     scale = config.model.scale
     windows: list[tuple[Tensor, Tensor]] = []
