@@ -86,7 +86,7 @@ class Received:
                 self.video_dts.append(float((packet.dts or 0) * packet.time_base))
                 self._decode(packet)
             for stream in container.streams.video:
-                self._keep(stream.codec_context.decode(None))
+                self._keep(stream.codec_context.decode(None), stream.time_base)
 
     @property
     def beep_offsets(self) -> list[float]:
@@ -107,12 +107,12 @@ class Received:
 
     def _decode(self, packet) -> None:
         with suppress(av.error.FFmpegError):
-            self._keep(packet.decode())
+            self._keep(packet.decode(), packet.time_base)
 
-    def _keep(self, frames) -> None:
+    def _keep(self, frames, time_base) -> None:
         for frame in frames:
             self.numbers.append(number_of(frame.to_ndarray(format="gray")))
-            self.video_seconds.append(float(frame.pts * frame.time_base))
+            self.video_seconds.append(float(frame.pts * time_base))
             self.sizes.add((frame.width, frame.height))
 
 
