@@ -58,7 +58,8 @@ _BY_SCHEME: Mapping[str, Container] = {
     "srt": _TS,
     "udp": _TS,
     "tcp": _TS,
-    "rtp": Container("rtp_mpegts", {}, _TS_AUDIO, in_band_headers=True),
+    # Its packets share one clock that mustn't run backwards: sound and pictures wait for each other.
+    "rtp": Container("rtp_mpegts", {"max_interleave_delta": "1000000"}, _TS_AUDIO, in_band_headers=True),
     "rtsp": Container("rtsp", {"rtsp_transport": "tcp"}, in_band_headers=True),
     "whip": _WHIP,
     "whips": _WHIP,
