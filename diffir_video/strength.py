@@ -34,6 +34,10 @@ class Blended:
         return self._restorer.window
 
     @property
+    def batch_frames(self) -> int | None:
+        return self._restorer.batch_frames
+
+    @property
     def settings(self) -> dict[str, str]:
         return {**self._restorer.settings, "strength": str(self._strength)}
 

@@ -49,7 +49,12 @@ _BY_SCHEME: Mapping[str, Container] = {
     "rtsp": Container("rtsp", {"rtsp_transport": "tcp"}, in_band_headers=True),
     "whip": Container("whip", {}, frozenset({"opus"}), "libopus", in_band_headers=True),
     "whips": Container("whip", {}, frozenset({"opus"}), "libopus", in_band_headers=True),
-    "pipe": Container("nut", {}, frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus", "vorbis", "flac"})),
+    # An index is written at the end, and kept in memory until then.
+    "pipe": Container(
+        "nut",
+        {"write_index": "0"},
+        frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus", "vorbis", "flac"}),
+    ),
 }
 _BY_SUFFIX: Mapping[str, Container] = {
     ".mp4": _MP4,
@@ -64,7 +69,7 @@ _BY_SUFFIX: Mapping[str, Container] = {
         {
             "hls_time": "2",
             "hls_list_size": "6",
-            "hls_flags": "delete_segments+independent_segments+temp_file",
+            "hls_flags": _HLS_FLAGS,
         },
         frozenset({"aac", "mp3", "ac3", "eac3"}),
         in_band_headers=True,

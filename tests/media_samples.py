@@ -97,6 +97,20 @@ _RECIPES = {
     "audio_only.m4a": f"{_AUDIO} -c:a aac",
     "long.mp4": f"-f lavfi -i testsrc2=s=64x48:r=25:d=80 -f lavfi -i sine=f=440:d=80 {_H264} -c:a aac",
     "short.mp4": f"-f lavfi -i testsrc2=s=64x48:r=25:d=8 -f lavfi -i sine=f=440:d=8 {_H264} -c:a aac",
+    # A keyframe every ten frames; the pictures shown just before one may refer to those on both sides of it.
+    "open_gop.mkv": f"{_VIDEO} {_H264} -g 10 -bf 3 -x264-params open-gop=1:scenecut=0",
+    "open_gop_hevc.mkv": (
+        f"{_VIDEO} -c:v libx265 -preset ultrafast -x265-params log-level=error:open-gop=1:keyint=10:bframes=3"
+    ),
+    "interlaced_gops.ts": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_top,setfield=tff "
+        "-c:v mpeg2video -q:v 3 -g 10 -bf 2 -flags +ilme+ildct"
+    ),
+    "vp9_gops.webm": f"{_VIDEO} -c:v libvpx-vp9 -cpu-used 8 -deadline realtime -g 10",
+    "vfr_gops.mp4": (
+        f"{_VIDEO} -vf select='not(mod(n,3))+not(mod(n,7))' -fps_mode passthrough {_H264} -g 5 -bf 2"
+    ),
+    "intra.mkv": f"{_VIDEO} -c:v ffv1 -g 1",
     "larger.ts": "-f lavfi -i testsrc2=s=96x64:r=25:d=1 -c:v mpeg2video -q:v 3 -output_ts_offset 1",
     "small.ts": "-f lavfi -i testsrc2=s=64x48:r=25:d=1 -c:v mpeg2video -q:v 3",
 }

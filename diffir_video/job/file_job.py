@@ -222,7 +222,7 @@ class _Job:
     ) -> Iterator[RunReport]:
         cutter = SegmentCutter(source, self.restorer.window, self.options.segment_frames)
         if work.last_pts is not None:
-            source.skip_before(work.pts_before_end(self.restorer.window[0]))
+            source.skip_before(work.pts_before_end(self.restorer.window[0]), decode=not work.source_intact)
             cutter.pass_over(work.last_pts)
         tell = _JobProgress(work, info.frame_count if self.options.part == TimeRange() else None, progress)
         for segment in cutter:
@@ -231,7 +231,7 @@ class _Job:
             )
             tell.writer = writer
             yield run(segment, self.restorer, _OwnFrames(segment, writer), progress=tell)
-            work.add(writer.segment)
+            work.add(replace(writer.segment, source_intact=source.is_intact))
 
 
 class _OwnFrames:

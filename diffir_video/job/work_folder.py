@@ -69,6 +69,11 @@ class WorkFolder:
     def frames(self) -> int:
         return sum(len(segment.packets) for segment in self.segments)
 
+    @property
+    def source_intact(self) -> bool:
+        """Whether nothing was amiss with the input as far as it was restored."""
+        return bool(self.segments) and self.segments[-1].source_intact
+
     def pts_before_end(self, count: int) -> int:
         """The pts `count` frames before the end of what is finished; the first if there are fewer."""
         tail = [pts for segment in self.segments[-max(count, 1) :] for pts in segment.pts]
@@ -215,7 +220,13 @@ def _segment_of(line: bytes) -> Segment | None:
         packets = [
             StoredPacket(size, pts, duration, bool(key)) for size, pts, duration, key in fields["packets"]
         ]
-        return Segment(fields["file"], fields["digest"], fields["headers"], tuple(packets))
+        return Segment(
+            fields["file"],
+            fields["digest"],
+            fields["headers"],
+            tuple(packets),
+            source_intact=fields["source_intact"],
+        )
     except (ValueError, TypeError, KeyError):
         return None
 

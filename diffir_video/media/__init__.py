@@ -5,11 +5,12 @@ from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.live_input import LiveInput, LivePicture, Readable
 from diffir_video.media.live_output import LiveEncoder, MediaPacket, PacketMuxer, TrackFormat
+from diffir_video.media.losses import ReadLosses
 from diffir_video.media.muxer import Muxer
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 from diffir_video.media.probe import MediaInfo, StandardInput, TrackInfo, probe_media
 from diffir_video.media.publish import CONTAINERS, VIDEO_SUFFIXES, check_output, publish
-from diffir_video.media.reader import ReadLosses, VideoReader
+from diffir_video.media.reader import VideoReader
 from diffir_video.media.remux import TimeRange
 from diffir_video.media.segment import Segment, SegmentWriter, StoredPacket, join_segments
 from diffir_video.media.timeline import Timeline, TrackTimeline, read_timeline

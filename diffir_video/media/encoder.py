@@ -26,7 +26,7 @@ from diffir_video.media.hdr import with_hdr_metadata
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 
 # Frame threads change what x264 and x265 decide: a fixed number gives equal files on unequal machines.
-_ENCODER_THREADS = 4
+ENCODER_THREADS = 4
 _X265_FRAME_THREADS = 2
 
 
@@ -55,8 +55,8 @@ class VideoEncoder:
         self.context = context
         self._durations: dict[int, int] = {}
         self._pictures = PictureEncoder(choice.layout.name, info.width, info.height, choice.color)
-        self.context.thread_count = _ENCODER_THREADS
-        open_context(self.context, info, choice, _options_of(settings, info), asked=settings.options)
+        self.context.thread_count = ENCODER_THREADS
+        open_context(self.context, info, choice, all_options(settings, info), asked=settings.options)
 
     @property
     def color_meant(self) -> ColorTags:
@@ -158,7 +158,8 @@ def open_context(
         raise EncoderError(f"encoder {context.name} has no option {', '.join(unknown)}")
 
 
-def _options_of(settings: EncoderSettings, info: StreamInfo) -> dict[str, str]:
-    """All of an encoder's options: the caller's, the defaults, the HDR metadata, what makes it repeatable."""
+def all_options(settings: EncoderSettings, info: StreamInfo) -> dict[str, str]:
+    """What an encoder is opened with: the caller's options, the defaults, the stream's HDR metadata, and
+    what makes it repeatable."""
     options = with_hdr_metadata(settings.name, with_defaults(settings.name, settings.options), info)
     return made_repeatable(settings.name, options, x265_frame_threads=_X265_FRAME_THREADS)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain
 from math import ceil
@@ -15,10 +14,7 @@ from typing import Any, Self
 
 import av
 import av.error
-import numpy as np
-import torch
 from av.packet import Packet
-from av.sidedata.sidedata import Type as SideDataType
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -27,6 +23,8 @@ from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.color import PictureDecoder, has_alpha
 from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interlaced
 from diffir_video.media.hdr import content_light_of, mastering_display_of
+from diffir_video.media.losses import ReadCounts, ReadLosses
+from diffir_video.media.orientation import Orientation
 from diffir_video.media.probe import (
     StrPath,
     input_size,
@@ -36,63 +34,10 @@ from diffir_video.media.probe import (
     open_input,
     stream_duration,
 )
+from diffir_video.media.skipping import needed_packets
 
 # A track that ends earlier than its header says by less than this is rounding, not a cut.
 _DURATION_TOLERANCE_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ReadLosses:
-    """What a file held, or said it held, and reading could not give. False when nothing was lost.
-
-    missing_bytes: the container's own account of what was cut off its end. missing_frames: its frame
-    count less the packets found. missing_seconds: its duration less the end of the last packet.
-    truncated_packets: incomplete ones at the end, left out. corrupt_packets: damaged ones inside.
-    undecodable_packets: the decoder refused them. concealed_frames: delivered, but patched up by the
-    decoder. unordered_frames: left out, their pts did not increase. refused_packets: of the other tracks,
-    left out by whoever copies those: out of order, without a timestamp or malformed. unreadable_tracks:
-    other tracks left out as nothing in them tells their format. alpha: transparency was left out.
-    inferred_pts counts frames without a timestamp, to which one was given: no loss by itself.
-    """
-
-    missing_bytes: int = 0
-    missing_frames: int = 0
-    missing_seconds: float = 0.0
-    truncated_packets: int = 0
-    corrupt_packets: int = 0
-    undecodable_packets: int = 0
-    concealed_frames: int = 0
-    unordered_frames: int = 0
-    refused_packets: int = 0
-    unreadable_tracks: int = 0
-    alpha: bool = False
-    inferred_pts: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.describe())
-
-    def describe(self) -> list[str]:
-        """One phrase for each kind of loss."""
-        counted = {
-            "bytes missing at the end of the file": self.missing_bytes,
-            "frames missing that the header counts": self.missing_frames,
-            "incomplete packets at the end left out": self.truncated_packets,
-            "damaged packets": self.corrupt_packets,
-            "packets that could not be decoded": self.undecodable_packets,
-            "frames repaired by the decoder": self.concealed_frames,
-            "frames out of order left out": self.unordered_frames,
-            "packets of other tracks out of order or malformed, left out": self.refused_packets,
-            "unreadable tracks left out": self.unreadable_tracks,
-        }
-        phrases = [f"{count} {what}" for what, count in counted.items() if count]
-        if self.missing_seconds:
-            phrases.append(f"{self.missing_seconds:.2f} s missing at the end")
-        if self.alpha:
-            phrases.append("the alpha channel was left out")
-        return phrases
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class VideoReader:
@@ -109,6 +54,7 @@ class VideoReader:
         pictures whatever they say, "off" none.
     notes: what was done, or not done, about interlacing.
     start, end: seconds of the stream's own clock; frames before `start`, and from `end` on, are left out.
+        What lies before `start` is read and, up to a keyframe near it, not decoded.
     excursions: keep colours outside the RGB cube, as values outside [0, 1]; else they are clamped.
     strict: leave out, and count, what the decoder would patch up or pass by.
 
@@ -135,7 +81,8 @@ class VideoReader:
             if strict:
                 options["err_detect"] = "crccheck+bitstream+buffer+explode"
             self._stream.codec_context.options = options
-            self._counts = _Counts()
+            self._counts = ReadCounts()
+            self._undecoded_before: int | None = None
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:
@@ -145,10 +92,12 @@ class VideoReader:
                     f"this machine's memory can hold ({limit:.0f} megapixels)"
                 )
             self.notes = self._deinterlace(self._first, deinterlace)
-            self._orientation = _Orientation.of(self._first)
+            self._orientation = Orientation.of(self._first)
             self._converter = self._converter_for(self._first)
             self.info = self._describe(self._first)
-            self._first_pts = None if start is None else ceil(start / self.info.time_base)
+            self._first_pts: int | None = None
+            if start is not None:
+                self.skip_before(ceil(start / self.info.time_base), decode=False)
             self._frames = self._deliver()
         except BaseException:
             self._container.close()
@@ -159,9 +108,19 @@ class VideoReader:
         """How many tracks the file has beside the video that is read."""
         return len(self._container.streams) - 1
 
-    def skip_before(self, pts: int) -> None:
-        """Leave out the frames before `pts`; decoding them is all that they still cost."""
+    def skip_before(self, pts: int, *, decode: bool) -> None:
+        """Leave out the frames before `pts`; to be called before the first frame is asked for.
+
+        decode: have them decoded nevertheless, so that `losses` counts what is wrong with them.
+        """
         self._first_pts = max(pts, self._first_pts or pts)
+        if not decode:
+            self._undecoded_before = self._first_pts
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether nothing was lost or had to be guessed so far, not even a timestamp."""
+        return not self.losses and not self.losses.inferred_pts
 
     @property
     def losses(self) -> ReadLosses:
@@ -278,18 +237,25 @@ class VideoReader:
 
     def _decode(self) -> Generator[av.VideoFrame]:
         """Pictures in presentation order, the decoder flushed at the end."""
+        packets = needed_packets(
+            self._whole_packets(), lambda: self._undecoded_before, self._stream.codec_context.flush_buffers
+        )
+        for packet in packets:
+            yield from self._decode_packet(packet)
+        yield from self._decode_packet(None)
+
+    def _whole_packets(self) -> Iterator[Packet[VideoStream]]:
+        """The video's packets, without the half one that a cut file ends in: it holds no frame."""
         held: Packet[VideoStream] | None = None
         for packet in self._demux():
             if held is not None:
-                yield from self._decode_packet(held)
+                yield held
             held = packet
-        # A cut file ends in half a packet; what a decoder makes of it is not a frame of the source.
         if held is not None and held.is_corrupt:
             self._counts.corrupt_packets -= 1
             self._counts.truncated_packets += 1
         elif held is not None:
-            yield from self._decode_packet(held)
-        yield from self._decode_packet(None)
+            yield held
 
     def _decode_packet(self, packet: Packet[VideoStream] | None) -> Iterator[av.VideoFrame]:
         try:
@@ -297,11 +263,15 @@ class VideoReader:
         except (av.error.EOFError, av.error.BlockingIOError):
             return
         except av.error.FFmpegError:
-            self._counts.undecodable_packets += packet is not None
+            self._counts.undecodable_packets += packet is not None and self._is_wanted(packet.pts)
             return
         for picture in pictures:
-            self._counts.concealed_frames += picture.is_corrupt
+            self._counts.concealed_frames += picture.is_corrupt and self._is_wanted(picture.pts)
             yield picture
+
+    def _is_wanted(self, pts: int | None) -> bool:
+        """Whether damage at `pts` is a loss; before a skipped part's end it comes of the skipping."""
+        return self._undecoded_before is None or pts is None or pts >= self._undecoded_before
 
     def _demux(self) -> Iterator[Packet[VideoStream]]:
         """The video's packets; notes what the file promised and does not hold."""
@@ -340,23 +310,6 @@ class VideoReader:
         return missing if _DURATION_TOLERANCE_SECONDS < missing < float("inf") else 0.0
 
 
-@dataclass(slots=True)
-class _Counts:
-    missing_bytes: int = 0
-    missing_frames: int = 0
-    missing_seconds: float = 0.0
-    truncated_packets: int = 0
-    corrupt_packets: int = 0
-    undecodable_packets: int = 0
-    concealed_frames: int = 0
-    unordered_frames: int = 0
-    alpha: bool = False
-    inferred_pts: int = 0
-
-    def losses(self) -> ReadLosses:
-        return ReadLosses(**asdict(self))
-
-
 class _Clock:
     """Gives each picture a pts: its own, else its packet's, else the previous one and a frame's length."""
 
@@ -376,33 +329,6 @@ class _Clock:
             return None, inferred
         self._last, self._last_duration = pts, picture.duration or None
         return pts, inferred
-
-
-@dataclass(frozen=True, slots=True)
-class _Orientation:
-    """The display matrix, to the nearest of the eight ways to lay a picture down."""
-
-    transpose: bool = False
-    flip_x: bool = False
-    flip_y: bool = False
-
-    @classmethod
-    def of(cls, picture: av.VideoFrame) -> _Orientation:
-        side_data: Any = picture.side_data
-        matrix = side_data.get(SideDataType.DISPLAYMATRIX)
-        if matrix is None:
-            return cls()
-        # x' = a·x + c·y, y' = b·x + d·y in 16.16 fixed point, rows of three.
-        a, b, _, c, d = (int(v) for v in np.frombuffer(matrix, np.int32)[:5])
-        if abs(b) > abs(a):
-            return cls(transpose=True, flip_x=c < 0, flip_y=b < 0)
-        return cls(flip_x=a < 0, flip_y=d < 0)
-
-    def apply(self, data: Tensor) -> Tensor:
-        if self.transpose:
-            data = data.transpose(-1, -2)
-        axes = [axis for axis, flip in ((-1, self.flip_x), (-2, self.flip_y)) if flip]
-        return torch.flip(data, axes) if axes else data.contiguous()
 
 
 def _specified(first: int, second: int, *, unspecified: int) -> int:

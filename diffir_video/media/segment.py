@@ -42,12 +42,14 @@ class Segment:
     """An encoded stretch of video: a file of packets back to back, and where and when each of them is.
 
     headers: the digest of the codec's headers; segments with equal ones can be joined.
+    source_intact: nothing was amiss with the input up to the segment's end.
     """
 
     file: str
     digest: str
     headers: str
     packets: tuple[StoredPacket, ...]
+    source_intact: bool = False
 
     @property
     def size(self) -> int:

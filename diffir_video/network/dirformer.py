@@ -1,7 +1,7 @@
 """DIRformer, the restoration network that the prior modulates (DiffIR, section 3.1).
 
-Tensors are (N, C, H, W) throughout, meant for ``torch.channels_last``: the norms and the 1x1 convolutions
-then read memory in order.
+Tensors are (N, C, H, W) throughout, in the memory format of the weights, which is meant to be
+``torch.channels_last``: the norms and the 1x1 convolutions then read memory in order.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class DIRformer(nn.Module):
 
         lq: (N, lq_channels, H, W) in [0, 1]; prior: (N, prior_width). Returns (N, 3, s·H, s·W), unclamped.
         """
-        x = lq.contiguous(memory_format=torch.channels_last)
+        x = lq.contiguous(memory_format=_layout_of(self.patch_embed.proj.weight))
         if self.config.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.config.unshuffle)
         x = self.patch_embed(x)
@@ -304,6 +304,11 @@ def smoothed_pictures(lq: Tensor, config: ModelConfig) -> list[Tensor]:
         for picture in (middle_frame(lq, config), still)
         for rows, columns in ((3, 3), (1, 5), (5, 1))
     ]
+
+
+def _layout_of(weight: Tensor) -> torch.memory_format:
+    is_channels_last = weight.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_channels_last else torch.contiguous_format
 
 
 def middle_frame(lq: Tensor, config: ModelConfig) -> Tensor:

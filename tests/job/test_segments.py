@@ -140,6 +140,45 @@ def test_an_interrupted_job_goes_on_after_its_last_finished_segment(tmp_path: Pa
     assert output.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
+@pytest.mark.parametrize("intact", [True, False])
+def test_going_on_decodes_only_an_input_with_damage_once_more(
+    intact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, options = (
+        sample("vp9_gops.webm"),
+        {"segment_frames": 10, "encoder": "ffv1", "encoder_options": {}},
+    )
+    if not intact:
+        source = tmp_path / "damaged.ts"
+        source.write_bytes(sample("interlaced_gops.ts").read_bytes())
+        damage(source, 188 * 40, 188 * 80)
+
+    def stop(progress: Progress) -> None:
+        if progress.frames_done >= 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore(tmp_path / "out.mkv", source=source, progress=stop, **options)
+    decoded = list[object]()
+    decode = VideoReader._decode_packet
+    monkeypatch.setattr(VideoReader, "_decode_packet", lambda *a: decoded.append(a[1]) or decode(*a))
+    report = restore(tmp_path / "out.mkv", source=source, **options)
+    assert report.resumed_segments >= 3
+    assert (len(decoded) < 40) == intact
+    whole = restore(tmp_path / "whole.mkv", source=source, **options)
+    assert report.losses == whole.losses
+    assert bool(report.losses) != intact
+    assert decoded_bytes(tmp_path / "out.mkv") == decoded_bytes(tmp_path / "whole.mkv")
+
+
+def damage(path: Path, begin: int, end: int) -> None:
+    """Zeros in most of every transport packet from `begin` to `end`."""
+    data = bytearray(path.read_bytes())
+    for position in range(begin, end, 188):
+        data[position + 60 : position + 180] = bytes(120)
+    path.write_bytes(data)
+
+
 def test_a_model_with_a_window_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     options = {"source": sample("upright.mp4"), "segment_frames": 2, "encoder": "ffv1", "encoder_options": {}}
     restorer = Restorer.from_pretrained("denoise-nano", device="cpu")
