@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--resume", action="store_true", help="continue the run in the output folder")
         command.set_defaults(run=_run_stage, stage=stage)
     add_data_commands(commands, _add_recipe_options)
+    _add_evaluate(commands.add_parser("evaluate", help="a model on a folder of clips, pictures or pairs"))
     return parser
 
 
@@ -68,6 +69,40 @@ def _add_recipe_options(command: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override a setting, e.g. max_steps=20 or data.train.root=DIR; may be repeated",
     )
+
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", required=True, help="built-in name or checkpoint")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="clips, pictures or pairs")
+    command.add_argument("--stage1", help="checkpoint of its stage 1: prior error and ablations")
+    command.add_argument(
+        "--damage",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="none, or sigma=N,crf=N,codec=x264|x265; may be repeated",
+    )
+    command.add_argument("--frames", type=int, default=30, help="of each clip, from its start")
+    command.add_argument("--crop", type=int, metavar="PIXELS", help="border left out (default: as published)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="draw the ablations here")
+    command.set_defaults(run=_run_evaluate)
+
+
+def _run_evaluate(args: argparse.Namespace) -> None:
+    from training.evaluation.command import evaluate_folder
+
+    report = evaluate_folder(
+        args.model,
+        args.data,
+        stage1=args.stage1,
+        damages=args.damage,
+        frames=args.frames,
+        crop=args.crop,
+        json_file=args.json,
+        plot=args.plot,
+    )
+    print(report)
 
 
 def _run_stage(args: argparse.Namespace) -> None:
