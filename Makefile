@@ -61,6 +61,7 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage1 --config configs/train/denoise-nano/stage1.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/stage2.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/stage2-large.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine.yaml
 
 clean:
 	rm -rf demo build dist .pytest_cache .ruff_cache

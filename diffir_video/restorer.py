@@ -39,6 +39,10 @@ Refresh = Literal["auto"] | int
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+# A recurrent network's result is that of the whole stream, but for rounding, after so many frames.
+_MEMORY_FRAMES = 24
+
+
 class Restorer:
     """A stage-2 network ready to restore video.
 
@@ -134,6 +138,16 @@ class Restorer:
     def batch_frames(self) -> int | None:
         """Frames that go through the network together; None where the caller is free to choose."""
         return None if self.inference.batch == "auto" else self.inference.batch
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Frames (before, after) that a part of a video has to come with, to be restored as in the whole.
+
+        A recurrent network remembers all frames before; what it knew a second ago no longer shows.
+        """
+        past, future = self.window
+        is_recurrent = self.network is not None and self.network.net.config.recurrent
+        return (_MEMORY_FRAMES if is_recurrent else past, future)
 
     @property
     def settings(self) -> dict[str, str]:

@@ -81,7 +81,8 @@ class SpanRestorer:
         """
         restored: list[Tensor] = []
         is_delayed = policy.prior_delay > 0 or not self._next_priors.is_empty
-        for start, end in _single(decisions) if is_delayed else _spans(decisions):
+        one_by_one = is_delayed or self._network.net.config.recurrent
+        for start, end in _single(decisions) if one_by_one else _spans(decisions):
             span = zip(windows[start:end], decisions[start:end], strict=True)
             fresh = [window for window, decision in span if decision.reuse is not Reuse.DUPLICATE]
             self._take_due_prior(policy.prior_smoothing)
@@ -111,7 +112,7 @@ class SpanRestorer:
 
     def _redo(self, window: Window) -> Tensor:
         self.redone_in_float32 += 1
-        picture = self._network.restore_in_float32(_stack([window]))
+        picture = self._network.restore_in_float32(self._input_of([window]))
         if not picture.isfinite().all():
             at = float(window.middle.frame.pts_seconds)
             raise DiffirVideoError(
@@ -126,11 +127,11 @@ class SpanRestorer:
             self._refresh(windows[0], first.reason, policy)
         if first.level == "statistics":
             return self._restore_with_held_maps(self._folded, windows)
-        return self._folded.restore(_stack(windows))
+        return self._folded.restore(self._input_of(windows))
 
     def _refresh(self, window: Window, reason: RefreshReason, policy: ReusePolicy) -> None:
         """Have a prior made of `window`: now where none of its shot is held, else while that one serves."""
-        lq = _stack([window])
+        lq = self._input_of([window])
         if policy.prior_delay and reason in ("drift", "age", "level"):
             self._next_priors.begin(lq, policy.prior_delay)
             self._maps_are_kept = self._maps_are_kept and reason != "level"
@@ -156,7 +157,7 @@ class SpanRestorer:
         """Maps come from a whole window and serve whole ones: repeated frames would have other maps."""
         outputs: list[Tensor] = []
         for is_whole, group in groupby(windows, key=lambda window: window.is_whole):
-            lq = _stack(list(group))
+            lq = self._input_of(list(group))
             if not is_whole:
                 outputs.append(folded.restore(lq))
                 continue
@@ -167,6 +168,16 @@ class SpanRestorer:
             if len(lq):
                 outputs.append(folded.restore_with_held_maps(lq))
         return torch.cat(outputs)
+
+    def _input_of(self, windows: Sequence[Window]) -> Tensor:
+        """The windows' pictures, (N, 3·frames, H', W'); a recurrent network's past is what it made of it."""
+        if self._network.net.config.recurrent:
+            (window,) = windows
+            picture = window.middle.picture
+            before = picture if self._last is None or not window.is_whole else self._last.clamp(0, 1)
+            return torch.cat([before, picture])[None]
+        pictures = torch.stack([seen.picture for window in windows for seen in window.frames])
+        return pictures.view(len(windows), -1, *pictures.shape[2:])
 
 
 class _NextPriors:
@@ -226,9 +237,3 @@ def _spans(decisions: Sequence[Decision]) -> Iterator[tuple[int, int]]:
         if index == len(decisions) or decisions[index].reuse is Reuse.NEW:
             yield start, index
             start = index
-
-
-def _stack(windows: Sequence[Window]) -> Tensor:
-    """The windows' pictures, (N, 3·frames, H', W')."""
-    pictures = torch.stack([seen.picture for window in windows for seen in window.frames])
-    return pictures.view(len(windows), -1, *pictures.shape[2:])

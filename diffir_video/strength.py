@@ -30,8 +30,8 @@ class Blended:
         return self._restorer.scale
 
     @property
-    def window(self) -> tuple[int, int]:
-        return self._restorer.window
+    def reach(self) -> tuple[int, int]:
+        return self._restorer.reach
 
     @property
     def batch_frames(self) -> int | None:

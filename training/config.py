@@ -270,6 +270,12 @@ class TrainConfig:
                 f"data.sequence_frames = {data.sequence_frames} is less than the model's window of "
                 f"{self.model.frames} frames"
             )
+        if self.model.recurrent and data.sequence_frames <= data.windows_per_sequence:
+            raise UsageError(
+                "a recurrent model sees windows in a row: data.sequence_frames = "
+                f"{data.sequence_frames} has to be above data.windows_per_sequence = "
+                f"{data.windows_per_sequence}"
+            )
         if self.temporal_weight and (
             data.windows_per_sequence % 2 or data.sequence_frames == self.model.frames
         ):

@@ -12,6 +12,7 @@ from diffir_video.errors import UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
 from training.config import TrainConfig
 from training.losses import pixel_loss, prior_divergence, prior_loss, restoration_loss
+from training.recurrence import restore_windows
 from training.schedule import learning_rate
 from training.trainer import Trainer
 
@@ -30,6 +31,7 @@ def train_stage2(config: TrainConfig, *, resume: bool = False) -> Trainer:
         net.load_state_dict(load_finetuned(config.init, config).state_dict())
     trainer = Trainer(config, net, restore_with_sampled_prior, resume=resume)
     trainer.placed(stage1)
+    in_a_row = config.data.windows_per_sequence
     for step, parts in trainer.steps():
         joint = step >= config.prior_steps
         for part in parts:
@@ -38,7 +40,9 @@ def train_stage2(config: TrainConfig, *, resume: bool = False) -> Trainer:
                 s1_prior = stage1.extract_prior(part.lq[seen], part.gt[seen]).float()
             with trainer.autocast():
                 prior = net.estimate_training_prior(part.lq[seen], s1_prior, part.noise[seen])
-                restored = net.restore(part.lq, part.for_all(prior)) if joint else None
+                restored = None
+                if joint:
+                    restored = restore_windows(net, part.lq, part.for_all(prior), in_a_row)
             loss = l_prior = prior_loss(prior, s1_prior)
             logged = {"prior": l_prior, "kl": prior_divergence(prior, s1_prior)}
             if restored is not None:
@@ -76,4 +80,4 @@ def restore_with_sampled_prior(net: DiffIR, lq: Tensor, _gt: Tensor) -> Tensor:
     assert isinstance(net, DiffIRS2)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(lq), net.config.prior_width, generator=generator)
-    return net.restore(lq, net.estimate_prior(lq, noise.to(lq.device)))
+    return restore_windows(net, lq, net.estimate_prior(lq, noise.to(lq.device)), len(lq))

@@ -51,7 +51,7 @@ def validate(
         figures[f"{name}_input"] = fmean(float(psnr_y(before, gt).mean()) for before, _, gt in triples)
         figures[f"{name}_psnr_y"] = fmean(float(psnr_y(after, gt).mean()) for _, after, gt in triples)
         figures[f"{name}_ssim"] = fmean(float(ssim(after, gt).mean()) for _, after, gt in triples)
-        rows += [torch.cat(triple, dim=3)[0].cpu() for triple in triples[:_ROWS]]
+        rows += [torch.cat(triple, dim=3)[-1].cpu() for triple in triples[:_ROWS]]
     return figures, rows
 
 

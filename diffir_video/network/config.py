@@ -41,6 +41,8 @@ class ModelConfig:
     image_channels: 3 for RGB; 4 for inpainting, RGB with holes at 0 and then the mask, 1 in a hole.
     scale: output size over input size, 1, 2 or 4. unshuffle: pixel-unshuffle before DIRformer, 1, 2 or 4.
     past, future: neighbouring frames the network sees before and after the one it restores.
+    recurrent: the frame before is seen as the network restored it, not as it came; so what many frames tell
+        gathers in one. Only with `past` 1, `future` 0 and `scale` 1. The first frame of a shot sees itself.
     cpen_blocks, cpen_width: residual blocks and channels of CPEN. prior_width: width of the prior.
     cpen_zero_sum: keep the sum of each of CPEN's first filters at zero: the prior then tells of noise,
         artefacts and texture, not of brightness and colour.
@@ -65,6 +67,7 @@ class ModelConfig:
     unshuffle: int = 1
     past: int = 0
     future: int = 0
+    recurrent: bool = False
     cpen_blocks: int = 5
     cpen_width: int = 64
     cpen_zero_sum: bool = False
@@ -106,6 +109,13 @@ class ModelConfig:
             f"one of {get_args(ResidualUpsample)}",
         )
         _require(self.past >= 0 and self.future >= 0, "past, future", (self.past, self.future), "0 or more")
+        if self.recurrent:
+            _require(
+                (self.past, self.future, self.scale, self.image_channels) == (1, 0, 1, 3),
+                "recurrent",
+                self.recurrent,
+                "past 1, future 0, scale 1 and three image channels",
+            )
         if self.blend:
             _require(
                 self.residual and self.tail == "conv" and self.frames > 1 and self.image_channels == 3,

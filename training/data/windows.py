@@ -108,7 +108,9 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
     ) -> tuple[Tensor, Tensor]:
         model, wanted = self._config.model, self._config.data.windows_per_sequence
         room = len(clean) - model.frames + 1
-        if self._config.temporal_weight:
+        if model.recurrent:
+            starts = np.arange(wanted) + rng.integers(room - wanted + 1)
+        elif self._config.temporal_weight:
             # Neighbours in time, in twos, from anywhere in the sequence.
             firsts = np.resize(rng.permutation(room - 1), wanted // 2)
             starts = np.stack([firsts, firsts + 1], axis=1).ravel()
@@ -228,8 +230,9 @@ def validation_windows(
 ) -> list[tuple[Tensor, Tensor]]:
     """One window from the middle of each validation clip: Gaussian noise, then x264 unless `crf` is None.
 
-    For a model of scale s > 1 the clip is made smaller first, by the antialiased bicubic kernel.
-    Returns pairs lq (1, 3·frames, h / s, w / s) and gt (1, 3, h, w), float in [0, 1]; h, w at most `size`.
+    For a model of scale s > 1 the clip is made smaller first, by the antialiased bicubic kernel. Returns
+    pairs lq (K, 3·frames, h / s, w / s) and gt (K, 3, h, w), float in [0, 1]; h, w at most `size`. K is 1;
+    for a recurrent model it is all windows of the sequence, in time order.
     """
     scale = config.model.scale
     windows: list[tuple[Tensor, Tensor]] = []
@@ -242,9 +245,11 @@ def validation_windows(
             if crf is not None:
                 noisy = transcode(noisy, "libx264", options={"crf": str(crf), "preset": "medium"})
             frames, past = config.model.frames, config.model.past
-            start = len(clean) - frames
-            lq = window_tensor(noisy[start:])[None].float() / 255
-            windows.append((lq, window_tensor(clean[start + past : start + past + 1])[None].float() / 255))
+            last = len(clean) - frames
+            starts = range(0 if config.model.recurrent else last, last + 1)
+            lq = torch.stack([window_tensor(noisy[s : s + frames]) for s in starts])
+            gt = torch.stack([window_tensor(clean[s + past : s + past + 1]) for s in starts])
+            windows.append((lq.float() / 255, gt.float() / 255))
     return windows
 
 
