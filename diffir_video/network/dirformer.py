@@ -93,8 +93,9 @@ class ChannelAttention(PriorModulation):
             ],
             dim=1,
         )
-        q_norm = q.square().sum(1).sqrt().clamp_min(1e-12).view(n, self.heads, per_head, 1)
-        k_norm = k.square().sum(1).sqrt().clamp_min(1e-12).view(n, self.heads, 1, per_head)
+        # Clamped before the root: its derivative at 0, where a picture is all one colour, is infinite.
+        q_norm = q.square().sum(1).clamp_min(1e-24).sqrt().view(n, self.heads, per_head, 1)
+        k_norm = k.square().sum(1).clamp_min(1e-24).sqrt().view(n, self.heads, 1, per_head)
         return (gram / (q_norm * k_norm) * self.temperature).softmax(dim=-1)
 
     def project_attended(self, maps: Tensor) -> Tensor:

@@ -210,3 +210,10 @@ def test_zero_sum_prior_is_blind_to_brightness_and_sees_noise(zero_sum: bool) ->
         still, brighter, moved = (net.extract_condition(lq) for lq in (grey, grey + 0.2, noisy))
     by_brightness, by_noise = (float((prior - still).norm()) for prior in (brighter, moved))
     assert (by_noise > by_brightness) is zero_sum
+
+
+def test_a_picture_of_one_colour_has_a_gradient() -> None:
+    """Black in, zeros in q and k, and a root whose derivative is infinite there."""
+    net = dv.DiffIRS2(tiny())
+    net.restore(torch.zeros(1, 3, 16, 16), torch.zeros(1, 16)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in net.G.parameters() if p.grad is not None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from diffir_video.errors import MediaInputError, UsageError
+from diffir_video.frame import Clip
 from diffir_video.metrics import psnr_y
 from diffir_video.network import DiffIRS1, DiffIRS2, ModelConfig
+from diffir_video.restorer import Restorer
 from training.evaluation.ffmpeg import FilterError, cut_lossless, encode, filter_planes, read_rgb
 from training.evaluation.filters import (
     FILTERS,
@@ -303,3 +307,18 @@ def test_priors_are_compared_on_the_same_frames_for_every_damage(tmp_path: Path)
     # Untrained networks add their input's noise back: more noise, lower figures, whatever the prior.
     for name in ("stage1_gt_prior", "stage2", "stage2_mean_prior"):
         assert getattr(light, name) > getattr(strong, name)
+
+
+def test_a_recurrent_networks_priors_are_compared_in_turn(tmp_path: Path) -> None:
+    """Its first frame is restored alone, and the others from what became of those before."""
+    truth = smooth_clip(frames=4, height=16, width=16)
+    picture = to_tensor(damaged(truth, "clip", Damage(10), tmp_path))
+    torch.manual_seed(0)
+    config = dataclasses.replace(tiny_config(), future=0, recurrent=True)
+    first, second = DiffIRS1(config).eval(), DiffIRS2(config).eval()
+    inputs = [LabelledInput("clip", Damage(10), picture, to_tensor(truth))]
+    comparison = compare_priors(first, second, lambda: inputs, frames_per_clip=3)[Damage(10)]
+    restorer = Restorer(second, device="cpu")
+    restored = restorer.restore(Clip(picture[:3], (0, 1, 2), Fraction(1, 25))).data
+    expected = float(psnr_y(restored, to_tensor(truth)[:3]).mean())
+    assert comparison.stage2 == pytest.approx(expected, abs=1e-3)
