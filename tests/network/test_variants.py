@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import diffir_video as dv
 from diffir_video.network import DIRformer
 from diffir_video.network.dirformer import blend_pictures, pictures_to_blend
+from tests.benchmarks.plain import written_plainly
 
 MODELS = Path(__file__).parents[2] / "configs" / "models"
 
@@ -93,6 +94,18 @@ def test_enlarging_model_starts_from_its_frame_enlarged(mode: str, blend: bool) 
     with torch.no_grad():
         out = net.restore(window, torch.zeros(1, 16))
     torch.testing.assert_close(out, torch.nn.functional.interpolate(base, scale_factor=2.0, mode=mode))
+
+
+@pytest.mark.parametrize("name", ["denoise-nano", "sr-x2"])
+def test_plain_formulation_computes_the_same(name: str) -> None:
+    """What training is timed against does the same work."""
+    torch.manual_seed(0)
+    net = DIRformer(config(name)).eval()
+    lq = torch.rand(1, net.config.lq_channels, 2 * net.config.multiple, net.config.multiple)
+    prior = torch.randn(1, net.config.prior_width)
+    with torch.no_grad():
+        expected = net(lq, prior)
+        torch.testing.assert_close(written_plainly(net)(lq, prior), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_windowed_model_sees_every_frame_of_the_window() -> None:

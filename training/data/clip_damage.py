@@ -80,14 +80,16 @@ def _played_frame(
 
 def _with_jitter(frame: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Each line shifted a little, neighbours by about the same."""
-    height, width = frame.shape[:2]
-    walk = np.cumsum(rng.normal(0, 0.3, height))
-    shifts = np.rint(strength * np.clip(walk - walk.mean(), -3, 3)).astype(int)
+    shape: tuple[int, ...] = frame.shape
+    height, width, _ = shape
+    walk: NDArray[np.float64] = np.cumsum(0.3 * rng.standard_normal(height))
+    centred = np.clip(walk - np.mean(walk), -3, 3)
+    shifts: NDArray[np.intp] = np.rint(strength * centred).astype(np.intp)
     columns = np.clip(np.arange(width)[None] - shifts[:, None], 0, width - 1)
     return frame[np.arange(height)[:, None], columns]
 
 
-def _smeared(planes: NDArray[np.float32], taps: int) -> NDArray[np.float32]:
+def _smeared(planes: NDArray[np.floating], taps: int) -> NDArray[np.floating]:
     """(H, W, C), each row averaged over `taps` neighbours; taps odd."""
     if taps == 1:
         return planes
@@ -95,12 +97,14 @@ def _smeared(planes: NDArray[np.float32], taps: int) -> NDArray[np.float32]:
     padded = np.pad(planes, ((0, 0), (margin, margin), (0, 0)), mode="edge")
     width = planes.shape[1]
     shifted = np.stack([padded[:, i : i + width] for i in range(taps)])
-    return shifted.mean(axis=0, dtype=np.float32)
+    mean: NDArray[np.floating] = shifted.mean(axis=0, dtype=np.float32)
+    return mean
 
 
-def _drop_out(luma: NDArray[np.float32], strength: float, rng: np.random.Generator) -> None:
+def _drop_out(luma: NDArray[np.floating], strength: float, rng: np.random.Generator) -> None:
     """White streaks where the tape lost its coating, in place."""
-    height, width = luma.shape
+    shape: tuple[int, ...] = luma.shape
+    height, width = shape
     for _ in range(int(rng.poisson(1.5 * strength))):
         y, x = int(rng.integers(height)), int(rng.integers(width))
         luma[y, x : x + int(rng.integers(4, max(5, width // 4)))] += 90

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import numpy as np
@@ -86,7 +87,9 @@ def _rate_controlled(choice: str, codec: CodecConfig, rng: np.random.Generator) 
         return "libx265", options
     if choice == "vp9":
         return "libvpx-vp9", {"crf": str(_integer(codec.vp9_crf, rng)), "b": "0", "cpu-used": "6"}
-    return "libsvtav1", {"crf": str(_integer(codec.av1_crf, rng)), "preset": "10", "svtav1-params": "lp=1"}
+    # It would fill the screen with its settings, clip after clip.
+    os.environ.setdefault("SVT_LOG", "1")
+    return "libsvtav1", {"crf": str(_integer(codec.av1_crf, rng)), "preset": "9", "svtav1-params": "lp=1"}
 
 
 def draw_sharpening(sharpen: SharpenConfig, rng: np.random.Generator) -> float:
