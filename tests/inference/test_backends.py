@@ -173,8 +173,14 @@ def test_options_that_make_no_sense_are_refused() -> None:
             InferenceOptions(**options)
 
 
-@pytest.mark.parametrize("holds_maps", [False, True])
-@pytest.mark.parametrize("name", ["nano", "upsample"])
+@pytest.mark.parametrize(
+    ("name", "holds_maps"),
+    [
+        ("nano", False),
+        pytest.param("nano", True, marks=pytest.mark.slow),
+        pytest.param("upsample", False, marks=pytest.mark.slow),
+    ],
+)
 def test_the_exported_program_is_the_network_in_core_operators_alone(name: str, *, holds_maps: bool) -> None:
     """Folded weights are its inputs: another prior needs no other program."""
     model = tiny(tail="upsample", scale=4, norm="bias_free", blocks=[1, 1], heads=[1, 2])

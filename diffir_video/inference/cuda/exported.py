@@ -48,4 +48,10 @@ def export(network: WithWeights, lq: Tensor, held_maps: Sequence[Tensor] = ()) -
     lq: (N, lq_channels, H, W). held_maps: those that the program is to take, or none if it makes its own.
     """
     arguments = (lq, network.weights(), tuple(held_maps))
-    return torch.export.export(network, arguments, strict=False).run_decompositions()
+    program = torch.export.export(network, arguments, strict=False).run_decompositions()
+    for node in list(program.graph.nodes):
+        # Checks of what `to` was given; they make nothing, and no engine knows them.
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:  # noqa: SLF001 - its name
+            program.graph.erase_node(node)
+    program.graph_module.recompile()
+    return program
