@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -99,7 +100,7 @@ class SpanRestorer:
     ) -> Iterator[Tensor]:
         pictures = self._restore_span(windows, first, smoothing)
         # Asked once for all: each answer has to wait for the device.
-        finite = pictures.isfinite().flatten(1).all(1).tolist()
+        finite = cast(list[bool], pictures.isfinite().flatten(1).all(1).tolist())  # pyright: ignore[reportUnknownMemberType]
         for window, picture, is_finite in zip(windows, pictures, finite, strict=True):
             yield picture if is_finite else self._redo(window)
 

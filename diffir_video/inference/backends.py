@@ -51,6 +51,15 @@ def choose_backend(backend: Backend, device: torch.device, dtype: torch.dtype) -
     return "compile" if backend == "auto" else backend
 
 
+def cpu_has_fast_half() -> bool:
+    """Whether backend compile can be had on this CPU, and multiplies in bfloat16."""
+    try:
+        NativeSteps(half=True)
+    except BackendError:
+        return False
+    return True
+
+
 def _steps(device: torch.device, dtype: torch.dtype, tile: int | None) -> BlockSteps:
     """What backend compile works blocks with; raises BackendError where it is not to be had."""
     if device.type == "cuda":

@@ -170,7 +170,7 @@ def test_options_that_make_no_sense_are_refused() -> None:
         ({"backend": "fastest"}, "backend 'fastest': expected one of"),
     ):
         with pytest.raises(dv.UsageError, match=message):
-            InferenceOptions(**options)
+            InferenceOptions(**options)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

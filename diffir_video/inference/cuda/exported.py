@@ -5,7 +5,8 @@ A prior then changes an engine's inputs and never the engine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class WithWeights(nn.Module):
         self.network = graph
         self._names = [
             f"{name}.{kind}"
-            for name, module in graph.named_modules()
+            for name, module in cast(Iterable[tuple[str, nn.Module]], graph.named_modules())
             if isinstance(module, FoldedPointwise)
             for kind in ("weight", "bias")
         ]
@@ -48,7 +49,8 @@ def export(network: WithWeights, lq: Tensor, held_maps: Sequence[Tensor] = ()) -
     lq: (N, lq_channels, H, W). held_maps: those that the program is to take, or none if it makes its own.
     """
     arguments = (lq, network.weights(), tuple(held_maps))
-    program = torch.export.export(network, arguments, strict=False).run_decompositions()
+    exported = torch.export.export(network, arguments, strict=False)
+    program = exported.run_decompositions()  # pyright: ignore[reportUnknownMemberType]
     for node in list(program.graph.nodes):
         # Checks of what `to` was given; they make nothing, and no engine knows them.
         if node.target is torch.ops.aten._assert_tensor_metadata.default:  # noqa: SLF001 - its name

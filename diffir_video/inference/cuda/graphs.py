@@ -25,8 +25,8 @@ class GraphedNetwork:
     """
 
     def __init__(self, graph: FoldedGraph) -> None:
-        compiled: Any = torch.compile(graph, dynamic=False, fullgraph=True)
-        self._compiled = compiled
+        compile_network = cast(Any, torch.compile)  # pyright: ignore[reportUnknownMemberType]
+        self._compiled = compile_network(graph, dynamic=False, fullgraph=True)
         self._captured: OrderedDict[_Key, _Captured] = OrderedDict()
 
     def __call__(self, lq: Tensor, *held_maps: Tensor) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ of the features' dtype. Blocks of channels are powers of two; what is beyond the
 # Inside kernels everything is an untyped value of Triton's language.
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportMissingParameterType=false
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
-# pyright: reportMissingTypeStubs=false
+# pyright: reportMissingTypeStubs=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def depthwise(
     kernel: (WIDE, 9).
     """
     sums = tl.zeros((y.shape[0], channels.shape[0]), tl.float32)
-    for tap in tl.static_range(9):
+    for tap in tl.static_range(9):  # pyright: ignore[reportGeneralTypeIssues]
         row, column = y + (tap // 3 - 1), x + (tap % 3 - 1)
         there = inside & (row >= 0) & (row < HEIGHT) & (column >= 0) & (column < WIDTH)
         place = ((frame * HEIGHT + row) * WIDTH + column)[:, None] * WIDE + channels[None, :]

@@ -2,10 +2,11 @@
 
 # Triton's kernels and helpers are untyped.
 # pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false, reportIndexIssue=false
+# pyright: reportUnknownVariableType=false
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import triton
@@ -114,4 +115,4 @@ def _project(hidden: Tensor, kernel: Tensor, weights: Tensor, x: Tensor, *, gate
 
 
 def _power_of_two(size: int) -> int:
-    return cast(int, triton.next_power_of_2(size))
+    return triton.next_power_of_2(size)
