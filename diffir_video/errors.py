@@ -4,7 +4,8 @@
 
     DiffirVideoError                 exit 1   anything not named below
     ├── UsageError (ValueError)      exit 2   an option, argument or configuration makes no sense
-    │   └── UnknownModelError                 no built-in model and no file of that name
+    │   ├── UnknownModelError                 no built-in model and no file of that name
+    │   └── BackendError                      a backend this machine can't offer
     ├── InputError                   exit 3   a file that can't be read as what it should be
     │   ├── MediaInputError                   a video, picture or stream
     │   │   └── LiveInputError                a live source that is absent, refuses, or fell silent
@@ -35,6 +36,10 @@ class UsageError(DiffirVideoError, ValueError):
 
 class UnknownModelError(UsageError):
     """Neither a built-in model nor a file has this name."""
+
+
+class BackendError(UsageError):
+    """A backend that this machine, its compiler or its libraries can't offer; the message says why."""
 
 
 class InputError(DiffirVideoError):

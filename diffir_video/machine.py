@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +44,38 @@ def this_machine() -> Machine:
         torch=torch.__version__,
         torch_threads=torch.get_num_threads(),
     )
+
+
+@dataclass(slots=True)
+class PeakMemory:
+    """The most that was in use, in bytes; None where it can't be told."""
+
+    bytes: int | None = None
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Generator[PeakMemory]:
+    """Measures the block: the device's memory on CUDA, else all that the process holds (Linux)."""
+    peak = PeakMemory()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        yield peak
+        peak.bytes = torch.cuda.max_memory_allocated(device)
+        return
+    can_tell = _forget_peak()
+    yield peak
+    if can_tell:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        peak.bytes = None if found is None else int(found[1]) * 1024
+
+
+def _forget_peak() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return False
+    return True
 
 
 def _cpu_name() -> str:

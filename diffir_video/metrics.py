@@ -95,11 +95,38 @@ def ssim(restored: Tensor, reference: Tensor) -> Tensor:
         UsageError: unequal or other shapes, or a picture smaller than the window.
     """
     _check_pair(restored, reference)
-    if min(restored.shape[-2:]) < SSIM_WINDOW:
-        height, width = restored.shape[-2:]
+    _check_ssim_size(restored)
+    return _ssim_of_planes(luma(restored), luma(reference))
+
+
+def ssim_rgb(restored: Tensor, reference: Tensor) -> Tensor:
+    """As `ssim`, of red, green and blue by themselves, then their mean.
+
+    Args:
+        restored, reference: (T, 3, H, W) RGB, float in [0, 1], H and W at least 11.
+
+    Returns:
+        (T,), at most 1; 1 for frames that are equal.
+
+    Raises:
+        UsageError: unequal or other shapes, or a picture smaller than the window.
+    """
+    _check_pair(restored, reference)
+    _check_ssim_size(restored)
+    planes = _ssim_of_planes(restored.flatten(0, 1).unsqueeze(1), reference.flatten(0, 1).unsqueeze(1))
+    return planes.view(-1, 3).mean(dim=1)
+
+
+def _check_ssim_size(pictures: Tensor) -> None:
+    if min(pictures.shape[-2:]) < SSIM_WINDOW:
+        height, width = pictures.shape[-2:]
         raise UsageError(f"SSIM needs at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {width}x{height}")
+
+
+def _ssim_of_planes(restored: Tensor, reference: Tensor) -> Tensor:
+    """(N, 1, H, W) in [0, 1], both → (N,)."""
     # Variances do not change with a shift, and small numbers keep them exact in float32.
-    x, y = luma(restored).float() - 0.5, luma(reference).float() - 0.5
+    x, y = restored.float() - 0.5, reference.float() - 0.5
     moments = _gaussian_mean(torch.cat((x, y, x * x, y * y, x * y)))
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = moments.chunk(5)
     variances = (mean_xx - mean_x**2) + (mean_yy - mean_y**2)

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import torch
 
@@ -67,6 +67,14 @@ class FrameRestorer(Protocol):
     """What `run` needs of a `Restorer`."""
 
     def open_stream(self) -> FrameRestorerStream: ...
+
+
+@runtime_checkable
+class BatchingRestorer(Protocol):
+    """A restorer that says how many frames it wants at once; None leaves it to the loop."""
+
+    @property
+    def batch_frames(self) -> int | None: ...
 
 
 class NullSink:
@@ -175,8 +183,9 @@ def run(
     """Restore every frame of `source` into `sink`; closes both.
 
     Frames travel in lists of `batch`, always full but for the last, so that a run repeats exactly; by
-    default four or, of large frames, as many as make 128 MiB. At most `queue` of them wait between two
-    stages, and none is taken from `source` before there is room for it: 1 keeps a live stream's delay short.
+    default as many as the restorer wants, or else four or, of large frames, as many as make 128 MiB. At most
+    `queue` of them wait between two stages, and none is taken from `source` before there is room for it: 1
+    keeps a live stream's delay short.
     `progress` is called in the caller's thread after each list.
 
     The first failure of any stage, KeyboardInterrupt included, stops all of them, aborts the sink and is
@@ -184,7 +193,7 @@ def run(
     < 1 and DiffirVideoError when the restorer returns another number of frames than it was given.
     """
     if batch is None:
-        batch = _batch_for(source.info)
+        batch = _batch_for(source.info, restorer)
     if batch < 1:
         raise UsageError(f"batch must be at least 1, got {batch}")
     if queue < 1:
@@ -200,7 +209,9 @@ def run(
     return report
 
 
-def _batch_for(info: StreamInfo) -> int:
+def _batch_for(info: StreamInfo, restorer: FrameRestorer) -> int:
+    if isinstance(restorer, BatchingRestorer) and restorer.batch_frames is not None:
+        return restorer.batch_frames
     frame_bytes = 3 * 4 * info.width * info.height
     return max(1, min(_MOST_FRAMES, _BATCH_BYTES // frame_bytes))
 

@@ -63,6 +63,8 @@ class ReusePolicy:
     refresh_threshold: drift from which the prior is refreshed; infinite for never, None for the level's own.
     max_prior_age: frames after which it is refreshed whatever the drift.
     prior_smoothing: share, 0 to below 1, of the prior before in each new one of the same shot.
+    prior_delay: frames for which a shot's held prior goes on serving while the next is computed beside them,
+        so that none waits for it; 0 computes each before the frame it is made of. Not with "off".
 
     Raises UsageError on anything else.
     """
@@ -71,12 +73,14 @@ class ReusePolicy:
     refresh_threshold: float | None = None
     max_prior_age: int = MAX_PRIOR_AGE
     prior_smoothing: float = 0.0
+    prior_delay: int = 0
 
     def __post_init__(self) -> None:
         _require(self.level in get_args(ReuseLevel), "reuse", self.level, f"one of {get_args(ReuseLevel)}")
         _require(self.threshold >= 0, "refresh threshold", self.refresh_threshold, "0 or more")
         _require(self.max_prior_age >= 1, "max prior age", self.max_prior_age, "1 frame or more")
         _require(0 <= self.prior_smoothing < 1, "prior smoothing", self.prior_smoothing, "0 to below 1")
+        _require(self.prior_delay >= 0, "prior delay", self.prior_delay, "0 frames or more")
 
     @property
     def threshold(self) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.frame import Clip, Frame
+from diffir_video.inference import Backend, Batch, InferenceOptions, Tile, cpu_has_fast_half
 from diffir_video.network import DiffIR, DiffIRS2
 from diffir_video.prior import (
     CutDetector,
@@ -38,6 +39,10 @@ Refresh = Literal["auto"] | int
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+# A recurrent network's result is that of the whole stream, but for rounding, after so many frames.
+_MEMORY_FRAMES = 24
+
+
 class Restorer:
     """A stage-2 network ready to restore video.
 
@@ -53,13 +58,19 @@ class Restorer:
         seed: int = 0,
         reuse: ReuseLevel | ReusePolicy = "off",
         refresh: Refresh = "auto",
+        tile: Tile = "auto",
+        batch: Batch = "auto",
+        backend: Backend = "auto",
         record_decisions: bool = False,
     ) -> None:
         """`net`: stage 2, three image channels; None restores nothing and passes frames through.
 
-        device "auto" is CUDA where there is one; precision "auto" is bf16 on CUDA and fp32 on a CPU.
+        device "auto" is CUDA where there is one; precision "auto" is bf16 on CUDA, and on a CPU whose compiled
+            kernels multiply in bf16 while all else stays float32; elsewhere fp32.
         reuse: a level or a whole policy (see `ReusePolicy`), with which every stream begins.
         refresh: "auto" refreshes a held prior as the policy says, a number every so many frames and at cuts.
+        tile, batch, backend: how much of a frame and how many frames the network works on at a time, and what
+            runs it (see `InferenceOptions`). Neither tile nor batch changes what comes out.
         record_decisions: keep what was decided for every frame in the streams' reports.
         Raises UsageError on a network, a device or a policy that can't be used.
         """
@@ -67,12 +78,14 @@ class Restorer:
             raise UsageError("a stage-1 network needs the ground truth to find its prior; give a stage-2 one")
         if net is not None and net.config.image_channels != 3:
             raise UsageError("an inpainting network needs masks, which a video does not carry")
-        self.device = _choose_device(device)
-        self.precision = _choose_precision(precision, self.device)
+        self.device = choose_device(device)
+        self.precision = _choose_precision(precision, self.device, backend)
         self.seed = seed
         self.policy = _choose_policy(reuse, refresh)
         self.record_decisions = record_decisions
-        self.network = None if net is None else PriorNetwork(net, self.device, _DTYPES[self.precision], seed)
+        dtype = _DTYPES[self.precision]
+        self.inference = InferenceOptions(tile, batch, backend).on(self.device, dtype)
+        self.network = None if net is None else PriorNetwork(net, self.device, dtype, seed, self.inference)
 
     @classmethod
     def from_pretrained(
@@ -84,6 +97,9 @@ class Restorer:
         seed: int = 0,
         reuse: ReuseLevel | ReusePolicy = "off",
         refresh: Refresh = "auto",
+        tile: Tile = "auto",
+        batch: Batch = "auto",
+        backend: Backend = "auto",
         record_decisions: bool = False,
     ) -> Self:
         """A built-in model by name, `identity` for none, or a checkpoint by path.
@@ -98,6 +114,9 @@ class Restorer:
             seed=seed,
             reuse=reuse,
             refresh=refresh,
+            tile=tile,
+            batch=batch,
+            backend=backend,
             record_decisions=record_decisions,
         )
 
@@ -117,6 +136,21 @@ class Restorer:
         return (self.network.net.config.past, self.network.net.config.future) if self.network else (0, 0)
 
     @property
+    def batch_frames(self) -> int | None:
+        """Frames that go through the network together; None where the caller is free to choose."""
+        return None if self.inference.batch == "auto" else self.inference.batch
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Frames (before, after) that a part of a video has to come with, to be restored as in the whole.
+
+        A recurrent network remembers all frames before; what it knew a second ago no longer shows.
+        """
+        past, future = self.window
+        is_recurrent = self.network is not None and self.network.net.config.recurrent
+        return (_MEMORY_FRAMES if is_recurrent else past, future)
+
+    @property
     def settings(self) -> dict[str, str]:
         """All that decides what a frame becomes, for people to read and for jobs to compare."""
         return {
@@ -124,10 +158,12 @@ class Restorer:
             "seed": str(self.seed),
             "device": self.device.type,
             "precision": self.precision,
+            "backend": self.inference.backend,
             "reuse": self.policy.level,
             "refresh threshold": str(self.policy.threshold),
             "max prior age": str(self.policy.max_prior_age),
             "prior smoothing": str(self.policy.prior_smoothing),
+            "prior delay": str(self.policy.prior_delay),
         }
 
     @cached_property
@@ -161,6 +197,7 @@ class RestorerStream:
     decided for a frame does not depend on how frames are batched.
 
     policy: how far frames may share; may be replaced at any time, for the frames restored from then on.
+    latest_decision: of the frame restored last, None before the first.
     """
 
     def __init__(self, restorer: Restorer) -> None:
@@ -168,6 +205,7 @@ class RestorerStream:
         self._spans = None if restorer.network is None else SpanRestorer(restorer.network)
         self._reuse = ReuseReport(restorer.policy.level, decisions=[] if restorer.record_decisions else None)
         self.policy = restorer.policy
+        self.latest_decision: Decision | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -233,7 +271,7 @@ class RestorerStream:
     def _restore(self, spans: SpanRestorer, windows: Sequence[Window]) -> list[Frame]:
         policy = self.policy
         decisions = [self._decide(window, policy) for window in windows]
-        pictures = spans.restore(windows, decisions, policy.prior_smoothing)
+        pictures = spans.restore(windows, decisions, policy)
         self._reuse.redone_in_float32 = spans.redone_in_float32
         return [self._as_output(w.middle.frame, p) for w, p in zip(windows, pictures, strict=True)]
 
@@ -247,6 +285,7 @@ class RestorerStream:
             is_duplicate=window.is_duplicate,
         )
         self._reuse.add(decision)
+        self.latest_decision = decision
         return decision
 
     def _as_output(self, frame: Frame, picture: Tensor) -> Frame:
@@ -265,7 +304,8 @@ def _choose_policy(reuse: ReuseLevel | ReusePolicy, refresh: Refresh) -> ReusePo
     return replace(reuse, refresh_threshold=math.inf, max_prior_age=refresh)
 
 
-def _choose_device(device: Device) -> torch.device:
+def choose_device(device: Device) -> torch.device:
+    """The device that "auto" stands for; raises UsageError for one that isn't here."""
     if device not in get_args(Device):
         raise UsageError(f"device {device!r}: expected one of {get_args(Device)}")
     if device == "auto":
@@ -275,9 +315,10 @@ def _choose_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
-def _choose_precision(precision: Precision, device: torch.device) -> Precision:
+def _choose_precision(precision: Precision, device: torch.device, backend: Backend) -> Precision:
     if precision not in get_args(Precision):
         raise UsageError(f"precision {precision!r}: expected one of {get_args(Precision)}")
     if precision == "auto":
-        return "bf16" if device.type == "cuda" else "fp32"
+        has_half = device.type == "cuda" or (backend in ("auto", "compile") and cpu_has_fast_half())
+        return "bf16" if has_half else "fp32"
     return precision

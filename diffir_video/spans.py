@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from diffir_video.errors import DiffirVideoError
-from diffir_video.inference import FoldedDIRformer
+from diffir_video.inference import FoldedDIRformer, InferenceOptions
 from diffir_video.network import DiffIRS2
-from diffir_video.prior import Decision, Reuse
+from diffir_video.prior import Decision, RefreshReason, Reuse, ReusePolicy
 from diffir_video.shots import Window
 
 
@@ -21,10 +24,12 @@ class PriorNetwork:
     Held priors and attention maps are a stream's own, so each stream borrows a `FoldedDIRformer`.
     """
 
-    def __init__(self, net: DiffIRS2, device: torch.device, dtype: torch.dtype, seed: int) -> None:
+    def __init__(
+        self, net: DiffIRS2, device: torch.device, dtype: torch.dtype, seed: int, options: InferenceOptions
+    ) -> None:
         net.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.net = net
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._options = device, dtype, options
         generator = torch.Generator().manual_seed(seed)
         self._noise = torch.randn(1, net.config.prior_width, generator=generator).to(device)
         self._idle: list[FoldedDIRformer] = []
@@ -39,7 +44,9 @@ class PriorNetwork:
         return self.net.restore(lq, self.net.estimate_prior(lq, self._noise))[0]
 
     def borrow_folded(self) -> FoldedDIRformer:
-        return self._idle.pop() if self._idle else FoldedDIRformer(self.net.G, dtype=self._dtype)
+        if self._idle:
+            return self._idle.pop()
+        return FoldedDIRformer(self.net.G, dtype=self._dtype, options=self._options)
 
     def give_back(self, folded: FoldedDIRformer) -> None:
         self._idle.append(folded)
@@ -62,21 +69,25 @@ class SpanRestorer:
         self._maps_are_kept = False
         self._prior: Tensor | None = None
         self._last: Tensor | None = None
+        self._next_priors = _NextPriors(network)
         self.redone_in_float32 = 0
 
     def restore(
-        self, windows: Sequence[Window], decisions: Sequence[Decision], smoothing: float
+        self, windows: Sequence[Window], decisions: Sequence[Decision], policy: ReusePolicy
     ) -> list[Tensor]:
         """One (3, s·H', s·W') picture for each window, not clamped; duplicates share a tensor.
 
-        smoothing: share of the prior before in each new one of the same shot.
+        policy: how new priors are smoothed, and how long they may take.
         Raises DiffirVideoError when not even float32 makes numbers of a frame.
         """
         restored: list[Tensor] = []
-        for start, end in _spans(decisions):
+        is_delayed = policy.prior_delay > 0 or not self._next_priors.is_empty
+        one_by_one = is_delayed or self._network.net.config.recurrent
+        for start, end in _single(decisions) if one_by_one else _spans(decisions):
             span = zip(windows[start:end], decisions[start:end], strict=True)
             fresh = [window for window, decision in span if decision.reuse is not Reuse.DUPLICATE]
-            pictures = iter(self._restore_finitely(fresh, decisions[start], smoothing) if fresh else ())
+            self._take_due_prior(policy.prior_smoothing)
+            pictures = iter(self._restore_finitely(fresh, decisions[start], policy) if fresh else ())
             for decision in decisions[start:end]:
                 if decision.reuse is not Reuse.DUPLICATE:
                     self._last = next(pictures)
@@ -89,17 +100,20 @@ class SpanRestorer:
         if self._folded is not None:
             self._network.give_back(self._folded)
         self._folded = self._prior = self._last = None
+        self._next_priors.close()
 
     def _restore_finitely(
-        self, windows: Sequence[Window], first: Decision, smoothing: float
+        self, windows: Sequence[Window], first: Decision, policy: ReusePolicy
     ) -> Iterator[Tensor]:
-        pictures = self._restore_span(windows, first, smoothing)
-        for window, picture in zip(windows, pictures, strict=True):
-            yield picture if picture.isfinite().all() else self._redo(window)
+        pictures = self._restore_span(windows, first, policy)
+        # Asked once for all: each answer has to wait for the device.
+        finite = cast(list[bool], pictures.isfinite().flatten(1).all(1).tolist())  # pyright: ignore[reportUnknownMemberType]
+        for window, picture, is_finite in zip(windows, pictures, finite, strict=True):
+            yield picture if is_finite else self._redo(window)
 
     def _redo(self, window: Window) -> Tensor:
         self.redone_in_float32 += 1
-        picture = self._network.restore_in_float32(_stack([window]))
+        picture = self._network.restore_in_float32(self._input_of([window]))
         if not picture.isfinite().all():
             at = float(window.middle.frame.pts_seconds)
             raise DiffirVideoError(
@@ -107,28 +121,44 @@ class SpanRestorer:
             )
         return picture
 
-    def _restore_span(self, windows: Sequence[Window], first: Decision, smoothing: float) -> Tensor:
+    def _restore_span(self, windows: Sequence[Window], first: Decision, policy: ReusePolicy) -> Tensor:
         if self._folded is None:
             self._folded = self._network.borrow_folded()
-        if first.reuse is Reuse.NEW:
-            self._folded.fold(self._new_prior(windows[0], smoothing))
-            self._maps_are_kept = False
+        if first.reason is not None:
+            self._refresh(windows[0], first.reason, policy)
         if first.level == "statistics":
             return self._restore_with_held_maps(self._folded, windows)
-        return self._folded.restore(_stack(windows))
+        return self._folded.restore(self._input_of(windows))
 
-    def _new_prior(self, window: Window, smoothing: float) -> Tensor:
-        prior, before = self._network.estimate_prior(_stack([window])), self._prior
-        if before is not None and smoothing and not window.middle.starts_shot:
-            prior = smoothing * before + (1 - smoothing) * prior
+    def _refresh(self, window: Window, reason: RefreshReason, policy: ReusePolicy) -> None:
+        """Have a prior made of `window`: now where none of its shot is held, else while that one serves."""
+        lq = self._input_of([window])
+        if policy.prior_delay and reason in ("drift", "age", "level"):
+            self._next_priors.begin(lq, policy.prior_delay)
+            self._maps_are_kept = self._maps_are_kept and reason != "level"
+            return
+        self._next_priors.forget()
+        smoothing = 0.0 if window.middle.starts_shot else policy.prior_smoothing
+        self._serve(self._network.estimate_prior(lq), smoothing)
+
+    def _take_due_prior(self, smoothing: float) -> None:
+        prior = self._next_priors.take_due()
+        if prior is not None:
+            self._serve(prior, smoothing)
+
+    def _serve(self, prior: Tensor, smoothing: float) -> None:
+        assert self._folded is not None
+        if self._prior is not None and smoothing:
+            prior = smoothing * self._prior + (1 - smoothing) * prior
         self._prior = prior
-        return prior
+        self._folded.fold(prior)
+        self._maps_are_kept = False
 
     def _restore_with_held_maps(self, folded: FoldedDIRformer, windows: Sequence[Window]) -> Tensor:
         """Maps come from a whole window and serve whole ones: repeated frames would have other maps."""
         outputs: list[Tensor] = []
         for is_whole, group in groupby(windows, key=lambda window: window.is_whole):
-            lq = _stack(list(group))
+            lq = self._input_of(list(group))
             if not is_whole:
                 outputs.append(folded.restore(lq))
                 continue
@@ -140,6 +170,66 @@ class SpanRestorer:
                 outputs.append(folded.restore_with_held_maps(lq))
         return torch.cat(outputs)
 
+    def _input_of(self, windows: Sequence[Window]) -> Tensor:
+        """The windows' pictures, (N, 3·frames, H', W'); a recurrent network's past is what it made of it."""
+        if self._network.net.config.recurrent:
+            (window,) = windows
+            picture = window.middle.picture
+            before = picture if self._last is None or not window.is_whole else self._last.clamp(0, 1)
+            return torch.cat([before, picture])[None]
+        pictures = torch.stack([seen.picture for window in windows for seen in window.frames])
+        return pictures.view(len(windows), -1, *pictures.shape[2:])
+
+
+class _NextPriors:
+    """Priors that are computed beside the frames, each for a frame that is known beforehand.
+
+    A prior serves from that frame on, neither sooner nor later: the same input gives the same output.
+    """
+
+    def __init__(self, network: PriorNetwork) -> None:
+        self._network = network
+        self._executor: ThreadPoolExecutor | None = None
+        self._due: deque[tuple[int, Future[Tensor]]] = deque()
+        self._frame = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._due
+
+    def begin(self, lq: Tensor, delay: int) -> None:
+        """Compute the prior of a window, (1, lq_channels, H, W), for the `delay`-th frame after it."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="diffir-prior")
+        self._due.append((self._frame + delay, self._executor.submit(self._estimate, lq)))
+
+    def take_due(self) -> Tensor | None:
+        """The prior to serve from the next frame on, None where none is due; waits if it isn't ready."""
+        self._frame += 1
+        prior = None
+        while self._due and self._due[0][0] <= self._frame:
+            prior = self._due.popleft()[1].result()
+        return prior
+
+    def forget(self) -> None:
+        for _, future in self._due:
+            future.cancel()
+        self._due.clear()
+
+    def close(self) -> None:
+        self.forget()
+        if self._executor is not None:
+            self._executor.shutdown()
+        self._executor = None
+
+    @torch.inference_mode()
+    def _estimate(self, lq: Tensor) -> Tensor:
+        return self._network.estimate_prior(lq)
+
+
+def _single(decisions: Sequence[Decision]) -> Iterator[tuple[int, int]]:
+    return ((index, index + 1) for index in range(len(decisions)))
+
 
 def _spans(decisions: Sequence[Decision]) -> Iterator[tuple[int, int]]:
     """(start, end) of runs that go through the network together."""
@@ -148,9 +238,3 @@ def _spans(decisions: Sequence[Decision]) -> Iterator[tuple[int, int]]:
         if index == len(decisions) or decisions[index].reuse is Reuse.NEW:
             yield start, index
             start = index
-
-
-def _stack(windows: Sequence[Window]) -> Tensor:
-    """The windows' pictures, (N, 3·frames, H', W')."""
-    pictures = torch.stack([seen.picture for window in windows for seen in window.frames])
-    return pictures.view(len(windows), -1, *pictures.shape[2:])

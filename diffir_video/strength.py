@@ -30,8 +30,12 @@ class Blended:
         return self._restorer.scale
 
     @property
-    def window(self) -> tuple[int, int]:
-        return self._restorer.window
+    def reach(self) -> tuple[int, int]:
+        return self._restorer.reach
+
+    @property
+    def batch_frames(self) -> int | None:
+        return self._restorer.batch_frames
 
     @property
     def settings(self) -> dict[str, str]:

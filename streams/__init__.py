@@ -1,13 +1,19 @@
 """Live ends for the loop of `diffir_video.pipeline`: streams in, restored streams out, for weeks."""
 
-from streams.config import LiveConfig, Service
-from streams.governor import LADDER, Governor, Level
-from streams.live import LiveFilter
-from streams.mailbox import Mailbox
-from streams.restoring import LiveRestorer
-from streams.sinks import LiveSink, SinkConfig
-from streams.sources import LiveSource, SourceConfig
-from streams.stats import LiveStats
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streams.config import LiveConfig, Service
+    from streams.governor import LADDER, Governor, Level
+    from streams.live import LiveFilter
+    from streams.mailbox import Mailbox
+    from streams.restoring import LiveRestorer
+    from streams.sinks import LiveSink, SinkConfig
+    from streams.sources import LiveSource, SourceConfig
+    from streams.stats import LiveStats
 
 __all__ = [
     "LADDER",
@@ -24,3 +30,26 @@ __all__ = [
     "SinkConfig",
     "SourceConfig",
 ]
+
+# Imported when first asked for: the command must hide its arguments before it spends seconds on torch.
+_HOMES = {
+    "LADDER": "governor",
+    "Governor": "governor",
+    "Level": "governor",
+    "LiveConfig": "config",
+    "LiveFilter": "live",
+    "LiveRestorer": "restoring",
+    "LiveSink": "sinks",
+    "LiveSource": "sources",
+    "LiveStats": "stats",
+    "Mailbox": "mailbox",
+    "Service": "config",
+    "SinkConfig": "sinks",
+    "SourceConfig": "sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from diffir_video.errors import UsageError
-
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
 _HIDDEN = "***"
 # Shorter pieces would turn every log line into stars; they are hidden where the whole address is.
@@ -25,6 +23,9 @@ class Address:
 
     def __post_init__(self) -> None:
         if not self.text:
+            # Imported here because the command hides its arguments before it imports anything large.
+            from diffir_video.errors import UsageError
+
             raise UsageError("an address is empty; give a URL, a file, or - for a pipe")
 
     def __str__(self) -> str:

@@ -15,7 +15,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import IO
+from typing import IO, Any, cast
+
+from streams import unseen
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +31,8 @@ class ChildError(Exception):
 class FFmpegChild:
     """A running FFmpeg program.
 
-    arguments: without the program's own name. hide: takes secrets out of a line of its messages.
+    arguments: without the program's own name. hide: takes secrets out of a line of its messages, and out of
+    the arguments that other users of the machine can see.
     reads: whether it is fed through its standard input. stdout: None to read what it writes with
     `output`, a file descriptor to let it write there.
     """
@@ -47,8 +50,9 @@ class FFmpegChild:
         self._hide = hide
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         # A session of its own: Ctrl-C in a terminal is for us, who then end the stream properly.
-        self._process = subprocess.Popen(
+        self._process = _started(
             [ffmpeg_program(), *arguments],
+            hide,
             stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
             stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
@@ -143,6 +147,20 @@ class FFmpegChild:
             if text:
                 self._lines.append(text)
                 _log.debug("%s: %s", self.name, text)
+
+
+def _started(command: Sequence[str], hide: Callable[[str], str], **options: Any) -> subprocess.Popen[bytes]:
+    try:
+        return unseen.start(command, hide, **options)
+    except unseen.CannotHideError as exc:
+        _warn_of_visible_secrets(str(exc))
+        return cast("subprocess.Popen[bytes]", subprocess.Popen(command, **options))
+
+
+@cache
+def _warn_of_visible_secrets(why: str) -> None:
+    """Once: every reconnect would say the same."""
+    _log.warning("%s: other users of this machine can read stream addresses in its process list", why)
 
 
 @cache

@@ -15,6 +15,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from diffir_video.errors import DiffirVideoError, UsageError
+from streams.addresses import Address
+from streams.default_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from streams.config import Service
@@ -62,7 +64,6 @@ def _fail(message: str, code: int, *, debug: bool) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     service = _service(arguments)
     from diffir_video.restorer import Restorer
-    from streams.addresses import Address
     from streams.live import LiveFilter
     from streams.logs import set_up_logs
     from streams.sources import check_source
@@ -73,7 +74,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         addresses, format=arguments.log_format, level="debug" if arguments.debug else arguments.log_level
     )
     check_source(addresses[0])
-    restorer = Restorer.from_pretrained(service.model, device=service.device, precision=service.precision)
+    restorer = Restorer.from_pretrained(
+        service.model, device=service.device, precision=service.precision, reuse=service.reuse
+    )
     live = LiveFilter(service.source, restorer, service.sinks, service.live)
     with ExitStack() as stack:
         if service.http is not None:
@@ -132,7 +135,7 @@ def _service(arguments: argparse.Namespace) -> Service:
     from streams.config import LiveConfig, Service, read_service, seconds
 
     settings: dict[str, Any] = read_service(arguments.config) if arguments.config else {}
-    given = {key: getattr(arguments, key) for key in ("model", "device", "precision", "http")}
+    given = {key: getattr(arguments, key) for key in ("model", "device", "precision", "reuse", "http")}
     settings |= {key: value for key, value in given.items() if value is not None}
     if arguments.source is not None:
         settings["source"] = _from_environment(arguments.source)
@@ -178,9 +181,10 @@ def _parser() -> argparse.ArgumentParser:
         "sink", nargs="?", metavar="SINK", help="rtmp:// srt:// udp:// rtsp:// whip://, FILE, -"
     )
     parser.add_argument("--tee", action="append", default=[], metavar="SINK", help="one more sink; repeat it")
-    parser.add_argument("--model", metavar="NAME|PATH", help="default: denoise-nano")
+    parser.add_argument("--model", metavar="NAME|PATH", help=f"default: {DEFAULT_MODEL}")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: auto")
+    parser.add_argument("--reuse", choices=("off", "prior", "statistics"), help="default: prior")
     parser.add_argument(
         "--latency", metavar="TIME", help="the budget, such as 300ms; off for none; default: 300ms"
     )
@@ -192,7 +196,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--debug", action="store_true", help="log all, and show the trace of an error")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

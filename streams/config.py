@@ -13,13 +13,12 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from diffir_video.errors import InputError, UsageError
+from diffir_video.prior import ReuseLevel
 from diffir_video.restorer import Device, Precision
+from streams.default_model import DEFAULT_MODEL
 from streams.governor import GovernorConfig
 from streams.sinks import SinkConfig
 from streams.sources import SourceConfig
-
-# Causal and made for live streams; until there is one, the smallest that is built in.
-DEFAULT_MODEL = "denoise-nano"
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
@@ -44,6 +43,8 @@ class LiveConfig:
 class Service:
     """What the command `diffir-stream` runs: the ends, the model, the page, and a `LiveConfig`.
 
+    reuse: what frames share at full quality. The default costs next to nothing of it, and no frame waits
+    for a prior of its own.
     http: HOST:PORT of the page and the metrics, None for neither. http_token: asked of visitors from
     elsewhere; needed where `http` is not a loopback address.
     """
@@ -53,6 +54,7 @@ class Service:
     model: str = DEFAULT_MODEL
     device: Device = "auto"
     precision: Precision = "auto"
+    reuse: ReuseLevel = "prior"
     http: str | None = None
     http_token: str | None = field(default=None, repr=False)
     live: LiveConfig = field(default_factory=LiveConfig)
@@ -79,7 +81,7 @@ def read_service(path: str | os.PathLike[str], environment: Mapping[str, str] = 
 
 
 def _service_settings(content: dict[str, Any], path: str) -> dict[str, Any]:
-    known = {"source", "sinks", "model", "device", "precision", "http", "http_token"}
+    known = {"source", "sinks", "model", "device", "precision", "reuse", "http", "http_token"}
     own = {"latency", "throttle", "input", "output", "governor"}
     _reject_unknown(content, known | own, path)
     settings = {key: content[key] for key in known if key in content}

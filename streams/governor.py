@@ -22,6 +22,8 @@ _SMOOTHING = 0.1
 _FIRST_ARRIVALS = 10
 # What a frame of denoise-nano takes on a CPU, of one with a prior of its own.
 _REUSE_COST: Mapping[ReuseLevel, float] = {"off": 1.0, "prior": 0.85, "statistics": 0.6}
+# A new prior is computed beside this many frames, so that none of them waits for it.
+_PRIOR_DELAY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ class Level:
         # A threshold chosen for one level of reuse means nothing at another.
         threshold = own.refresh_threshold if self.reuse == own.level else None
         age = max(own.max_prior_age, self.max_prior_age or 1)
-        return replace(own, level=self.reuse, refresh_threshold=threshold, max_prior_age=age)
+        delay = max(own.prior_delay, _PRIOR_DELAY)
+        return replace(
+            own, level=self.reuse, refresh_threshold=threshold, max_prior_age=age, prior_delay=delay
+        )
 
 
 _LONGER = 2 * MAX_PRIOR_AGE

@@ -112,6 +112,15 @@ class LiveFilter:
         left = self.stats.last_seen("out")
         return self.is_live and left is not None and time.monotonic() - left < _READY_SECONDS
 
+    @property
+    def throttle(self) -> float:
+        """How many times slower than it is the model is made; may be set at any time, 1 or more."""
+        return self._restorer.throttle
+
+    @throttle.setter
+    def throttle(self, factor: float) -> None:
+        self._restorer.throttle = replace(self.config, throttle=factor).throttle
+
     def configure(self, config: GovernorConfig) -> None:
         """Take another latency budget and other thresholds, without a break."""
         self.governor.configure(config)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffir_video.frame import Frame
 from diffir_video.pipeline import FrameRestorer, FrameRestorerStream
-from diffir_video.prior import RefreshReason, ReusePolicy, ReuseReport
+from diffir_video.prior import Decision, RefreshReason, ReusePolicy, ReuseReport
 from streams.frames import LiveFrame
 from streams.governor import Governor, Level
 from streams.stats import LiveStats
@@ -27,6 +27,13 @@ class Sharing(Protocol):
     """What a restorer and its streams have whose frames may share a prior, as `Restorer` and its own do."""
 
     policy: ReusePolicy
+
+
+@runtime_checkable
+class Deciding(Sharing, Protocol):
+    """What a stream has that says why it shared or not, as `Restorer`'s own do."""
+
+    latest_decision: Decision | None
 
 
 class LiveRestorer:
@@ -153,6 +160,8 @@ class LiveRestorerStream:
                 is_refreshed = True
             self._counted[reason] = priors
         stats.set_prior_age(0 if is_refreshed else stats.prior_age + restored)
+        if isinstance(self._stream, Deciding) and self._stream.latest_decision is not None:
+            stats.set_drift(self._stream.latest_decision.drift, self._stream.policy.threshold)
 
     def _end_stream(self) -> None:
         """Bring the frames out that wait for a future; the next frame begins a stream."""

@@ -77,6 +77,9 @@ class LiveStats:
         self._prior_age = Gauge(
             "diffir_prior_age_frames", "Frames since the prior in use was computed", registry=self.registry
         )
+        self._drift = Gauge(
+            "diffir_prior_drift", "How far the picture is from the prior's", registry=self.registry
+        )
         self._errors = Counter(
             "diffir_errors", "Failures survived, by stage", ["stage"], registry=self.registry
         )
@@ -96,6 +99,8 @@ class LiveStats:
         self.level_name = "full"
         self.level = 0
         self.prior_age = 0
+        self.drift: float | None = None
+        self.drift_threshold = 0.0
 
     def count_frame(self, stage: str) -> None:
         self._frames.labels(stage).inc()
@@ -123,6 +128,11 @@ class LiveStats:
     def set_prior_age(self, frames: int) -> None:
         self.prior_age = frames
         self._prior_age.set(frames)
+
+    def set_drift(self, drift: float | None, threshold: float) -> None:
+        """Drift of the latest frame, None for the first of a shot, and from where the prior is refreshed."""
+        self.drift, self.drift_threshold = drift, threshold
+        self._drift.set(drift or 0.0)
 
     def count_error(self, stage: str) -> None:
         self._errors.labels(stage).inc()

@@ -89,7 +89,12 @@ def summary(live: LiveFilter) -> dict[str, Any]:
         },
         "level": {"index": stats.level, "name": stats.level_name},
         "errors": stats.count("errors"),
-        "prior": {"refreshes": stats.count("priors"), "age": stats.prior_age},
+        "prior": {
+            "refreshes": stats.count("priors"),
+            "age": stats.prior_age,
+            "drift": None if stats.drift is None else round(stats.drift, 5),
+            "threshold": stats.drift_threshold,
+        },
         "budget_ms": _milliseconds(live.governor.config.latency_seconds),
         "bridging": _is_bridging(live),
         "events": [{"at": event.at, "text": event.text} for event in stats.events()],

@@ -6,77 +6,135 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 import diffir_video as dv
-from diffir_video.bench import bench_file, bench_network, write_sample_clip
+from diffir_video.bench import BenchPlan, bench, load_network, write_sample_clip
 from diffir_video.cli import main
 from diffir_video.media import VideoReader
+from diffir_video.pipeline import NullSink, run
+from diffir_video.reference import ReferenceRestorer
 from tests.network.test_variants import tiny
+
+ROW = {
+    "model",
+    "width",
+    "height",
+    "device",
+    "precision",
+    "reuse",
+    "backend",
+    "stage",
+    "fps",
+    "peak_memory_bytes",
+    "psnr_vs_reference",
+    "overlap_efficiency",
+}
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "clip.mkv"
-    write_sample_clip(path, 64, 48, frames=10)
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text("{dim: 16, blocks: [1, 1], heads: [1, 2], refinement_blocks: 0, prior_width: 16}")
     return path
 
 
-def test_sample_clip_is_noisy_and_moves(clip: Path) -> None:
+def test_sample_clip_is_noisy_and_moves(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mkv"
+    write_sample_clip(clip, 64, 48, frames=10)
     with VideoReader(clip) as reader:
         frames = [frame.data for frame in reader]
     assert [tuple(frame.shape) for frame in frames] == [(3, 48, 64)] * 10
     assert (frames[0] - frames[9]).abs().mean() > 0.02
 
 
-def test_file_bench_measures_each_stage_and_the_whole(clip: Path) -> None:
-    report = bench_file(dv.Restorer.from_pretrained("identity", device="cpu"), clip, repeats=1)
-    rates = (report.decode, report.restore, report.encode, report.file_to_file)
-    assert min(rates) > 0
-    assert report.slowest_stage == min(rates[:3])
-    assert report.share_of_slowest == pytest.approx(report.file_to_file / report.slowest_stage)
-    assert report.machine.cores >= 1
-    assert all(name in report.format() for name in ("decode", "restore", "encode", report.machine.cpu))
+def test_bench_measures_every_stage_of_every_combination(config: Path) -> None:
+    plan = BenchPlan(
+        model=str(config),
+        sizes=((48, 32), (33, 17)),
+        frames=3,
+        repeats=1,
+        device="cpu",
+        precisions=("fp32", "bf16"),
+        reuses=("off", "statistics"),
+        backends=("eager",),
+    )
+    report = bench(plan)
+    assert len(report.rows) == 2 * (3 + 2 * 2 * 2)
+    assert all(row.fps > 0 for row in report.rows)
+    models, wholes = ([row for row in report.rows if row.stage == stage] for stage in ("model", "end_to_end"))
+    # Odd sizes are padded; half precision is close, float32 with a prior of each frame is the reference.
+    assert all(row.psnr_vs_reference is None or row.psnr_vs_reference > 40 for row in models)
+    exact = [row for row in models if (row.precision, row.reuse) == ("fp32", "off")]
+    assert len(exact) == 2
+    assert all(row.psnr_vs_reference is None or row.psnr_vs_reference > 100 for row in exact)
+    assert all((row.overlap_efficiency or 0) > 0 for row in wholes)
+    assert (report.machine.cores, report.versions["torch"]) >= (1, torch.__version__)
+    assert report.machine.cpu in report.format()
 
 
-def test_network_bench_compares_ways_that_give_the_same_picture() -> None:
-    net = dv.DiffIRS2(tiny(past=1, future=1, unshuffle=2)).eval()
-    report = bench_network(net, model="tiny", width=64, height=48, batch=2, repeats=1)
-    reference, prior, statistics, *half = report.rates
-    assert (reference.ratio, reference.psnr) == (1.0, None)
-    assert prior.psnr is not None
-    assert prior.psnr > 100
-    assert statistics.psnr is not None
-    assert [rate.path for rate in half] == ["prior, bfloat16", "statistics, bfloat16"]
-    assert all(rate.milliseconds > 0 for rate in report.rates)
+def test_the_reference_is_the_network_itself(tmp_path: Path) -> None:
+    """One prior for each frame, windows that repeat the shot's ends, odd sizes padded and cut back."""
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(tiny(past=1, future=1)).eval()
+    clip = tmp_path / "clip.mkv"
+    write_sample_clip(clip, 30, 22, frames=4)
+    reference = ReferenceRestorer(net, device="cpu", seed=3)
+    restored: list[torch.Tensor] = []
+
+    class Kept(NullSink):
+        def write(self, frame: dv.Frame) -> None:
+            restored.append(frame.data)
+
+    run(VideoReader(clip), reference, Kept())
+    expected = dv.Restorer(net, device="cpu", precision="fp32", seed=3, backend="eager")
+    frames = [*VideoReader(clip)]
+    stream = expected.open_stream()
+    others = [frame.data for frame in (*stream.push(frames), *stream.finish())]
+    torch.testing.assert_close(torch.stack(restored), torch.stack(others), atol=1e-5, rtol=0)
 
 
-def test_bench_refuses_what_it_cannot_measure(clip: Path) -> None:
-    net = dv.DiffIRS2(tiny()).eval()
-    with pytest.raises(dv.UsageError, match="64x49: tiny takes multiples of"):
-        bench_network(net, model="tiny", width=64, height=49)
+def test_an_untrained_network_adds_what_a_trained_one_does(tmp_path: Path, config: Path) -> None:
+    """So that a decibel means what it means there."""
+    restorer = dv.Restorer(load_network(str(config)), device="cpu", precision="fp32", backend="eager")
+    clip = tmp_path / "clip.mkv"
+    write_sample_clip(clip, 96, 64, frames=2)
+    noisy = dv.Clip.from_frames([*VideoReader(clip)])
+    added = restorer.restore(noisy).data - noisy.data
+    assert 0.03 < float(added.square().mean().sqrt()) < 0.3
+
+
+def test_bench_refuses_what_it_cannot_measure() -> None:
     with pytest.raises(dv.UsageError, match="repeats must be at least 1, got 0"):
-        bench_file(dv.Restorer.from_pretrained("identity", device="cpu"), clip, repeats=0)
+        BenchPlan(model="denoise-nano", repeats=0)
+    with pytest.raises(dv.UsageError, match="frames must be at least 1, got 0"):
+        BenchPlan(model="denoise-nano", frames=0)
 
 
-def test_command_prints_a_table_and_writes_json(
-    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+def test_command_prints_a_table_and_writes_json_and_a_chart(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = tmp_path / "bench.json"
-    command = ["bench", "file", str(clip), "--model", "identity", "--repeats", "1", "--json", str(report)]
-    assert main(command) == 0
-    assert "file to file" in capsys.readouterr().out
+    report, chart = tmp_path / "bench.json", tmp_path / "bench.png"
+    command = ["bench", "--model", str(config), "--size", "32x16", "--frames", "3", "--repeats", "1"]
+    command += ["--reuse", "prior", "--device", "cpu", "--backend", "eager"]
+    assert main([*command, "--json", str(report), "--chart", str(chart)]) == 0
+    assert "end_to_end" in capsys.readouterr().out
     written = json.loads(report.read_text())
-    assert written["file_to_file"] > 0
     assert written["machine"]["cores"] >= 1
+    assert {"rows", "versions", "commit"} <= written.keys()
+    assert [row["stage"] for row in written["rows"]] == [
+        "reference",
+        "decode",
+        "encode",
+        "model",
+        "end_to_end",
+    ]
+    assert all(row.keys() == ROW for row in written["rows"])
+    assert Image.open(chart).width > 1000
 
 
-def test_command_takes_an_untrained_network_of_a_config(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "small.yaml"
-    config.write_text("{dim: 8, blocks: [1, 1], heads: [1, 2], refinement_blocks: 0, prior_width: 16}")
-    assert main(["bench", "network", "--model", str(config), "--size", "32x16", "--repeats", "1"]) == 0
-    assert "statistics, bfloat16" in capsys.readouterr().out
+def test_command_names_what_is_wrong_with_a_config(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("{dimm: 8}")
-    assert main(["bench", "network", "--model", str(config), "--size", "32x16"]) == 2
+    assert main(["bench", "--model", str(config), "--size", "32x16"]) == 2
     assert "dimm" in capsys.readouterr().err

@@ -118,3 +118,41 @@ def test_gpu_equals_cpu() -> None:
     cpu = dv.Restorer(net, device="cpu").restore(clip()).data
     gpu = dv.Restorer(net, device="cuda", precision="fp32").restore(clip()).data
     torch.testing.assert_close(gpu, cpu, atol=1e-4, rtol=0)
+
+
+def recurrent_network() -> dv.DiffIRS2:
+    torch.manual_seed(0)
+    return dv.DiffIRS2(tiny(past=1, recurrent=True, blend=True, unshuffle=2)).eval()
+
+
+def test_recurrent_network_sees_what_it_made_of_the_frame_before() -> None:
+    net = recurrent_network()
+    restorer = dv.Restorer(net, device="cpu")
+    clip = dv.Clip(0.4 + 0.2 * torch.rand(4, 3, 32, 32), tuple(range(4)), Fraction(1, 25))
+    restored = restorer.restore(clip).data
+    noise = torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
+    before = clip.data[:1]
+    for frame, got in zip(clip.data.split(1), restored.split(1), strict=True):
+        window = torch.cat([before, frame], dim=1)
+        with torch.no_grad():
+            before = net.restore(window, net.estimate_prior(window, noise)).clamp(0, 1)
+        torch.testing.assert_close(got, before, atol=1e-5, rtol=0)
+
+
+def test_recurrent_network_restores_the_same_in_batches_of_any_size_and_forgets_at_a_cut() -> None:
+    restorer = dv.Restorer(recurrent_network(), device="cpu", reuse="statistics")
+    dark, light = 0.1 * torch.rand(3, 3, 32, 32), 0.9 + 0.1 * torch.rand(3, 3, 32, 32)
+    clip = dv.Clip(torch.cat([dark, light]), tuple(range(6)), Fraction(1, 25))
+    whole = restorer.restore(clip).data
+    stream = restorer.open_stream()
+    one_by_one = [frame for given in clip.frames() for frame in stream.push([given])] + stream.finish()
+    assert torch.equal(torch.stack([frame.data for frame in one_by_one]), whole)
+    alone = restorer.restore(dv.Clip(light, (0, 1, 2), Fraction(1, 25))).data
+    torch.testing.assert_close(whole[3:], alone, atol=1e-5, rtol=0)
+
+
+def test_recurrent_network_reaches_back_further_than_its_window() -> None:
+    restorer = dv.Restorer(recurrent_network(), device="cpu")
+    assert restorer.window == (1, 0)
+    assert restorer.reach == (24, 0)
+    assert dv.Restorer.from_pretrained("denoise-nano", device="cpu").reach == (2, 2)

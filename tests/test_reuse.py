@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -90,6 +92,50 @@ def test_statistics_holds_the_maps_of_the_first_whole_window() -> None:
     restored, report = run(model, clip_of(data))
     torch.testing.assert_close(restored, expected, atol=1e-5, rtol=0)
     assert report.refreshes == {"first": 1}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_delayed_prior_serves_from_so_many_frames_after_the_one_it_is_made_of(batch: int) -> None:
+    model, data = restorer(ReusePolicy(level="prior", max_prior_age=3, prior_delay=2)), shot(1, 10)
+    lq = windows(data)
+    own = priors(model, lq)
+    held = torch.stack([own[of] for of in (0, 0, 0, 0, 0, 3, 3, 3, 6, 6)])
+    expected = network_of(model).restore(lq, held).clamp(0, 1)
+    restored, report = run(model, clip_of(data), batch)
+    torch.testing.assert_close(restored, expected, atol=1e-5, rtol=0)
+    assert report.refreshes == {"first": 1, "age": 3}
+
+
+@torch.inference_mode()
+def test_a_cut_waits_for_no_delayed_prior_and_forgets_those_on_their_way() -> None:
+    policy = ReusePolicy(level="statistics", refresh_threshold=math.inf, max_prior_age=3, prior_delay=2)
+    model, first, second = restorer(policy, past=0, future=0), shot(1, 4), shot(2, 3)
+    alone, _ = run(model, clip_of(second))
+    together, report = run(model, clip_of(torch.cat([first, second])))
+    torch.testing.assert_close(together[4:], alone, atol=1e-5, rtol=0)
+    assert report.refreshes == {"first": 1, "age": 1, "cut": 1}
+
+
+@torch.inference_mode()
+def test_no_frame_waits_for_a_delayed_prior_that_comes_in_time() -> None:
+    model, data = restorer(ReusePolicy(level="prior", max_prior_age=3, prior_delay=2)), shot(1, 6)
+    assert model.network is not None
+    estimate, begun, may_end = model.network.estimate_prior, threading.Event(), threading.Event()
+    stream, frames = model.open_stream(), clip_of(data).frames()
+    restored = stream.push(frames[:4])
+
+    def held_up(lq: Tensor) -> Tensor:
+        begun.set()
+        assert may_end.wait(10)
+        return estimate(lq)
+
+    model.network.estimate_prior = held_up  # pyright: ignore[reportAttributeAccessIssue]
+    restored += stream.push(frames[4:])
+    assert begun.wait(10)
+    assert len(restored) == 5
+    may_end.set()
+    assert len(stream.finish()) == 1
 
 
 @torch.inference_mode()

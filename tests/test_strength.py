@@ -50,7 +50,7 @@ def test_an_enlarging_model_is_mixed_with_the_enlarged_original() -> None:
 def test_a_job_knows_the_strength_it_was_begun_with(restorer: Restorer) -> None:
     blended = Blended(restorer, 0.5)
     assert blended.settings == {**restorer.settings, "strength": "0.5"}
-    assert (blended.scale, blended.window) == (1, (2, 2))
+    assert (blended.scale, blended.reach) == (1, (2, 2))
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1])

@@ -11,8 +11,13 @@ from pathlib import Path
 
 from diffir_video.errors import DiffirVideoError
 from training.config import load_config
-from training.stage1 import train_stage1
-from training.stage2 import train_stage2
+from training.data.commands import add_data_commands
+
+_STAGES = {
+    "stage1": "CPEN and DIRformer, the prior from the ground truth",
+    "stage2": "the diffusion that finds the prior, then everything jointly",
+    "gan": "stage 2 goes on, against a discriminator",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,44 +38,80 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="diffir-train", description="Train DiffIR, both stages.")
+    parser = argparse.ArgumentParser(prog="diffir-train", description="Train DiffIR: stage 1, stage 2, GAN.")
     parser.add_argument("--debug", action="store_true", help="show the trace of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for stage, run, what in (
-        ("stage1", _run_stage1, "CPEN and DIRformer, the prior from the ground truth"),
-        ("stage2", _run_stage2, "the diffusion that finds the prior, then everything jointly"),
-    ):
+    for stage, what in _STAGES.items():
         command = commands.add_parser(stage, help=what)
-        command.add_argument("--config", type=Path, required=True, metavar="FILE", help="recipe (YAML)")
-        command.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="KEY=VALUE",
-            help="override a setting, e.g. max_steps=20 or data.train.0.root=DIR; may be repeated",
-        )
+        _add_recipe_options(command)
         command.add_argument("--resume", action="store_true", help="continue the run in the output folder")
-        command.set_defaults(run=run)
-    data = commands.add_parser("data", help="material to train on").add_subparsers(required=True)
-    fetch = data.add_parser("fetch", help="download the documented photographs and clips")
-    fetch.add_argument("--root", type=Path, required=True, metavar="DIR")
-    fetch.add_argument("--only", action="append", choices=("photos", "clips", "eval"), help="default: all")
-    fetch.set_defaults(run=_run_fetch)
+        command.set_defaults(run=_run_stage, stage=stage)
+    add_data_commands(commands, _add_recipe_options)
+    _add_evaluate(commands.add_parser("evaluate", help="a model on a folder of clips, pictures or pairs"))
     return parser
 
 
-def _run_stage1(args: argparse.Namespace) -> None:
-    train_stage1(load_config(args.config, args.set), resume=args.resume)
+def _add_recipe_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, required=True, metavar="FILE", help="recipe (YAML)")
+    command.add_argument(
+        "--with",
+        dest="overlays",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="settings laid over the recipe, e.g. configs/train/small-cpu.yaml; may be repeated",
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, e.g. max_steps=20 or data.train.root=DIR; may be repeated",
+    )
 
 
-def _run_stage2(args: argparse.Namespace) -> None:
-    train_stage2(load_config(args.config, args.set), resume=args.resume)
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", required=True, help="built-in name or checkpoint")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="clips, pictures or pairs")
+    command.add_argument("--stage1", help="checkpoint of its stage 1: prior error and ablations")
+    command.add_argument(
+        "--damage",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="none, or sigma=N,crf=N,codec=x264|x265; may be repeated",
+    )
+    command.add_argument("--frames", type=int, default=30, help="of each clip, from its start")
+    command.add_argument("--crop", type=int, metavar="PIXELS", help="border left out (default: as published)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="draw the ablations here")
+    command.set_defaults(run=_run_evaluate)
 
 
-def _run_fetch(args: argparse.Namespace) -> None:
-    from training.data.fetch import fetch
+def _run_evaluate(args: argparse.Namespace) -> None:
+    from training.evaluation.command import evaluate_folder
 
-    fetch(args.root, groups=tuple(args.only or ("photos", "clips", "eval")))
+    report = evaluate_folder(
+        args.model,
+        args.data,
+        stage1=args.stage1,
+        damages=args.damage,
+        frames=args.frames,
+        crop=args.crop,
+        json_file=args.json,
+        plot=args.plot,
+    )
+    print(report)
+
+
+def _run_stage(args: argparse.Namespace) -> None:
+    from training.gan import train_gan
+    from training.stage1 import train_stage1
+    from training.stage2 import train_stage2
+
+    train = {"stage1": train_stage1, "stage2": train_stage2, "gan": train_gan}[args.stage]
+    train(load_config(args.config, args.set, args.overlays), resume=args.resume)
 
 
 if __name__ == "__main__":

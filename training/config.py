@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast
 
 import yaml
 
 from diffir_video.errors import UsageError
 from diffir_video.network import ModelConfig
+from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
+from training.options import ClipDamageConfig, DamageConfig, GanConfig, PhaseConfig
+from training.settings import assign, build, merge, read_yaml
+
+_STEP_COUNTS = (
+    "max_steps", "prior_steps", "cpen_frozen_steps", "warmup_steps", "decay_steps", "prior_decay_steps",
+)  # fmt: skip
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """One folder of ground truth.
 
-    root: folder, read recursively. kind: "clips" are videos, "photos" are pictures that a pan sets in motion.
+    root: folder, read recursively. kind: "clips" are videos, "photos" are pictures, which for windows of
+    frames a pan sets in motion, "pairs" are pictures whose LQ lies beside them (blur/ and sharp/, input/ and
+    target/, lq/ and gt/).
     weight: how often a sample comes from here, relative to the other sources. shrink: area-average by this
     factor first, so that the compression of the source itself disappears. max_frames: of each clip.
     exclude: name stems that are never read (kept for validation, say). only: read nothing but these stems.
+    encoded_variants: of each clip are made in advance, noisy and through a codec from end to end; compressed
+    samples then come from these instead of a few frames encoded for each sample. picked: share of pans over
+    photographs that pick pixels instead of averaging them, which leaves detail as sharp as any camera's.
     """
 
     root: Path
-    kind: Literal["clips", "photos"]
+    kind: Literal["clips", "photos", "pairs"]
     weight: float = 1.0
     shrink: int = 2
     max_frames: int = 400
     exclude: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    encoded_variants: int = 0
+    picked: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +65,24 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharpenConfig:
+    """Sharpening of the ground truth, drawn per sequence: many cameras do it, and shrunk material lacks it.
+
+    share: of sequences. most: amount of unsharp masking, drawn evenly from 0.
+    """
+
+    share: float = 0.0
+    most: float = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
 class CodecConfig:
     """Compression after the noise, drawn per sequence.
 
-    share: of sequences that are compressed. x264, x265, mpeg2, jpeg: relative odds.
-    x264_crf, x265_crf: constant rate factors. mpeg2_qscale, jpeg_qscale: quantiser scales.
+    share: of sequences that are compressed; twice: of those, the share that another codec had before.
+    x264, x265, mpeg2, jpeg, vp9, av1: relative odds. x264_crf, x265_crf, vp9_crf, av1_crf: constant rate
+    factors. mpeg2_qscale, jpeg_qscale: quantiser scales. gop: range of the distance of key frames of all but
+    JPEG, (0, 0) for the encoder's own.
     """
 
     share: float = 0.5
@@ -66,14 +94,46 @@ class CodecConfig:
     x265_crf: tuple[int, int] = (18, 36)
     mpeg2_qscale: tuple[int, int] = (2, 16)
     jpeg_qscale: tuple[int, int] = (2, 16)
+    vp9: float = 0.0
+    av1: float = 0.0
+    vp9_crf: tuple[int, int] = (24, 50)
+    av1_crf: tuple[int, int] = (24, 55)
+    twice: float = 0.0
+    gop: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownscaleConfig:
+    """How the LQ of a model of scale 2 or 4 is made, before noise and codec.
+
+    area, bilinear, bicubic, lanczos: relative odds of the kernel, drawn per sequence; none aliases.
+    """
+
+    area: float = 0.2
+    bilinear: float = 0.1
+    bicubic: float = 0.4
+    lanczos: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationDamage:
+    """Gaussian noise of `sigma` code values, then x264 at `crf`, or no codec."""
+
+    sigma: float = 0.0
+    crf: int | None = None
+
+    def __str__(self) -> str:
+        return f"sigma{self.sigma:g}" + ("" if self.crf is None else f"_crf{self.crf}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where samples come from and what is done to them.
 
+    samples: "windows" of frames, cut from clips and pans, or single "pictures", damaged as `damage` says.
     cache: folder for decoded, shrunk frames, made once. sequence_frames: frames degraded together.
-    windows_per_sequence: training samples cut from each. workers: loader processes.
+    windows_per_sequence: training samples cut from each. workers: loader processes. downscale: for models
+    of scale 2 and 4. validation_damage: what the validation clips go through.
     """
 
     train: tuple[SourceConfig, ...]
@@ -81,9 +141,19 @@ class DataConfig:
     cache: Path = Path("runs/cache")
     noise: NoiseConfig = NoiseConfig()
     codec: CodecConfig = CodecConfig()
+    sharpen: SharpenConfig = SharpenConfig()
+    downscale: DownscaleConfig = DownscaleConfig()
     sequence_frames: int = 9
     windows_per_sequence: int = 2
     workers: int = 1
+    validation_damage: tuple[ValidationDamage, ...] = (
+        ValidationDamage(sigma=25),
+        ValidationDamage(sigma=25, crf=23),
+        ValidationDamage(sigma=10, crf=30),
+    )
+    samples: Literal["windows", "pictures"] = "windows"
+    damage: DamageConfig = field(default_factory=DamageConfig)
+    clip_damage: ClipDamageConfig = field(default_factory=ClipDamageConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +170,16 @@ class TrainConfig:
     can learn to say nothing. psnr_weight: of PSNR-Y in dB, subtracted from the pixel loss; 0 is the published
     loss. precision: "bf16" computes under autocast, weights stay float32. threads: for torch, 0 leaves
     torch's choice.
+
+    schedule: "step" keeps the learning rate but for a factor of `decay_factor` every `decay_steps` (0: none),
+    in the prior phase of `prior_decay_factor` every `prior_decay_steps`, counted from each phase's start.
+    phases: growing patches, instead of one patch_size and batch_size. accumulate: parts that a process's
+    share of a batch is worked through in; the gradient stays that of the whole. device, devices, nodes: where
+    to run; batch_size is of all processes together, so a recipe means the same on any number of them.
+    compile: the network by torch.compile. channels_last: memory format. temporal_weight: of the difference
+    between frame differences of output and ground truth, of two neighbouring windows of a sequence.
+    shared_prior: one random window of each sequence gives the prior that restores all of them, as held priors
+    do at inference. stage2: checkpoint that the GAN stage starts from; gan: its losses.
     """
 
     output: Path
@@ -126,138 +206,163 @@ class TrainConfig:
     log_every: int = 100
     validate_every: int = 1000
     checkpoint_every: int = 500
+    schedule: Literal["cosine", "step"] = "cosine"
+    decay_steps: int = 0
+    decay_factor: float = 0.5
+    prior_decay_steps: int = 0
+    prior_decay_factor: float = 0.1
+    phases: tuple[PhaseConfig, ...] = ()
+    accumulate: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    compile: bool = False
+    channels_last: bool = True
+    temporal_weight: float = 0.0
+    shared_prior: bool = False
+    stage2: Path | None = None
+    gan: GanConfig = field(default_factory=GanConfig)
 
     def __post_init__(self) -> None:
-        scale = self.model.scale
-        if self.patch_size % (self.model.multiple * scale):
+        for phase in self.all_phases:
+            self._check_sizes(phase)
+        self._check_samples()
+        if min(self.prior_steps, self.accumulate - 1, self.devices - 1, self.nodes - 1) < 0:
             raise UsageError(
-                f"patch_size = {self.patch_size} is no multiple of {self.model.multiple * scale}, "
-                "which this model needs"
-            )
-        if self.batch_size % self.data.windows_per_sequence:
-            raise UsageError(
-                f"batch_size = {self.batch_size} is no multiple of data.windows_per_sequence = "
-                f"{self.data.windows_per_sequence}"
-            )
-        if self.data.sequence_frames < self.model.frames:
-            raise UsageError(
-                f"data.sequence_frames = {self.data.sequence_frames} is less than the model's window of "
-                f"{self.model.frames} frames"
-            )
-        if not 0 <= self.prior_steps <= self.max_steps:
-            raise UsageError(
-                f"prior_steps = {self.prior_steps} is not within 0 … max_steps = {self.max_steps}"
+                f"prior_steps = {self.prior_steps}, accumulate = {self.accumulate}, devices = {self.devices} "
+                f"and nodes = {self.nodes}: expected 0 or more of the first, 1 or more of the others"
             )
         if not self.data.train:
             raise UsageError("data.train names no source of ground truth")
 
+    @property
+    def all_phases(self) -> tuple[PhaseConfig, ...]:
+        """The phases of the run; one, where the recipe names none."""
+        whole = PhaseConfig(steps=self.max_steps, patch_size=self.patch_size, batch_size=self.batch_size)
+        return self.phases or (whole,)
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a recipe and apply ``key.path=value`` overrides (values are YAML; list items by index).
+    def _check_sizes(self, phase: PhaseConfig) -> None:
+        multiple = self.model.multiple * self.model.scale
+        if phase.patch_size < 1 or phase.patch_size % multiple:
+            raise UsageError(
+                f"patch_size = {phase.patch_size} is no multiple of {multiple}, which this model needs"
+            )
+        per_item = self.data.windows_per_sequence if self.data.samples == "windows" else 1
+        parts = self.accumulate * self.devices * self.nodes
+        if phase.batch_size < 1 or phase.batch_size % (per_item * parts):
+            raise UsageError(
+                f"batch_size = {phase.batch_size} is no multiple of {per_item * parts}: samples cut from one "
+                f"sequence ({per_item}) times processes and parts ({parts})"
+            )
 
-    Relative paths count from the working directory; `model` may name a YAML file, relative to the recipe.
-    Raises UsageError on a missing file, an unknown key or a value of the wrong type.
+    def _check_samples(self) -> None:
+        data = self.data
+        if data.samples == "pictures":
+            if self.model.frames > 1:
+                raise UsageError("data.samples = 'pictures' is for models of one frame")
+            if (data.damage.kind == "holes") != (self.model.image_channels == 4):
+                raise UsageError("data.damage.kind = 'holes' and model.image_channels = 4 belong together")
+            return
+        if self.model.image_channels != 3:
+            raise UsageError("data.samples = 'windows' is for models of three channels")
+        if data.sequence_frames < self.model.frames:
+            raise UsageError(
+                f"data.sequence_frames = {data.sequence_frames} is less than the model's window of "
+                f"{self.model.frames} frames"
+            )
+        if self.model.recurrent and data.sequence_frames <= data.windows_per_sequence:
+            raise UsageError(
+                "a recurrent model sees windows in a row: data.sequence_frames = "
+                f"{data.sequence_frames} has to be above data.windows_per_sequence = "
+                f"{data.windows_per_sequence}"
+            )
+        if self.temporal_weight and (
+            data.windows_per_sequence % 2 or data.sequence_frames == self.model.frames
+        ):
+            raise UsageError(
+                f"temporal_weight needs neighbouring windows in twos: data.windows_per_sequence = "
+                f"{data.windows_per_sequence} out of data.sequence_frames = {data.sequence_frames}"
+            )
+
+
+def load_config(path: Path, overrides: Sequence[str] = (), overlays: Sequence[Path] = ()) -> TrainConfig:
+    """Read a recipe, lay other files over it and apply ``key.path=value`` overrides.
+
+    Values are YAML; list items go by index. ``data.train.root=DIR`` takes one folder in the place of the
+    recipe's material; patch_size or batch_size in the place of growing ones; ``shorten: N`` divides all that
+    counts steps. Relative paths count from the working directory; `model` may name a YAML file, relative to
+    the recipe. Raises UsageError on a missing file, an unknown key or a value of the wrong type.
     """
-    values = _read_yaml(path)
+    values = read_yaml(path)
+    _read_model(values, path.parent)
+    for overlay in overlays:
+        merge(values, read_yaml(overlay))
+        _read_model(values, path.parent)
+        if "shorten" in values:
+            _shorten(values, values.pop("shorten"))
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
             raise UsageError(f"--set {override!r}: expected key=value")
-        _assign(values, key.split("."), yaml.safe_load(value), override)
-    if isinstance(values.get("model"), str):
-        values["model"] = _read_yaml(path.parent / values["model"])
-    config = _build(TrainConfig, values, "")
+        _override(values, key, yaml.safe_load(value), override)
+        _read_model(values, path.parent)
+    config = build(TrainConfig, values, "")
     assert isinstance(config, TrainConfig)
     return config
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as exc:
-        raise UsageError(f"can't read the configuration {path}: {exc.strerror}") from exc
-    except yaml.YAMLError as exc:
-        raise UsageError(f"{path} is no YAML: {exc}") from exc
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} holds no mapping of settings")
-    return typing.cast(dict[str, Any], values)
+def _read_model(values: dict[str, Any], folder: Path) -> None:
+    if isinstance(values.get("model"), str):
+        values["model"] = read_yaml(folder / values["model"])
 
 
-def _assign(values: Any, keys: list[str], value: Any, override: str) -> None:
-    *parents, last = keys
-    for key in parents:
-        if isinstance(values, list):
-            values = _item(typing.cast(list[Any], values), key, override)
-        else:
-            values = values.setdefault(key, {})
-    if isinstance(values, list):
-        items = typing.cast(list[Any], values)
-        _item(items, last, override)
-        items[int(last)] = value
-    elif isinstance(values, dict):
-        values[last] = value
-    else:
-        raise UsageError(f"--set {override!r}: {'.'.join(parents)} holds no settings")
+def _override(values: dict[str, Any], key: str, value: Any, override: str) -> None:
+    if key == "data.train.root":
+        values["data"] |= _material_of(Path(str(value)), values)
+        return
+    if key == "shorten":
+        _shorten(values, value)
+        return
+    if key in ("patch_size", "batch_size"):
+        values["phases"] = []
+    assign(values, key.split("."), value, override)
 
 
-def _item(items: list[Any], key: str, override: str) -> Any:
-    if not key.isdigit() or int(key) >= len(items):
-        raise UsageError(f"--set {override!r}: {key} is no index of a list of {len(items)}")
-    return items[int(key)]
+def _shorten(values: dict[str, Any], factor: Any) -> None:
+    """Divide whatever counts steps, so that a shorter run goes through the same phases."""
+    if not isinstance(factor, int) or factor < 1:
+        raise UsageError(f"shorten = {factor!r}: expected a whole number above 0")
+    for name in _STEP_COUNTS:
+        if values.get(name):
+            values[name] = max(1, values[name] // factor)
+    for phase in values.get("phases", ()):
+        phase["steps"] = max(1, phase["steps"] // factor)
 
 
-def _build(kind: Any, values: Any, where: str) -> Any:
-    """Turn plain YAML values into the dataclass, tuple, path or scalar that `kind` asks for."""
-    if is_dataclass(kind):
-        return _build_dataclass(typing.cast(type[Any], kind), values, where)
-    origin = get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        if values is None and type(None) in get_args(kind):
-            return None
-        return _build(next(a for a in get_args(kind) if a is not type(None)), values, where)
-    if origin is Literal:
-        return _checked(values in get_args(kind), values, where, f"one of {get_args(kind)}")
-    if origin is tuple:
-        args = get_args(kind)
-        _checked(isinstance(values, list), values, where, "a list")
-        if args[-1] is Ellipsis:
-            return tuple(_build(args[0], v, f"{where}.{i}") for i, v in enumerate(values))
-        _checked(len(values) == len(args), values, where, f"{len(args)} values")
-        return tuple(_build(a, v, f"{where}.{i}") for i, (a, v) in enumerate(zip(args, values, strict=True)))
-    if kind is Path:
-        return Path(_checked(isinstance(values, str), values, where, "a path")).expanduser()
-    if kind is float:
-        # YAML 1.1 reads 2e-4 as a string.
-        try:
-            return float(_checked(not isinstance(values, bool), values, where, "a number"))
-        except (TypeError, ValueError) as exc:
-            raise UsageError(f"{where} = {values!r}: expected a number") from exc
-    is_bool_for_int = kind is int and isinstance(values, bool)
-    return _checked(isinstance(values, kind) and not is_bool_for_int, values, where, kind.__name__)
+def _material_of(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """All clips and pictures of one folder, each source in the way the recipe takes its kind."""
+    sources = cast(list[dict[str, Any]], values["data"]["train"])
+    found: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        kind = source["kind"]
+        suffixes = CLIP_SUFFIXES if kind == "clips" else PHOTO_SUFFIXES
+        if kind not in found and any(p.suffix.lower() in suffixes for p in folder.rglob("*")):
+            plain = {k: v for k, v in source.items() if k not in ("only", "exclude", "shrink")}
+            found[kind] = {**plain, "root": str(folder), "shrink": 1}
+    if not found:
+        kinds = sorted({source["kind"] for source in sources})
+        raise UsageError(f"data.train.root = {folder}: no such folder, or it holds no {' or '.join(kinds)}")
+    _log.info("training on %s alone; without validation, unless data.validation is set after it", folder)
+    return {"train": list(found.values()), "validation": []}
 
 
-def _build_dataclass(kind: type[Any], values: Any, where: str) -> Any:
-    _checked(isinstance(values, Mapping), values, where or "the recipe", "a mapping of settings")
-    hints = get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        place = f" in {where}" if where else ""
-        raise UsageError(f"unknown settings {unknown}{place}; known are {sorted(hints)}")
-    missing = [
-        f.name
-        for f in fields(kind)
-        if f.name not in values and f.default is MISSING and f.default_factory is MISSING
-    ]
-    if missing:
-        raise UsageError(f"missing settings {missing}{f' in {where}' if where else ''}")
-    prefix = f"{where}." if where else ""
-    return kind(**{name: _build(hints[name], value, prefix + name) for name, value in values.items()})
-
-
-def _checked(condition: bool, values: Any, where: str, expected: str) -> Any:
-    if not condition:
-        raise UsageError(f"{where} = {values!r}: expected {expected}")
-    return values
-
-
-__all__ = ["CodecConfig", "DataConfig", "NoiseConfig", "SourceConfig", "TrainConfig", "load_config"]
+__all__ = [
+    "CodecConfig",
+    "DataConfig",
+    "DownscaleConfig",
+    "NoiseConfig",
+    "SharpenConfig",
+    "SourceConfig",
+    "TrainConfig",
+    "load_config",
+]

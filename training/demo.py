@@ -15,7 +15,7 @@ from pathlib import Path
 import diffir_video as dv
 from diffir_video.compare import Comparison, compare_files
 from training.data.fetch import fetch
-from training.evaluation.ffmpeg import cut_lossless, encode_x264, read_rgb
+from training.evaluation.ffmpeg import cut_lossless, encode, read_rgb
 from training.evaluation.material import add_noise
 
 CLIP = "bikes.mp4"
@@ -63,7 +63,7 @@ def prepare(data: Path, out: Path, *, sigma: float, crf: int) -> DemoFiles:
     )
     (source,) = fetch(data, groups=("eval",), names={CLIP})["eval"]
     cut_lossless(source, files.truth, first_frame=FIRST_FRAME, frames=FRAMES)
-    encode_x264(add_noise(read_rgb(files.truth, FRAMES), "demo", sigma), crf, files.degraded)
+    encode(add_noise(read_rgb(files.truth, FRAMES), "demo", sigma), crf, files.degraded)
     return files
 
 

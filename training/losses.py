@@ -1,6 +1,6 @@
 """The published losses (DiffIR, section 3; KL as in its training code, which logs it and never sums it).
 
-`luma_psnr` is not of the paper.
+`luma_psnr` and `temporal_loss` are not of the paper.
 """
 
 from __future__ import annotations
@@ -21,10 +21,25 @@ def pixel_loss(restored: Tensor, gt: Tensor) -> Tensor:
     return F.l1_loss(restored.float(), gt)
 
 
-def restoration_loss(restored: Tensor, gt: Tensor, psnr_weight: float) -> Tensor:
-    """`pixel_loss`, less `psnr_weight` times `luma_psnr` where that is not 0; a scalar."""
+def restoration_loss(
+    restored: Tensor, gt: Tensor, psnr_weight: float, temporal_weight: float = 0.0
+) -> Tensor:
+    """`pixel_loss`, and what else the recipe weighs in: `luma_psnr` (less), `temporal_loss`; a scalar."""
     loss = pixel_loss(restored, gt)
-    return loss - psnr_weight * luma_psnr(restored, gt) if psnr_weight else loss
+    if psnr_weight:
+        loss = loss - psnr_weight * luma_psnr(restored, gt)
+    if temporal_weight:
+        loss = loss + temporal_weight * temporal_loss(restored, gt)
+    return loss
+
+
+def temporal_loss(restored: Tensor, gt: Tensor) -> Tensor:
+    """Mean absolute difference of frame differences: of samples 0 and 1, 2 and 3, …, neighbours in time.
+
+    restored, gt: (N, 3, H, W) in [0, 1], N even. A scalar; an error that stands still costs nothing.
+    """
+    error = restored.float() - gt
+    return (error[1::2] - error[::2]).abs().mean()
 
 
 def luma_psnr(restored: Tensor, gt: Tensor) -> Tensor:

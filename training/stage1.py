@@ -11,8 +11,10 @@ from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DIRformer
 from training.config import TrainConfig
-from training.losses import restoration_loss
-from training.trainer import Trainer, cosine
+from training.losses import pixel_loss, restoration_loss
+from training.recurrence import restore_windows
+from training.schedule import learning_rate
+from training.trainer import Trainer
 
 
 def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
@@ -25,21 +27,16 @@ def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
     if config.init is not None:
         net.G.load_state_dict(_dirformer_of(config.init, config).state_dict())
     trainer = Trainer(config, net, restore_with_gt_prior, resume=resume)
-    for step, lq, gt in trainer.steps():
+    in_a_row = config.data.windows_per_sequence
+    for step, parts in trainer.steps():
         net.E.requires_grad_(step >= config.cpen_frozen_steps)
-        with trainer.autocast():
-            prior = net.extract_prior(lq, gt)
-            restored = net.restore(lq, prior)
-        loss = restoration_loss(restored, gt, config.psnr_weight)
-        rate = cosine(
-            step,
-            start=0,
-            end=config.max_steps,
-            first=config.learning_rate,
-            last=config.final_learning_rate,
-            warmup=config.warmup_steps,
-        )
-        trainer.descend(loss, rate)
+        for part in parts:
+            with trainer.autocast():
+                prior = net.extract_prior(part.lq[part.prior_from], part.gt[part.prior_from])
+                restored = restore_windows(net, part.lq, part.for_all(prior), in_a_row)
+            loss = restoration_loss(restored, part.gt, config.psnr_weight, config.temporal_weight)
+            trainer.backward(loss, pixel=pixel_loss(restored, part.gt))
+        trainer.descend(learning_rate(step, config))
     return trainer
 
 
@@ -55,4 +52,4 @@ def _dirformer_of(init: Path, config: TrainConfig) -> DIRformer:
 def restore_with_gt_prior(net: DiffIR, lq: Tensor, gt: Tensor) -> Tensor:
     """What stage 1 can do at best: the prior comes from the ground truth itself."""
     assert isinstance(net, DiffIRS1)
-    return net.restore(lq, net.extract_prior(lq, gt))
+    return restore_windows(net, lq, net.extract_prior(lq, gt), len(lq))

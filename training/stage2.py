@@ -11,8 +11,10 @@ from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
 from training.config import TrainConfig
-from training.losses import prior_divergence, prior_loss, restoration_loss
-from training.trainer import Trainer, cosine
+from training.losses import pixel_loss, prior_divergence, prior_loss, restoration_loss
+from training.recurrence import restore_windows
+from training.schedule import learning_rate
+from training.trainer import Trainer
 
 
 def train_stage2(config: TrainConfig, *, resume: bool = False) -> Trainer:
@@ -28,21 +30,26 @@ def train_stage2(config: TrainConfig, *, resume: bool = False) -> Trainer:
     if config.init is not None:
         net.load_state_dict(load_finetuned(config.init, config).state_dict())
     trainer = Trainer(config, net, restore_with_sampled_prior, resume=resume)
-    for step, lq, gt in trainer.steps():
+    trainer.placed(stage1)
+    in_a_row = config.data.windows_per_sequence
+    for step, parts in trainer.steps():
         joint = step >= config.prior_steps
-        with torch.no_grad(), trainer.autocast():
-            s1_prior = stage1.extract_prior(lq, gt).float()
-        noise = trainer.noise(step, like=s1_prior)
-        with trainer.autocast():
-            prior = net.estimate_training_prior(lq, s1_prior, noise)
-            restored = net.restore(lq, prior) if joint else None
-        l_prior = prior_loss(prior, s1_prior)
-        loss = l_prior
-        if restored is not None:
-            loss = loss + restoration_loss(restored, gt, config.psnr_weight)
-        trainer.descend(
-            loss, _learning_rate(step, config), prior=l_prior, kl=prior_divergence(prior, s1_prior)
-        )
+        for part in parts:
+            seen = part.prior_from
+            with torch.no_grad(), trainer.autocast():
+                s1_prior = stage1.extract_prior(part.lq[seen], part.gt[seen]).float()
+            with trainer.autocast():
+                prior = net.estimate_training_prior(part.lq[seen], s1_prior, part.noise[seen])
+                restored = None
+                if joint:
+                    restored = restore_windows(net, part.lq, part.for_all(prior), in_a_row)
+            loss = l_prior = prior_loss(prior, s1_prior)
+            logged = {"prior": l_prior, "kl": prior_divergence(prior, s1_prior)}
+            if restored is not None:
+                loss = loss + restoration_loss(restored, part.gt, config.psnr_weight, config.temporal_weight)
+                logged["pixel"] = pixel_loss(restored, part.gt)
+            trainer.backward(loss, **logged)
+        trainer.descend(learning_rate(step, config))
     return trainer
 
 
@@ -55,7 +62,6 @@ def load_stage1(config: TrainConfig) -> DiffIRS1:
         raise UsageError(f"{config.stage1} is a stage-{net.stage} checkpoint; stage 2 starts from stage 1")
     if net.config != config.model:
         raise UsageError(f"{config.stage1} holds another model than the recipe: {net.config}, {config.model}")
-    net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return net.requires_grad_(False)
 
 
@@ -69,23 +75,9 @@ def load_finetuned(init: Path, config: TrainConfig) -> DiffIRS2:
     return net
 
 
-def _learning_rate(step: int, config: TrainConfig) -> float:
-    if step < config.prior_steps:
-        phase = {"start": 0, "end": config.prior_steps}
-        return cosine(step, **phase, first=config.prior_learning_rate, last=config.learning_rate / 10)
-    return cosine(
-        step,
-        start=config.prior_steps,
-        end=config.max_steps,
-        first=config.learning_rate,
-        last=config.final_learning_rate,
-        warmup=config.warmup_steps,
-    )
-
-
 def restore_with_sampled_prior(net: DiffIR, lq: Tensor, _gt: Tensor) -> Tensor:
     """What the shipped model does: the prior is sampled from fixed noise, the ground truth unseen."""
     assert isinstance(net, DiffIRS2)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(lq), net.config.prior_width, generator=generator)
-    return net.restore(lq, net.estimate_prior(lq, noise))
+    return restore_windows(net, lq, net.estimate_prior(lq, noise.to(lq.device)), len(lq))

@@ -1,129 +1,198 @@
-"""What both stages need around their algorithm: schedule, EMA, the run folder, resume, validation."""
+"""What all stages need around their algorithm: batches, the step, EMA, checkpoints, validation."""
 
 from __future__ import annotations
 
-import json
-import logging
-import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from copy import deepcopy
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-import yaml
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
-from diffir_video.checkpoint import save_checkpoint
-from diffir_video.errors import CheckpointError, DiffirVideoError, UsageError
-from diffir_video.metrics import psnr_y
+from diffir_video.errors import CheckpointError, DiffirVideoError
 from diffir_video.network import DiffIR
 from training.config import TrainConfig
-from training.data.windows import batches, validation_windows
+from training.data.loader import batches
+from training.processes import Processes
+from training.run_folder import RunFolder
+from training.validation import Restore, Samples, validate, validation_samples
 
-_log = logging.getLogger(__name__)
-
-# (lq, gt) → restored, of the network being validated.
-Restore = Callable[[DiffIR, Tensor, Tensor], Tensor]
-
-# Validation settings: noise of σ in code values, then x264 at this CRF or nothing.
-VALIDATION = {"sigma25": (25.0, None), "sigma25_crf23": (25.0, 23), "sigma10_crf30": (10.0, 30)}
+# No picture in [0, 1] differs from another by more, on average.
+_WORST_PIXEL_LOSS = 1.0
 
 
 class DivergenceError(DiffirVideoError):
-    """The loss is no longer a finite number; the last good checkpoint stands."""
+    """The run no longer learns but blows up; the last good checkpoint stands."""
 
 
-def cosine(step: int, *, start: int, end: int, first: float, last: float, warmup: int = 0) -> float:
-    """A learning rate that rises over `warmup` steps from `start` and falls along a cosine until `end`."""
-    done = step - start
-    if done < warmup:
-        return first * (done + 1) / warmup
-    progress = (done - warmup) / max(1, end - start - warmup)
-    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a batch: what goes through the network at once.
+
+    lq: (n, channels, P / s, P / s), gt: (n, 3, P, P), float in [0, 1]; noise: x_T, (n, prior_width), a
+    function of seed and step alone. prior_from: which of the n samples give priors, and `served` how many
+    samples in a row each of them serves; all, and 1, unless priors are shared.
+    """
+
+    lq: Tensor
+    gt: Tensor
+    noise: Tensor
+    prior_from: Tensor
+    served: int
+
+    def for_all(self, priors: Tensor) -> Tensor:
+        """One prior per giver → one per sample."""
+        return priors.repeat_interleave(self.served, dim=0)
+
+
+class Learner:
+    """Parameters, their optimiser, and one step of it from the gradients of one or more backward passes."""
+
+    def __init__(self, net: nn.Module, config: TrainConfig, processes: Processes) -> None:
+        self._parameters = [p for p in net.parameters() if p.requires_grad]
+        self._processes = processes
+        self._clip_norm = config.clip_gradient_norm
+        self._parts = config.accumulate
+        self._scalars: dict[str, Tensor] = {}
+        self.optimizer = Adam(self._parameters, lr=config.learning_rate, betas=config.adam_betas)
+
+    def backward(self, loss: Tensor, **scalars: Tensor) -> None:
+        """Add the gradient of a part's mean loss to the batch's; `scalars` go to the log."""
+        (loss / self._parts).backward()  # pyright: ignore[reportUnknownMemberType]
+        for name, scalar in {"loss": loss, **scalars}.items():
+            share = scalar.detach() / self._parts
+            self._scalars[name] = self._scalars.get(name, torch.zeros_like(share)) + share
+
+    def descend(self, learning_rate: float, step: int) -> dict[str, float]:
+        """One step of the optimiser along the mean gradient of all processes; returns the mean scalars.
+
+        Raises DivergenceError, on all processes alike and before a weight moves, if the gradient is not
+        finite or the pixel loss larger than any two pictures' can be.
+        """
+        scalars = self._processes.average(self._parameters, self._scalars)
+        self._scalars = {}
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._clip_norm or float("inf")))
+        if not norm < float("inf") or scalars.get("pixel", 0.0) > _WORST_PIXEL_LOSS:
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+            raise DivergenceError(
+                f"training blew up at step {step} ({shown}, gradient {norm:.4g}); the checkpoint before it "
+                "is kept: lower learning_rate, or set clip_gradient_norm, and --resume"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+        self.optimizer.zero_grad(set_to_none=True)
+        return scalars
 
 
 class Trainer:
     """One run: a network, its EMA, its optimiser and its folder.
 
-    ``for step, lq, gt in trainer.steps()`` yields the batches still to do; the stage computes losses and
-    calls `descend`. Checkpoints, logs and validation happen between the steps. A run of the same folder
-    with `resume` continues bit for bit on the CPU, as every random draw is a function of seed and step.
+    ``for step, parts in trainer.steps()`` yields the batches still to do; for each part the stage computes
+    losses and calls `backward`, then `descend` once. Checkpoints, logs and validation happen between the
+    steps. A run of the same folder with `resume` continues bit for bit on the CPU, as every random draw is a
+    function of seed and step.
     """
 
     def __init__(self, config: TrainConfig, net: DiffIR, restore: Restore, *, resume: bool) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config = config
-        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.net = net.train()
-        self.ema = deepcopy(net).eval().requires_grad_(False)
-        self.optimizer = Adam(net.parameters(), lr=config.learning_rate, betas=config.adam_betas)
+        self._folder = RunFolder(config, resume=resume)
+        self.processes = Processes(config)
+        self.net = self.placed(net).train()
+        self.ema = deepcopy(self.net).eval().requires_grad_(False)
+        self.learner = Learner(self.net, config, self.processes)
         self.step = 0
         self._restore = restore
         self._logged: dict[str, float] = {}
-        self._folder = config.output
-        self._checkpoints = config.output / "checkpoints"
-        self._state_file = self._checkpoints / "state.pt"
-        self._prepare_folder(resume)
+        self._extra: dict[str, Any] = {}
+        self._resume = resume
+        if config.compile:
+            self.net.G.compile()  # pyright: ignore[reportUnknownMemberType]
 
-    def steps(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(step, lq, gt) for each step still to do; see `batches` for the tensors."""
+    def placed(self, net: DiffIR) -> DiffIR:
+        """The network on this process's device, in the recipe's memory format."""
+        net.to(self.processes.device)
+        if self.config.channels_last:
+            net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        return net
+
+    def also_save(self, name: str, module: nn.Module, learner: Learner) -> None:
+        """Another network of the run, kept in its state: to be called before `steps`."""
+        self._extra |= {name: module, f"{name}_optimizer": learner.optimizer}
+
+    def steps(self) -> Iterator[tuple[int, list[Part]]]:
+        """(step, parts of its batch) for each step still to do."""
         config = self.config
-        validation = {
-            name: validation_windows(config, sigma=sigma, crf=crf)
-            for name, (sigma, crf) in VALIDATION.items()
-        }
-        waited, logged_at = 0.0, time.perf_counter()
-        source = batches(config, self.step)
-        while self.step < config.max_steps:
-            asked = time.perf_counter()
-            lq, gt = next(source)
-            waited += time.perf_counter() - asked
-            yield self.step, lq, gt
-            self.step += 1
-            if self.step % config.log_every == 0 or self.step == config.max_steps:
-                seconds = time.perf_counter() - logged_at
-                self._log_progress(seconds, waited)
-                waited, logged_at = 0.0, time.perf_counter()
-            if self.step % config.checkpoint_every == 0 or self.step == config.max_steps:
-                self._save()
-            if config.data.validation and (
-                self.step % config.validate_every == 0 or self.step == config.max_steps
-            ):
-                self._validate(validation)
-                logged_at = time.perf_counter()
+        if self._resume:
+            self._load()
+        samples: Samples = validation_samples(config) if self.processes.is_first else {}
+        if self.processes.is_first:
+            self._folder.open(config, self.step)
+        self.processes.barrier()
+        source = batches(config, self.step, rank=self.processes.rank, processes=self.processes.count)
+        waited, logged_at, logged_step = 0.0, time.perf_counter(), self.step
+        try:
+            while self.step < config.max_steps:
+                asked = time.perf_counter()
+                lq, gt = next(source)
+                waited += time.perf_counter() - asked
+                yield self.step, self._parts(lq, gt)
+                self.step += 1
+                if self._due(config.log_every):
+                    seconds = time.perf_counter() - logged_at
+                    self._log_progress((self.step - logged_step) / seconds, waited / seconds)
+                    waited, logged_at, logged_step = 0.0, time.perf_counter(), self.step
+                if self._due(config.checkpoint_every):
+                    self._save()
+                if samples and self._due(config.validate_every):
+                    self._validate(samples)
+                    logged_at = time.perf_counter()
+        finally:
+            self._folder.close()
 
-    def autocast(self) -> torch.autocast:
-        """The context that the forward pass runs in."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context that forward passes run in."""
+        return self.processes.autocast()
 
-    def noise(self, step: int, like: Tensor) -> Tensor:
-        """Standard normal noise of the shape of `like`, a function of seed and step alone."""
-        generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
-        return torch.randn(like.shape, generator=generator)
+    def backward(self, loss: Tensor, **scalars: Tensor) -> None:
+        """See `Learner.backward`."""
+        self.learner.backward(loss, **scalars)
 
-    def descend(self, loss: Tensor, learning_rate: float, **scalars: Tensor) -> None:
-        """One optimiser step and one EMA step. Raises DivergenceError if the loss is not finite."""
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise DivergenceError(f"loss is {value} at step {self.step}; the checkpoint before it is kept")
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # pyright: ignore[reportUnknownMemberType]
-        if self.config.clip_gradient_norm:
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_gradient_norm)
-        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+    def descend(self, learning_rate: float) -> None:
+        """One optimiser step and one EMA step; see `Learner.descend` for what it raises."""
+        self._logged |= self.learner.descend(learning_rate, self.step) | {"lr": learning_rate}
         self._update_ema()
-        self._logged = {"loss": value, "lr": learning_rate}
-        self._logged |= {name: float(scalar.detach()) for name, scalar in scalars.items()}
+
+    def log(self, **scalars: float) -> None:
+        """What else the log is to say of this step."""
+        self._logged |= scalars
+
+    def _parts(self, lq: Tensor, gt: Tensor) -> list[Part]:
+        """The process's share of a batch in `accumulate` parts."""
+        config, device = self.config, self.processes.device
+        generator = torch.Generator().manual_seed((config.seed << 32) + self.step)
+        total, first = len(lq) * self.processes.count, len(lq) * self.processes.rank
+        noise = torch.randn(total, config.model.prior_width, generator=generator)[first : first + len(lq)]
+        served = config.data.windows_per_sequence if config.shared_prior else 1
+        givers = torch.randint(served, (total // served,), generator=generator)
+        givers = givers[first // served : (first + len(lq)) // served]
+        size = len(lq) // config.accumulate
+        parts: list[Part] = []
+        for start in range(0, len(lq), size):
+            mine = slice(start, start + size)
+            chosen = torch.arange(0, size, served) + givers[start // served : (start + size) // served]
+            moved = (t[mine].to(device, non_blocking=True) for t in (lq, gt, noise))
+            parts.append(Part(*moved, prior_from=chosen.to(device), served=served))
+        return parts
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.max_steps
 
     def _update_ema(self) -> None:
         # A decay that grows with the step lets a short run forget its random start.
@@ -132,79 +201,32 @@ class Trainer:
             for average, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
                 average.lerp_(current, 1 - decay)
 
-    def _prepare_folder(self, resume: bool) -> None:
-        if resume:
-            self._load()
-        elif self._state_file.exists():
-            raise UsageError(f"{self._folder} holds a run already; add --resume, or set another output")
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
-        plain = json.loads(json.dumps(asdict(self.config), default=str))
-        (self._folder / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+    def _stateful(self) -> Iterable[tuple[str, Any]]:
+        yield from {"net": self.net, "ema": self.ema, "optimizer": self.learner.optimizer}.items()
+        yield from self._extra.items()
 
     def _save(self) -> None:
-        state: dict[str, Any] = {
-            "step": self.step,
-            "net": self.net.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        temporary = self._state_file.with_name(f"{self._state_file.name}.{os.getpid()}")
-        torch.save(state, temporary)
-        temporary.replace(self._state_file)
-        save_checkpoint(self.ema, self._checkpoints / "last.safetensors", notes={"step": str(self.step)})
+        if self.processes.is_first:
+            state = {name: part.state_dict() for name, part in self._stateful()}
+            self._folder.save(state | {"step": self.step}, self.ema, self.step)
 
     def _load(self) -> None:
-        if not self._state_file.exists():
-            raise UsageError(f"nothing to resume in {self._folder}: {self._state_file} is missing")
+        state = self._folder.load()
         try:
-            state: Mapping[str, Any] = torch.load(self._state_file, weights_only=True)
-            self.net.load_state_dict(state["net"])
-            self.ema.load_state_dict(state["ema"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for name, part in self._stateful():
+                part.load_state_dict(state[name])
             self.step = int(state["step"])
         except (RuntimeError, KeyError, ValueError) as exc:
-            raise CheckpointError(f"{self._state_file} is not of this recipe's network: {exc}") from exc
+            raise CheckpointError(
+                f"the run in {self.config.output} is not of this recipe's networks: {exc}"
+            ) from exc
 
-    def _log_progress(self, seconds: float, waited: float) -> None:
-        steps = self.step % self.config.log_every or self.config.log_every
-        row = {
-            "step": self.step,
-            **self._logged,
-            "steps_per_second": steps / seconds,
-            "data_wait_share": waited / seconds,
-        }
-        self._append(row)
+    def _log_progress(self, steps_per_second: float, data_wait_share: float) -> None:
+        speed = {"steps_per_second": steps_per_second, "data_wait_share": data_wait_share}
+        if self.processes.is_first:
+            self._folder.log({"step": self.step, **self._logged, **speed})
 
-    def _validate(self, validation: Mapping[str, list[tuple[Tensor, Tensor]]]) -> None:
-        row: dict[str, float] = {"step": self.step}
-        sheet: list[Tensor] = []
-        for name, windows in validation.items():
-            before: list[float] = []
-            after: list[float] = []
-            for lq, gt in windows:
-                with torch.no_grad():
-                    restored = self._restore(self.ema, lq, gt).clamp(0, 1)
-                first = 3 * self.config.model.past
-                middle = lq[:, first : first + 3]
-                before.append(float(psnr_y(middle, gt).mean()))
-                after.append(float(psnr_y(restored, gt).mean()))
-                if len(sheet) < 4 or (name != "sigma25" and len(sheet) < 8):
-                    sheet.append(torch.cat([middle, restored, gt], dim=3)[0])
-            row[f"{name}_input"] = float(np.mean(before))
-            row[f"{name}_psnr_y"] = float(np.mean(after))
-        self._append(row)
-        save_sheet(sheet, self._folder / "samples" / f"{self.step:07d}.png")
-
-    def _append(self, row: Mapping[str, float]) -> None:
-        with (self._folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        _log.info("  ".join(f"{name} {value:.5g}" for name, value in row.items()))
-
-
-def save_sheet(rows: list[Tensor], path: Path) -> None:
-    """Rows of (3, h, w) pictures in [0, 1], one above the other, as a PNG."""
-    width = max(row.shape[2] for row in rows)
-    padded = [torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in rows]
-    picture = (torch.cat(padded, dim=1) * 255).round().byte().permute(1, 2, 0).numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    def _validate(self, samples: Samples) -> None:
+        figures, rows = validate(self.ema, self._restore, samples, self.processes.device)
+        self._folder.log({"step": self.step, **figures})
+        self._folder.show(rows, self.step)

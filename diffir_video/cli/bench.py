@@ -4,77 +4,66 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diffir_video.cli.encoding import add_encoder_options, encoder_of
 from diffir_video.cli.printing import check_folder, write_json
-from diffir_video.cli.restoring import add_model_options, add_restorer_options, restorer_of
-from diffir_video.cli.values import size
-
-if TYPE_CHECKING:
-    from diffir_video.bench import FileBench, NetworkBench
+from diffir_video.cli.restoring import BACKENDS, PRECISIONS, REUSE_LEVELS, add_model_options, add_size_options
+from diffir_video.cli.values import auto_or_count, size
 
 
 def add_bench(commands: Any, shared: argparse.ArgumentParser) -> None:
-    bench = commands.add_parser("bench", help="measure frames per second on this machine")
-    kinds = bench.add_subparsers(required=True, metavar="KIND")
-
-    file = kinds.add_parser("file", parents=[shared], help="file to file, and each stage alone")
-    file.add_argument("file", metavar="FILE", nargs="?", help="default: a made-up noisy clip")
-    file.add_argument(
-        "--frames", type=int, default=120, metavar="N", help="of the made-up clip; default: 120"
+    bench = commands.add_parser(
+        "bench",
+        parents=[shared],
+        help="measure frames per second on this machine",
+        description="The network as trained, the restorer, decode, encode, and file to file, side by side. "
+        "Where an option takes several values, every combination is measured.",
     )
-    add_encoder_options(file)
-    add_restorer_options(file)
-    file.set_defaults(command=_bench_file)
+    bench.add_argument("clip", metavar="FILE", nargs="?", help="default: a made-up noisy clip of each size")
+    add_model_options(bench)
+    sizes: dict[str, Any] = {"type": size, "nargs": "+", "metavar": "WxH"}
+    bench.add_argument("--size", default=[(640, 360)], **sizes, help="of the made-up clip; default: 640x360")
+    bench.add_argument("--frames", type=int, default=48, metavar="N", help="default: %(default)s")
+    bench.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds; default: %(default)s")
+    bench.add_argument("--precision", nargs="+", default=["auto"], choices=PRECISIONS)
+    bench.add_argument("--reuse", nargs="+", default=list(REUSE_LEVELS), choices=REUSE_LEVELS)
+    bench.add_argument("--refresh", default="auto", type=auto_or_count, metavar="auto|N")
+    bench.add_argument("--backend", nargs="+", default=["auto"], choices=BACKENDS)
+    add_size_options(bench)
+    add_encoder_options(bench)
+    bench.add_argument("--json", metavar="FILE", help="write the figures, the machine and the versions")
+    bench.add_argument("--chart", metavar="FILE.png", help="draw the figures")
+    bench.set_defaults(command=_bench)
 
-    network = kinds.add_parser("network", parents=[shared], help="the network alone, in all its ways")
-    network.add_argument("--batch", type=int, default=4, metavar="N", help="frames at once; default: 4")
-    add_model_options(network)
-    network.set_defaults(command=_bench_network)
 
-    for kind in (file, network):
-        kind.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="default: 640x360")
-        kind.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds; default: %(default)s")
-        kind.add_argument("--json", metavar="FILE", help="write the figures and the machine")
-
-
-def _bench_file(arguments: argparse.Namespace) -> int:
-    from diffir_video.bench import bench_file, write_sample_clip
+def _bench(arguments: argparse.Namespace) -> int:
+    from diffir_video.bench import BenchPlan, bench
+    from diffir_video.bench_chart import draw_bench
 
     check_folder(arguments.json)
-    restorer = restorer_of(arguments)
+    check_folder(arguments.chart)
     encoder, encoder_options = encoder_of(arguments)
-    with TemporaryDirectory(prefix="diffir-bench-") as folder:
-        clip = Path(arguments.file or Path(folder) / "sample.mkv")
-        if arguments.file is None:
-            write_sample_clip(clip, *arguments.size, frames=arguments.frames)
-        report = bench_file(
-            restorer, clip, repeats=arguments.repeats, encoder=encoder, encoder_options=encoder_options
-        )
-    return _print_bench(report, arguments.json)
-
-
-def _bench_network(arguments: argparse.Namespace) -> int:
-    from diffir_video.bench import bench_network, load_network
-
-    check_folder(arguments.json)
-    net = load_network(arguments.model, arguments.device)
-    width, height = arguments.size
-    report = bench_network(
-        net,
-        model=Path(arguments.model).stem,
-        width=width,
-        height=height,
-        batch=arguments.batch,
+    plan = BenchPlan(
+        model=arguments.model,
+        sizes=tuple(arguments.size),
+        clip=None if arguments.clip is None else Path(arguments.clip),
+        frames=arguments.frames,
         repeats=arguments.repeats,
+        device=arguments.device,
+        precisions=tuple(arguments.precision),
+        reuses=tuple(arguments.reuse),
+        backends=tuple(arguments.backend),
+        refresh=arguments.refresh,
+        tile=arguments.tile,
+        batch=arguments.batch,
+        encoder=encoder,
+        encoder_options=encoder_options,
     )
-    return _print_bench(report, arguments.json)
-
-
-def _print_bench(report: FileBench | NetworkBench, json_path: str | None) -> int:
+    report = bench(plan)
     print(report.format())
-    if json_path is not None:
-        write_json(report.to_dict(), json_path)
+    if arguments.json is not None:
+        write_json(report.to_dict(), arguments.json)
+    if arguments.chart is not None:
+        draw_bench(report, arguments.chart)
     return 0

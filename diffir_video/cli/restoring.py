@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from diffir_video.cli.values import auto_or_count
+from diffir_video.cli.values import auto_off_or_count, auto_or_count
 from diffir_video.errors import UsageError
 
 if TYPE_CHECKING:
     from diffir_video.prior import ReusePolicy
     from diffir_video.restorer import Restorer
+
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+REUSE_LEVELS = ("off", "prior", "statistics")
+BACKENDS = ("auto", "eager", "compile", "tensorrt")
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
@@ -21,9 +26,35 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
 def add_restorer_options(command: argparse.ArgumentParser) -> None:
     """The model's options, and all others that `restorer_of` reads."""
     add_model_options(command)
-    command.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
+    command.add_argument("--precision", default="auto", choices=PRECISIONS)
     command.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     _add_reuse_options(command)
+    add_size_options(command)
+    command.add_argument(
+        "--backend",
+        default="auto",
+        choices=BACKENDS,
+        help="what runs the network. Default: %(default)s, compile where this machine has what it needs",
+    )
+
+
+def add_size_options(command: argparse.ArgumentParser) -> None:
+    inference = command.add_argument_group("how the network is run (see docs/performance.md)")
+    inference.add_argument(
+        "--tile",
+        default="auto",
+        type=auto_off_or_count,
+        metavar="auto|off|N",
+        help="what of a frame is worked on at a time: about N x N pixels, or all; no seam in any case. "
+        "Default: %(default)s, what suits the cache or fits the memory",
+    )
+    inference.add_argument(
+        "--batch",
+        default="auto",
+        type=auto_or_count,
+        metavar="auto|N",
+        help="frames the network takes at once. Default: %(default)s, 1 on a CPU, as many as fit on a GPU",
+    )
 
 
 def restorer_of(arguments: argparse.Namespace, *, record_decisions: bool = False) -> Restorer:
@@ -36,6 +67,9 @@ def restorer_of(arguments: argparse.Namespace, *, record_decisions: bool = False
         seed=arguments.seed,
         reuse=_reuse_policy(arguments),
         refresh=arguments.refresh,
+        tile=arguments.tile,
+        batch=arguments.batch,
+        backend=arguments.backend,
         record_decisions=record_decisions,
     )
 
@@ -44,7 +78,7 @@ def _add_reuse_options(command: argparse.ArgumentParser) -> None:
     reuse = command.add_argument_group("sharing priors between frames (see docs/reuse.md)")
     reuse.add_argument(
         "--reuse",
-        choices=("off", "prior", "statistics"),
+        choices=REUSE_LEVELS,
         help="one prior per frame; one until the next refresh; attention maps held with it. Default: off",
     )
     reuse.add_argument(

@@ -17,7 +17,7 @@ def auto_or_count(text: str) -> str | int:
     try:
         return int(text)
     except ValueError:
-        raise ArgumentTypeError(f"expected auto or a number of frames, got {text!r}") from None
+        raise ArgumentTypeError(f"expected auto or a whole number, got {text!r}") from None
 
 
 def size(text: str) -> tuple[int, int]:
@@ -69,3 +69,8 @@ def key_and_value(text: str) -> tuple[str, str]:
     if not key or not separator:
         raise ArgumentTypeError(f"expected k=v, got {text!r}")
     return key, value
+
+
+def auto_off_or_count(text: str) -> str | int:
+    """`auto`, `off`, or a whole number."""
+    return text if text == "off" else auto_or_count(text)

@@ -9,73 +9,85 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffir_video.inference.strips import as_features, pixels
-from diffir_video.network.dirformer import DIRformer, middle_frame
+from diffir_video.network.config import ModelConfig
+from diffir_video.network.dirformer import DIRformer, middle_frame, smoothed_pictures, upsample_base
 
 
-class Convolutions:
-    """The convolutions between the levels and at both ends; features are (1, C, H, W), channels_last."""
+class Convolutions(nn.Module):
+    """The convolutions between the levels and at both ends; features are (N, C, H, W), channels_last."""
 
-    def __init__(self, net: DIRformer, dtype: torch.dtype) -> None:
+    def __init__(self, net: DIRformer, dtype: torch.dtype, features: torch.dtype) -> None:
+        """dtype: of kernels and products. features: of what comes out of them."""
+        super().__init__()
         config = net.config
-        self._config, self._dtype = config, dtype
-        numbers = range(1, len(config.blocks))
+        self._config, self._dtype, self._features = config, dtype, features
         # Its input comes as planes; a kernel in channels_last would have them rearranged first.
-        self._embed = with_unshuffle_before(net.patch_embed.proj.weight, config.unshuffle).to(dtype)
-        self._down = {
-            n: self._ready(with_unshuffle_after(_weight(net, f"down{n}_{n + 1}.body.0"))) for n in numbers
-        }
-        self._up = {n: self._ready(shuffled_last(_weight(net, f"up{n + 1}_{n}.body.0"))) for n in numbers}
-        self._reduce = {
-            n: _weight(net, f"reduce_chan_level{n}").flatten(1).to(dtype) for n in numbers if n > 1
-        }
+        self._keep("embed", with_unshuffle_before(net.patch_embed.proj.weight, config.unshuffle).to(dtype))
+        for n in range(1, len(config.blocks)):
+            self._keep(f"down{n}", self._ready(with_unshuffle_after(_weight(net, f"down{n}_{n + 1}.body.0"))))
+            self._keep(f"up{n}", self._ready(shuffled_last(_weight(net, f"up{n + 1}_{n}.body.0"))))
+            if n > 1:
+                self._keep(f"reduce{n}", _weight(net, f"reduce_chan_level{n}").flatten(1).to(dtype))
         if config.tail == "upsample":
             self._tail = _UpsampleTail(net, dtype)
         else:
-            self._output = self._ready(self._output_kernel(_weight(net, "output")))
+            self._keep("output", self._ready(self._output_kernel(_weight(net, "output"))))
+
+    def _keep(self, name: str, kernel: Tensor) -> None:
+        self.register_buffer(f"{name}_kernel", kernel)
+
+    def _kernel(self, name: str) -> Tensor:
+        return self.get_buffer(f"{name}_kernel")
 
     def embed(self, lq: Tensor) -> Tensor:
-        """(1, lq_channels, H, W) → the first level's features, H and W divided by `unshuffle`."""
+        """(N, lq_channels, H, W) → the first level's features, H and W divided by `unshuffle`."""
         step = self._config.unshuffle
-        return _channels_last(F.conv2d(lq, self._embed, stride=step, padding=step))
+        return _channels_last(self._convolve("embed", lq, stride=step, padding=step))
 
     def down(self, number: int, x: Tensor) -> Tensor:
-        """From level `number` to the one below: (1, C, H, W) → (1, 2C, H/2, W/2)."""
-        return _channels_last(F.conv2d(x, self._down[number], stride=2, padding=1))
+        """From level `number` to the one below: (N, C, H, W) → (N, 2C, H/2, W/2)."""
+        return _channels_last(self._convolve(f"down{number}", x, stride=2, padding=1))
 
     def up(self, number: int, x: Tensor) -> Tensor:
-        """To level `number` from the one below: (1, 2C, H/2, W/2) → (1, C, H, W)."""
-        return shuffle(F.conv2d(x, self._up[number], padding=1))
+        """To level `number` from the one below: (N, 2C, H/2, W/2) → (N, C, H, W)."""
+        return shuffle(self._convolve(f"up{number}", x))
 
     def reduce(self, number: int, x: Tensor) -> Tensor:
         """The decoder's halving of channels after a skip; level 1 has none."""
-        kernel = self._reduce.get(number)
-        return x if kernel is None else as_features(F.linear(pixels(x), kernel), x)
+        if number == 1:
+            return x
+        reduced = F.linear(pixels(x).to(self._dtype), self._kernel(f"reduce{number}"))
+        return as_features(reduced.to(self._features), x)
 
     def to_picture(self, x: Tensor, lq: Tensor) -> Tensor:
-        """The last features and the window, (1, lq_channels, H, W) float32, → (1, 3, s·H, s·W) float32."""
+        """The last features and the windows, (N, lq_channels, H, W) float32, → (N, 3, s·H, s·W) float32."""
         config = self._config
         base = middle_frame(lq, config)[:, :3]
         if config.tail == "upsample":
-            return self._onto(base, self._tail(x).float())
-        out = F.conv2d(x, self._output, padding=1).float()
+            return self._onto(base, self._tail(x.to(self._dtype)).float())
+        out = self._convolve("output", x).float()
         if config.blend:
-            out, logits = torch.split(out, [out.shape[1] - config.frames + 1, config.frames - 1], dim=1)
-            base = blend(lq, logits, middle=config.past, cell=config.unshuffle)
+            out, logits = torch.split(out, [out.shape[1] - config.blended + 1, config.blended - 1], dim=1)
+            base = blend(lq, logits, config)
         return self._onto(base, F.pixel_shuffle(out.contiguous(), config.scale * config.unshuffle))
+
+    def _convolve(self, name: str, x: Tensor, *, stride: int = 1, padding: int = 1) -> Tensor:
+        kernel = self._kernel(name)
+        return F.conv2d(x.to(self._dtype), kernel, stride=stride, padding=padding).to(self._features)
 
     def _onto(self, base: Tensor, out: Tensor) -> Tensor:
         if not self._config.residual:
             return out
         if self._config.scale > 1:
-            base = F.interpolate(base, scale_factor=self._config.scale, mode="nearest")
+            base = upsample_base(base, self._config)
         return out.add_(base)
 
     def _output_kernel(self, kernel: Tensor) -> Tensor:
         """A softmax stays the same with the middle frame's logit at 0: one channel less to compute."""
-        frames = self._config.frames
-        if not self._config.blend:
+        blended = self._config.blended
+        if not blended:
             return kernel
-        picture, logits = torch.split(kernel, [len(kernel) - frames, frames])
+        picture, logits = torch.split(kernel, [len(kernel) - blended, blended])
         middle = self._config.past
         others = torch.cat([logits[:middle], logits[middle + 1 :]])
         return torch.cat([picture, others - logits[middle]])
@@ -84,18 +96,24 @@ class Convolutions:
         return kernel.to(self._dtype).contiguous(memory_format=torch.channels_last)
 
 
-class _UpsampleTail:
-    """The published super-resolution tail: (1, C, H, W) → (1, 3, 4H, 4W)."""
+class _UpsampleTail(nn.Module):
+    """The published super-resolution tail: (N, C, H, W) → (N, 3, 4H, 4W)."""
 
     def __init__(self, net: DIRformer, dtype: torch.dtype) -> None:
+        super().__init__()
         twice = cast(nn.Sequential, net.tail[0])
-        self._ups = [_convolution(cast(nn.Conv2d, twice[i]), dtype, shuffled=True) for i in (0, 2)]
-        self._last = _convolution(cast(nn.Conv2d, net.tail[1]), dtype, shuffled=False)
+        convolutions = {"first": twice[0], "second": twice[2], "last": net.tail[1]}
+        for name, convolution in convolutions.items():
+            kernel, bias = _convolution(cast(nn.Conv2d, convolution), dtype, shuffled=name != "last")
+            self.register_buffer(f"{name}_kernel", kernel)
+            self.register_buffer(f"{name}_bias", bias)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        for kernel, bias in self._ups:
-            x = shuffle(F.conv2d(x, kernel, bias, padding=1))
-        return F.conv2d(x, *self._last, padding=1)
+    def forward(self, x: Tensor) -> Tensor:
+        x = shuffle(self._convolve("first", x))
+        return self._convolve("last", shuffle(self._convolve("second", x)))
+
+    def _convolve(self, name: str, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.get_buffer(f"{name}_kernel"), self.get_buffer(f"{name}_bias"), padding=1)
 
 
 def _convolution(conv: nn.Conv2d, dtype: torch.dtype, *, shuffled: bool) -> tuple[Tensor, Tensor]:
@@ -134,26 +152,29 @@ def shuffled_last(weights: Tensor) -> Tensor:
 def shuffle(x: Tensor) -> Tensor:
     """PixelShuffle(2) of channels ordered by `shuffled_last`: runs of C channels move as one.
 
-    (1, 4·C, H, W) → (1, C, 2H, 2W), both channels_last.
+    (N, 4·C, H, W) → (N, C, 2H, 2W), both channels_last.
     """
-    _, channels, height, width = x.shape
-    cells = x.permute(0, 2, 3, 1).reshape(1, height, width, 2, 2, channels // 4)
-    picture = cells.permute(0, 1, 3, 2, 4, 5).reshape(1, 2 * height, 2 * width, channels // 4)
+    count, channels, height, width = x.shape
+    cells = x.permute(0, 2, 3, 1).reshape(count, height, width, 2, 2, channels // 4)
+    picture = cells.permute(0, 1, 3, 2, 4, 5).reshape(count, 2 * height, 2 * width, channels // 4)
     return picture.permute(0, 3, 1, 2)
 
 
-def blend(lq: Tensor, logits: Tensor, *, middle: int, cell: int) -> Tensor:
-    """The window's frames weighted by the softmax of `logits`, the middle frame's being 0.
+def blend(lq: Tensor, logits: Tensor, config: ModelConfig) -> Tensor:
+    """Frames and smoothed pictures weighted by the softmax of `logits`, the middle frame's being 0.
 
-    lq: (1, 3·frames, H, W); logits: (1, frames - 1, H / cell, W / cell), the middle frame left out. Returns
-    (1, 3, H, W).
+    lq: (N, 3·frames, H, W); logits: (N, blended - 1, H / unshuffle, W / unshuffle), the middle frame's left
+    out. Returns (N, 3, H, W).
     """
-    zero = torch.zeros_like(logits[:, :1])
+    zero, middle = torch.zeros_like(logits[:, :1]), config.past
     logits = torch.cat([logits[:, :middle], zero, logits[:, middle:]], dim=1)
-    weights = F.interpolate(logits.softmax(dim=1), scale_factor=float(cell), mode="nearest")
-    out = lq[:, :3] * weights[:, :1]
-    for frame in range(1, weights.shape[1]):
-        out.addcmul_(lq[:, 3 * frame : 3 * frame + 3], weights[:, frame : frame + 1])
+    weights = F.interpolate(logits.softmax(dim=1), scale_factor=float(config.unshuffle), mode="nearest")
+    first, *others = torch.split(lq, 3, dim=1)
+    if config.blend_smoothed:
+        others += smoothed_pictures(lq, config)
+    out = first * weights[:, :1]
+    for index, picture in enumerate(others, start=1):
+        out.addcmul_(picture, weights[:, index : index + 1])
     return out
 
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffir_video.inference.convolutions import Convolutions
-from diffir_video.inference.fold import FoldedBlock
-from diffir_video.network.dirformer import DIRformer, TransformerBlock
+from diffir_video.inference.backends import build
+from diffir_video.inference.options import Batch, InferenceOptions, Tile
+from diffir_video.inference.strips import StripSteps
+from diffir_video.network.dirformer import DIRformer
 
 # A strip's features: what is made of them on the way, up to six times as much, stays near a core.
 CPU_STRIP_BYTES = 1024 * 1024
 
-# On CUDA strips cost launches and save nothing but memory.
-WHOLE_FRAME = 1 << 62
-
 # Strips of less are not what fills a memory: the frame's own features are.
 SMALLEST_STRIP_BYTES = 1 << 20
+
+# What a whole frame takes at its widest, the decoder's first level, in features of the first level: its own
+# twice as wide features, the skip, and norm, hidden channels and their convolution in a feed-forward.
+_WIDEST = 28
+_SHARE_OF_FREE_MEMORY = 0.8
+
+_EAGER = InferenceOptions(backend="eager")
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +33,8 @@ _log = logging.getLogger(__name__)
 class FoldedDIRformer:
     """DIRformer with one prior folded into its weights; it returns what the network returns.
 
-    Frames are worked through in strips of rows. Attention maps sum over the whole frame and convolutions
-    read true neighbours whatever the strips are, so there is no seam, and the size of a frame is bounded by
-    its feature maps alone.
+    Attention maps sum over the whole frame and convolutions read true neighbours whatever a frame is cut
+    into, so there is no seam, and the size of a frame is bounded by its feature maps alone.
     """
 
     def __init__(
@@ -39,38 +42,40 @@ class FoldedDIRformer:
         net: DIRformer,
         *,
         dtype: torch.dtype = torch.float32,
-        strip_bytes: int | None = None,
+        options: InferenceOptions = _EAGER,
     ) -> None:
         """`net`: its weights are copied, on its device, but for the prior's projections.
 
         dtype: of features and weights; norms' statistics, Gram matrices and softmax are float32 in any case.
-        strip_bytes: of features worked on at a time; by default what suits the device. `fold` comes before
-        the first frame.
+        options: tile: strips of whole rows, and on a CPU pieces that fit the cache. Frames that are cut into
+            strips go one after the other. What is compiled for CUDA takes whole frames; those that have to be
+            cut run eagerly. Where memory runs out, batch and then tile are made smaller, with a warning.
+        `fold` comes before the first frame. Raises BackendError for a backend that is not to be had here.
         """
         self._config = net.config
-        self._dtype = dtype
         self._device = net.patch_embed.proj.weight.device
-        on_cpu = self._device.type == "cpu"
-        self.strip_bytes = strip_bytes or (CPU_STRIP_BYTES if on_cpu else WHOLE_FRAME)
-        self._levels = {
-            name: [FoldedBlock(cast(TransformerBlock, block), dtype) for block in level]
-            for name, level in net.named_children()
-            if isinstance(level, nn.ModuleList)
-        }
-        self._convolutions = Convolutions(net, dtype)
-        self._held_maps: list[Tensor] = []
+        options = options.on(self._device, dtype)
+        self._tile: Tile = options.tile
+        self._batch: Batch = options.batch
+        self._strips = StripSteps(None)
+        self._itemsize = dtype.itemsize
+        pixels = None if isinstance(self._tile, str) else self._tile
+        self._graph, self._whole_frames = build(net, dtype, options.backend, self._strips, pixels)
+        self._held_maps: tuple[Tensor, ...] = ()
+        # What running out of memory has taught.
+        self._most_frames: int | None = None
+        self._largest_strip: int | None = None
 
     @torch.inference_mode()
     def fold(self, prior: Tensor) -> None:
         """Serve this prior, (prior_width,), from now on; weights are rewritten in place."""
         prior = prior.to(self._device, torch.float32)
-        for block in chain.from_iterable(self._levels.values()):
+        for block in self._graph.blocks():
             block.fold(prior)
 
     def weights(self) -> Iterator[Tensor]:
         """The tensors that `fold` rewrites, always the same ones."""
-        for block in chain.from_iterable(self._levels.values()):
-            yield from block.weights()
+        return chain.from_iterable(block.weights() for block in self._graph.blocks())
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore the middle frames of windows, each with its own attention maps.
@@ -78,7 +83,7 @@ class FoldedDIRformer:
         lq: (N, lq_channels, H, W) float in [0, 1] on the network's device, H and W multiples of
         ``config.multiple``. Returns (N, 3, s·H, s·W) float32, unclamped.
         """
-        return self._restore_each(lq, None)
+        return self._restore_all(lq, ())
 
     @torch.inference_mode()
     def restore_keeping_maps(self, lq: Tensor) -> Tensor:
@@ -88,7 +93,8 @@ class FoldedDIRformer:
         """
         if len(lq) != 1:
             raise ValueError(f"attention maps are held of one frame, got {len(lq)}")
-        restored, self._held_maps = self._restore_within_memory(lq, None)
+        restored, *maps = self._run_within_memory(lq, ())
+        self._held_maps = tuple(maps)
         return restored
 
     def restore_with_held_maps(self, lq: Tensor) -> Tensor:
@@ -98,67 +104,92 @@ class FoldedDIRformer:
         """
         if not self._held_maps:
             raise ValueError("no attention maps are held; restore_keeping_maps comes first")
-        return self._restore_each(lq, self._held_maps)
+        return self._restore_all(lq, self._held_maps)
 
     @torch.inference_mode()
-    def _restore_each(self, lq: Tensor, held_maps: Sequence[Tensor] | None) -> Tensor:
-        windows = torch.split(lq, 1)
-        return torch.cat([self._restore_within_memory(window, held_maps)[0] for window in windows])
-
-    def _restore_within_memory(
-        self, lq: Tensor, held_maps: Sequence[Tensor] | None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The restored frame and the maps made for it; where memory runs out, again in smaller strips."""
-        while True:
-            maps = _Maps(held_maps)
+    def _restore_all(self, lq: Tensor, held_maps: Sequence[Tensor]) -> Tensor:
+        restored: list[Tensor] = []
+        done = 0
+        while done < len(lq):
+            some = lq[done : done + self._frames_at_once(lq)]
             try:
-                return self._restore_frame(lq, maps), maps.made
+                restored.append(self._run(some, held_maps)[0])
+                done += len(some)
             except torch.OutOfMemoryError:
-                if not self._halve_strips(lq):
+                if not self._ask_for_less(some):
+                    raise
+        return restored[0] if len(restored) == 1 else torch.cat(restored)
+
+    def _run_within_memory(self, lq: Tensor, held_maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """One window, again in smaller strips where memory runs out."""
+        while True:
+            try:
+                return self._run(lq, held_maps)
+            except torch.OutOfMemoryError:
+                if not self._ask_for_less(lq):
                     raise
 
-    def _halve_strips(self, lq: Tensor) -> bool:
-        """False where they are so small already that they are not what fills the memory."""
-        cells = lq.shape[-2] * lq.shape[-1] // self._config.unshuffle**2
-        whole_frame = 2 * self._config.dim * cells * self._dtype.itemsize
-        smaller = min(self.strip_bytes, whole_frame) // 2
+    def _run(self, lq: Tensor, held_maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        self._strips.strip_bytes = self._strip_bytes(lq)
+        if self._strips.strip_bytes is None:
+            return self._whole_frames(lq, *held_maps)
+        return self._graph(lq, *held_maps)
+
+    def _frames_at_once(self, lq: Tensor) -> int:
+        if self._is_cut_by_rows(lq):
+            return 1
+        wanted = self._frames_that_fit(lq) if isinstance(self._batch, str) else self._batch
+        return max(1, wanted if self._most_frames is None else min(wanted, self._most_frames))
+
+    def _frames_that_fit(self, lq: Tensor) -> int:
+        return 1 if self._device.type == "cpu" else int(_free_memory(self._device) // self._frame_bytes(lq))
+
+    def _is_cut_by_rows(self, lq: Tensor) -> bool:
+        return self._graph.steps is self._strips and self._strip_bytes(lq) is not None
+
+    def _strip_bytes(self, lq: Tensor) -> int | None:
+        """How many bytes of features are worked on at a time; None for the whole frame."""
+        wanted = self._wanted_strip_bytes(lq)
+        if self._largest_strip is None:
+            return wanted
+        return self._largest_strip if wanted is None else min(wanted, self._largest_strip)
+
+    def _wanted_strip_bytes(self, lq: Tensor) -> int | None:
+        if not isinstance(self._tile, str):
+            return self._feature_bytes(self._tile**2)
+        if self._tile == "off":
+            return None
+        if self._device.type == "cpu":
+            # Frames that are to go together can't be cut.
+            return CPU_STRIP_BYTES if self._batch in ("auto", 1) else None
+        missing = self._frame_bytes(lq) / _free_memory(self._device)
+        whole_frame = self._feature_bytes(lq.shape[-2] * lq.shape[-1])
+        return None if missing <= 1 else max(SMALLEST_STRIP_BYTES, int(whole_frame / missing))
+
+    def _feature_bytes(self, pixels: int) -> int:
+        """The first level's features of so many pixels."""
+        return max(1, self._config.dim * self._itemsize * pixels // self._config.unshuffle**2)
+
+    def _frame_bytes(self, lq: Tensor) -> int:
+        """What a whole frame takes beside the weights, about: what `auto` starts from."""
+        return _WIDEST * self._feature_bytes(lq.shape[-2] * lq.shape[-1])
+
+    def _ask_for_less(self, lq: Tensor) -> bool:
+        """After running out of memory with `lq`. False where neither fewer frames nor strips can help."""
+        if len(lq) > 1:
+            self._most_frames = len(lq) // 2
+            _log.warning("out of memory: %d frames at a time from now", self._most_frames)
+            return True
+        whole_frame = 2 * self._feature_bytes(lq.shape[-2] * lq.shape[-1])
+        smaller = min(self._strip_bytes(lq) or whole_frame, whole_frame) // 2
         if smaller < SMALLEST_STRIP_BYTES:
             return False
-        self.strip_bytes = smaller
+        self._largest_strip = smaller
         _log.warning("out of memory: frames are worked through %.1f MiB at a time from now", smaller / 2**20)
         return True
 
-    def _restore_frame(self, lq: Tensor, maps: _Maps) -> Tensor:
-        convolutions, depth = self._convolutions, len(self._config.blocks)
-        x = convolutions.embed(lq.to(self._dtype))
-        skips: list[Tensor] = []
-        for number in range(1, depth):
-            x = self._through(f"encoder_level{number}", x, maps)
-            skips.append(x)
-            x = convolutions.down(number, x)
-        x = self._through("latent", x, maps)
-        for number in reversed(range(1, depth)):
-            x = torch.cat([convolutions.up(number, x), skips.pop()], dim=1)
-            x = convolutions.reduce(number, x)
-            x = self._through(f"decoder_level{number}", x, maps)
-        x = self._through("refinement", x, maps)
-        return convolutions.to_picture(x, lq.float())
 
-    def _through(self, level: str, x: Tensor, maps: _Maps) -> Tensor:
-        for block in self._levels.get(level, ()):
-            x = block(x, maps.of(block, x, self.strip_bytes), self.strip_bytes)
-        return x
-
-
-class _Maps:
-    """Attention maps of one frame, block after block: those held, or else made on the way and kept."""
-
-    def __init__(self, held: Sequence[Tensor] | None) -> None:
-        self._held = None if held is None else iter(held)
-        self.made: list[Tensor] = []
-
-    def of(self, block: FoldedBlock, x: Tensor, strip_bytes: int) -> Tensor:
-        if self._held is not None:
-            return next(self._held)
-        self.made.append(block.attention_maps(x, strip_bytes))
-        return self.made[-1]
+def _free_memory(device: torch.device) -> float:
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return _SHARE_OF_FREE_MEMORY * (free + cached)

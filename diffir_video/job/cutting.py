@@ -50,17 +50,17 @@ class SegmentSource:
 class SegmentCutter:
     """Cuts `source` into segments of at most `longest` frames, before keyframes where they are near.
 
-    Each comes with the last `window[0]` frames before it and the first `window[1]` after it, so that its
+    Each comes with the last `reach[0]` frames before it and the first `reach[1]` after it, so that its
     first and last frames are restored from the same neighbours as in the uncut stream. The cuts depend
-    on nothing but the frames and where the first segment begins. Only the window is held in memory.
+    on nothing but the frames and where the first segment begins. Only these are held in memory.
     Each segment has to be iterated to its end before the next is asked for.
     """
 
-    def __init__(self, source: FrameSource, window: tuple[int, int], longest: int) -> None:
+    def __init__(self, source: FrameSource, reach: tuple[int, int], longest: int) -> None:
         self.info = source.info
         self._frames = iter(source)
-        self._longest, self._future = longest, window[1]
-        self._past: deque[Frame] = deque(maxlen=window[0])
+        self._longest, self._future = longest, reach[1]
+        self._past: deque[Frame] = deque(maxlen=reach[0])
         self._ahead: deque[Frame] = deque()
 
     def __iter__(self) -> Iterator[SegmentSource]:

@@ -51,7 +51,7 @@ class FileRestorer(FrameRestorer, Protocol):
     def scale(self) -> int: ...
 
     @property
-    def window(self) -> tuple[int, int]: ...
+    def reach(self) -> tuple[int, int]: ...
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -119,7 +119,7 @@ class _Job:
             writer = SegmentWriter(
                 scratch / "0", info, self.options.encoding, global_header=muxer.global_header
             )
-            segment = next(iter(SegmentCutter(source, self.restorer.window, _MEASURED_FRAMES)))
+            segment = next(iter(SegmentCutter(source, self.restorer.reach, _MEASURED_FRAMES)))
             report = run(segment, self.restorer, _OwnFrames(segment, ResizingSink(writer, info)))
             frames = info.frame_count or _frames_by_time(info)
             if self.options.part != TimeRange():
@@ -218,9 +218,9 @@ class _Job:
         *,
         global_header: bool,
     ) -> Iterator[RunReport]:
-        cutter = SegmentCutter(source, self.restorer.window, self.options.segment_frames)
+        cutter = SegmentCutter(source, self.restorer.reach, self.options.segment_frames)
         if work.last_pts is not None:
-            source.skip_before(work.pts_before_end(self.restorer.window[0]), decode=not work.source_intact)
+            source.skip_before(work.pts_before_end(self.restorer.reach[0]), decode=not work.source_intact)
             cutter.pass_over(work.last_pts)
         tell = _JobProgress(work, info.frame_count if self.options.part == TimeRange() else None, progress)
         for segment in cutter:

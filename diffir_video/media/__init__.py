@@ -14,6 +14,7 @@ from diffir_video.media.pictures import PictureReader, find_pictures, is_pattern
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 from diffir_video.media.probe import MediaInfo, StandardInput, TrackInfo, probe_media
 from diffir_video.media.publish import CONTAINERS, VIDEO_SUFFIXES, check_output, publish
+from diffir_video.media.raw_muxer import RawMuxer
 from diffir_video.media.reader import VideoReader
 from diffir_video.media.remux import TimeRange
 from diffir_video.media.segment import Segment, SegmentWriter, StoredPacket, join_segments
@@ -41,6 +42,7 @@ __all__ = [
     "PictureReader",
     "PictureWriter",
     "PixelChoice",
+    "RawMuxer",
     "ReadLosses",
     "Readable",
     "Segment",

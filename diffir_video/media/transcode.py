@@ -25,6 +25,9 @@ from diffir_video.media.encoders import made_repeatable
 
 _RATE = 25
 
+# FFmpeg's own AV1 decoder works on GPUs alone.
+_DECODERS = {"av1": "libdav1d"}
+
 # x265 reads past the end of pictures of one coding tree unit (64): results change from run to run.
 _SMALLEST = {"libx265": 80}
 
@@ -74,7 +77,8 @@ def transcode(
             packets += encode.encode(frame)
         packets += encode.encode(None)
 
-        decode = CodecContext.create(encode.codec.canonical_name, "r")
+        codec = encode.codec.canonical_name
+        decode = CodecContext.create(_DECODERS.get(codec, codec), "r")
         assert isinstance(decode, VideoCodecContext)
         decode.thread_count = 1
         if encode.extradata:

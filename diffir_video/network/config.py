@@ -11,9 +11,13 @@ from diffir_video.errors import UsageError
 
 Norm = Literal["bias", "bias_free"]
 Tail = Literal["conv", "upsample"]
+ResidualUpsample = Literal["nearest", "bilinear", "bicubic"]
 
 # CPEN compares LQ and GT on one grid: that of the ground truth unshuffled by 4 (paper, section 3.1).
 GT_UNSHUFFLE = 4
+
+# Smoothed pictures that a blend may use: two pictures, three ways.
+SMOOTHED = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +32,17 @@ class ModelConfig:
     norm: "bias" is LayerNorm over channels; "bias_free" divides by the deviation, keeps the mean.
     tail: "conv" is one 3x3 convolution, followed by a pixel shuffle where ``scale * unshuffle`` > 1;
         "upsample" is the published super-resolution tail, for ``scale * unshuffle`` = 4.
-    residual: add the (nearest-upsampled) middle frame to the output.
+    residual: add the middle frame to the output. residual_upsample: how it is brought to the output's size
+        where `scale` > 1; "nearest" is the published way, a smoother one leaves a small network less to undo.
     blend: add a blend of the window's frames instead. Their weights, which sum to 1, come from the network,
         for each cell of `unshuffle` x `unshuffle` pixels; so the detail of neighbours need not fit in its
-        channels.
+        channels. blend_smoothed: six smoothed pictures take part in the blend, see `smoothed_pictures`; a
+        network of very few channels then chooses where to smooth, and along which direction.
     image_channels: 3 for RGB; 4 for inpainting, RGB with holes at 0 and then the mask, 1 in a hole.
     scale: output size over input size, 1, 2 or 4. unshuffle: pixel-unshuffle before DIRformer, 1, 2 or 4.
     past, future: neighbouring frames the network sees before and after the one it restores.
+    recurrent: the frame before is seen as the network restored it, not as it came; so what many frames tell
+        gathers in one. Only with `past` 1, `future` 0 and `scale` 1. The first frame of a shot sees itself.
     cpen_blocks, cpen_width: residual blocks and channels of CPEN. prior_width: width of the prior.
     cpen_zero_sum: keep the sum of each of CPEN's first filters at zero: the prior then tells of noise,
         artefacts and texture, not of brightness and colour.
@@ -51,12 +59,15 @@ class ModelConfig:
     norm: Norm = "bias"
     tail: Tail = "conv"
     residual: bool = True
+    residual_upsample: ResidualUpsample = "nearest"
     blend: bool = False
+    blend_smoothed: bool = False
     image_channels: int = 3
     scale: int = 1
     unshuffle: int = 1
     past: int = 0
     future: int = 0
+    recurrent: bool = False
     cpen_blocks: int = 5
     cpen_width: int = 64
     cpen_zero_sum: bool = False
@@ -91,7 +102,20 @@ class ModelConfig:
             _require(
                 self.scale * self.unshuffle == 4, "scale", self.scale, "4 / unshuffle with the upsample tail"
             )
+        _require(
+            self.residual_upsample in get_args(ResidualUpsample),
+            "residual_upsample",
+            self.residual_upsample,
+            f"one of {get_args(ResidualUpsample)}",
+        )
         _require(self.past >= 0 and self.future >= 0, "past, future", (self.past, self.future), "0 or more")
+        if self.recurrent:
+            _require(
+                (self.past, self.future, self.scale, self.image_channels) == (1, 0, 1, 3),
+                "recurrent",
+                self.recurrent,
+                "past 1, future 0, scale 1 and three image channels",
+            )
         if self.blend:
             _require(
                 self.residual and self.tail == "conv" and self.frames > 1 and self.image_channels == 3,
@@ -99,6 +123,12 @@ class ModelConfig:
                 self.blend,
                 "a residual, the conv tail, RGB and a window of more than one frame",
             )
+        _require(
+            self.blend or not self.blend_smoothed,
+            "blend_smoothed",
+            self.blend_smoothed,
+            "False without blend",
+        )
         _require(self.cpen_blocks >= 0, "cpen_blocks", self.cpen_blocks, "0 or more")
         _require(self.cpen_width > 0, "cpen_width", self.cpen_width, "above 0")
         _require(self.prior_width > 0, "prior_width", self.prior_width, "above 0")
@@ -109,6 +139,11 @@ class ModelConfig:
     def frames(self) -> int:
         """Frames the network sees at once."""
         return self.past + 1 + self.future
+
+    @property
+    def blended(self) -> int:
+        """Pictures that the blend weighs; 0 without one."""
+        return (self.frames + (SMOOTHED if self.blend_smoothed else 0)) if self.blend else 0
 
     @property
     def lq_channels(self) -> int:

@@ -44,6 +44,19 @@ class DiffIR(nn.Module):
             raise ValueError(f"expected a prior of shape {expected}, got {tuple(prior.shape)}")
         return self.G(lq, prior)
 
+    def restore_in_turn(self, lq: Tensor, prior: Tensor) -> Tensor:
+        """Restore consecutive frames of several sequences with a recurrent network, one after the other.
+
+        lq: (N, T, lq_channels, H, W), windows in time order; the first of each is taken for a shot's first.
+        prior: (N, T, prior_width). Returns (N, T, 3, H, W), not clamped. Raises ValueError on other shapes.
+        """
+        restored: list[Tensor] = []
+        for window, frame_prior in zip(lq.unbind(1), prior.unbind(1), strict=True):
+            frame = middle_frame(window, self.config)
+            before = restored[-1].clamp(0, 1).to(frame.dtype) if restored else frame
+            restored.append(self.restore(torch.cat([before, frame], dim=1), frame_prior))
+        return torch.stack(restored, dim=1)
+
     def _check_lq(self, lq: Tensor) -> None:
         channels, multiple = self.config.lq_channels, self.multiple
         if lq.ndim != 4 or lq.shape[1] != channels:

@@ -1,7 +1,7 @@
 """DIRformer, the restoration network that the prior modulates (DiffIR, section 3.1).
 
-Tensors are (N, C, H, W) throughout, meant for ``torch.channels_last``: the norms and the 1x1 convolutions
-then read memory in order.
+Tensors are (N, C, H, W) throughout, in the memory format of the weights, which is meant to be
+``torch.channels_last``: the norms and the 1x1 convolutions then read memory in order.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ class ChannelAttention(PriorModulation):
             ],
             dim=1,
         )
-        q_norm = q.square().sum(1).sqrt().clamp_min(1e-12).view(n, self.heads, per_head, 1)
-        k_norm = k.square().sum(1).sqrt().clamp_min(1e-12).view(n, self.heads, 1, per_head)
+        # Clamped before the root: its derivative at 0, where a picture is all one colour, is infinite.
+        q_norm = q.square().sum(1).clamp_min(1e-24).sqrt().view(n, self.heads, per_head, 1)
+        k_norm = k.square().sum(1).clamp_min(1e-24).sqrt().view(n, self.heads, 1, per_head)
         return (gram / (q_norm * k_norm) * self.temperature).softmax(dim=-1)
 
     def project_attended(self, maps: Tensor) -> Tensor:
@@ -220,7 +221,7 @@ class DIRformer(nn.Module):
         if config.tail == "upsample":
             self.tail = upsample_tail(2 * config.dim)
         else:
-            out_channels = 3 * (config.scale * config.unshuffle) ** 2 + (config.frames if config.blend else 0)
+            out_channels = 3 * (config.scale * config.unshuffle) ** 2 + config.blended
             self.output = nn.Conv2d(2 * config.dim, out_channels, 3, padding=1, bias=False)
 
     def forward(self, lq: Tensor, prior: Tensor) -> Tensor:
@@ -228,7 +229,7 @@ class DIRformer(nn.Module):
 
         lq: (N, lq_channels, H, W) in [0, 1]; prior: (N, prior_width). Returns (N, 3, s·H, s·W), unclamped.
         """
-        x = lq.contiguous(memory_format=torch.channels_last)
+        x = lq.contiguous(memory_format=_layout_of(self.patch_embed.proj.weight))
         if self.config.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.config.unshuffle)
         x = self.patch_embed(x)
@@ -259,8 +260,8 @@ class DIRformer(nn.Module):
         out = self.output(x)
         base = middle_frame(lq, config)
         if config.blend:
-            out, logits = torch.split(out, [out.shape[1] - config.frames, config.frames], dim=1)
-            base = blend_frames(lq, logits, config.unshuffle)
+            out, logits = torch.split(out, [out.shape[1] - config.blended, config.blended], dim=1)
+            base = blend_pictures(pictures_to_blend(lq, config), logits, config.unshuffle)
         return self._add_residual(F.pixel_shuffle(out, config.scale * config.unshuffle), base)
 
     def _add_residual(self, out: Tensor, base: Tensor) -> Tensor:
@@ -268,18 +269,47 @@ class DIRformer(nn.Module):
             return out
         base = base[:, :3]
         if self.config.scale > 1:
-            base = F.interpolate(base, scale_factor=self.config.scale, mode="nearest")
+            base = upsample_base(base, self.config)
         return out + base
 
 
-def blend_frames(lq: Tensor, logits: Tensor, cell: int) -> Tensor:
-    """The window's frames weighted by the softmax of `logits`, each cell of pixels by its own.
+def upsample_base(base: Tensor, config: ModelConfig) -> Tensor:
+    """The frame that the output is added to, at the output's size: (N, 3, H, W) → (N, 3, s·H, s·W)."""
+    return F.interpolate(base, scale_factor=float(config.scale), mode=config.residual_upsample)
 
-    lq: (N, 3·frames, H, W); logits: (N, frames, H / cell, W / cell). Returns (N, 3, H, W).
+
+def blend_pictures(pictures: Tensor, logits: Tensor, cell: int) -> Tensor:
+    """Pictures weighted by the softmax of `logits`, each cell of pixels by its own.
+
+    pictures: (N, K, 3, H, W); logits: (N, K, H / cell, W / cell). Returns (N, 3, H, W).
     """
     weights = F.interpolate(logits.float().softmax(dim=1), scale_factor=float(cell), mode="nearest")
-    n, frames, height, width = weights.shape
-    return (lq.reshape(n, frames, 3, height, width) * weights.unsqueeze(2)).sum(dim=1)
+    return (pictures * weights.unsqueeze(2)).sum(dim=1)
+
+
+def pictures_to_blend(lq: Tensor, config: ModelConfig) -> Tensor:
+    """The window's frames, then the smoothed pictures if there are any: (N, K, 3, H, W)."""
+    n, _, height, width = lq.shape
+    frames = lq.reshape(n, config.frames, 3, height, width)
+    if not config.blend_smoothed:
+        return frames
+    return torch.cat([frames, torch.stack(smoothed_pictures(lq, config), dim=1)], dim=1)
+
+
+def smoothed_pictures(lq: Tensor, config: ModelConfig) -> list[Tensor]:
+    """The middle frame, then the window's mean, each averaged over 3x3, 1x5 and 5x1 pixels: (N, 3, H, W)."""
+    n, _, height, width = lq.shape
+    still = lq.reshape(n, config.frames, 3, height, width).mean(dim=1)
+    return [
+        F.avg_pool2d(picture, (rows, columns), 1, (rows // 2, columns // 2), count_include_pad=False)
+        for picture in (middle_frame(lq, config), still)
+        for rows, columns in ((3, 3), (1, 5), (5, 1))
+    ]
+
+
+def _layout_of(weight: Tensor) -> torch.memory_format:
+    is_channels_last = weight.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_channels_last else torch.contiguous_format
 
 
 def middle_frame(lq: Tensor, config: ModelConfig) -> Tensor:

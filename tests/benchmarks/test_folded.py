@@ -14,9 +14,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 import diffir_video as dv
-from diffir_video.inference import FoldedDIRformer
+from diffir_video.inference import FoldedDIRformer, InferenceOptions
 from diffir_video.inference.convolutions import with_unshuffle_before
-from diffir_video.inference.fold import plain_norm
+from diffir_video.inference.strips import plain_norm
 from tests.network.test_variants import config
 
 # denoise-nano's first level at 640x360, and a strip of it.
@@ -83,7 +83,7 @@ def test_output(benchmark: BenchmarkFixture, channels: int) -> None:
 @pytest.mark.benchmark(group="denoise-nano, a frame of 640x360, rows in a strip", min_rounds=3, warmup=True)
 @pytest.mark.parametrize("rows", [4, 8, 16, 32, 180])
 def test_strips(benchmark: BenchmarkFixture, rows: int) -> None:
-    folded, lq = folded_nano(strip_bytes=rows * 16 * WIDTH * 4)
+    folded, lq = folded_nano(rows=rows)
     measure(benchmark, lambda: folded.restore_with_held_maps(lq))
 
 
@@ -103,11 +103,13 @@ def test_ways(benchmark: BenchmarkFixture, way: str) -> None:
 
 
 def folded_nano(
-    *, strip_bytes: int | None = None, dtype: torch.dtype = torch.float32
+    *, rows: int | None = None, dtype: torch.dtype = torch.float32
 ) -> tuple[FoldedDIRformer, Tensor]:
     torch.manual_seed(0)
     model = config("denoise-nano")
-    folded = FoldedDIRformer(dv.DiffIRS2(model).eval().G, strip_bytes=strip_bytes, dtype=dtype)
+    tile = "auto" if rows is None else int((rows * WIDTH * model.unshuffle**2) ** 0.5)
+    options = InferenceOptions(tile=tile, backend="eager")
+    folded = FoldedDIRformer(dv.DiffIRS2(model).eval().G, dtype=dtype, options=options)
     folded.fold(torch.randn(model.prior_width))
     lq = torch.rand(1, model.lq_channels, 2 * HEIGHT, 2 * WIDTH)
     folded.restore_keeping_maps(lq)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 import diffir_video as dv
-from diffir_video.inference import FoldedDIRformer
-from diffir_video.inference.engine import SMALLEST_STRIP_BYTES, WHOLE_FRAME
-from diffir_video.inference.fold import plain_norm
+from diffir_video.inference import Batch, FoldedDIRformer, InferenceOptions, Tile
+from diffir_video.inference.engine import SMALLEST_STRIP_BYTES
+from diffir_video.inference.strips import plain_norm
 from diffir_video.network import DIRformer
 from tests.network.test_variants import PUBLISHED, config, tiny
 
@@ -44,12 +44,14 @@ def difference(restored: Tensor, expected: Tensor, lq: Tensor, model: dv.ModelCo
     """Relative to what the network adds to the frame, so that the frame can't hide an error."""
     first = model.past * model.image_channels
     base = lq[:, first : first + 3]
-    base = torch.nn.functional.interpolate(base, scale_factor=float(model.scale), mode="nearest")
+    base = torch.nn.functional.interpolate(
+        base, scale_factor=float(model.scale), mode=model.residual_upsample
+    )
     added = expected - base if model.residual else expected
     return float((restored - expected).norm() / added.norm())
 
 
-@pytest.mark.parametrize("name", [*PUBLISHED, "denoise-nano"])
+@pytest.mark.parametrize("name", [*PUBLISHED, "denoise-nano", "denoise-live", "upscale-x2-nano"])
 def test_folding_changes_nothing(name: str) -> None:
     model = config(name)
     net = network(model)
@@ -61,14 +63,13 @@ def test_folding_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["deblur", "denoise-nano"])
-@pytest.mark.parametrize("rows", [4, 7, 64])
-def test_strips_of_any_height_leave_no_seam(name: str, rows: int) -> None:
-    """Statistics are the whole frame's and halos are true, so strips can't be told from one piece."""
+@pytest.mark.parametrize("tile", ["auto", "off", 16, 24, 64])
+def test_tiles_of_any_size_leave_no_seam(name: str, tile: Tile) -> None:
+    """Statistics are the whole frame's and halos are true, so tiles can't be told from one piece."""
     model = config(name)
     net = network(model)
-    lq = frame(model, 5 * model.multiple, model.multiple)
-    level_1_row = model.dim * lq.shape[3] // model.unshuffle * lq.element_size()
-    folded = FoldedDIRformer(net, strip_bytes=rows * level_1_row)
+    lq = frame(model, 9 * model.multiple, 3 * model.multiple)
+    folded = FoldedDIRformer(net, options=InferenceOptions(tile=tile, backend="eager"))
     (prior,) = priors(model, 1)
     folded.fold(prior)
     expected = reference(net, lq, prior)
@@ -77,16 +78,20 @@ def test_strips_of_any_height_leave_no_seam(name: str, rows: int) -> None:
     assert difference(folded.restore_with_held_maps(lq), expected, lq, model) <= TOLERANCE
 
 
-def test_frames_of_a_batch_keep_their_own_attention() -> None:
-    model = config("denoise-nano")
+@pytest.mark.parametrize("name", ["sr-x4", "denoise-nano"])
+@pytest.mark.parametrize("batch", ["auto", 1, 2, 3])
+def test_frames_of_a_batch_keep_their_own_attention(name: str, batch: Batch) -> None:
+    """However many of them the network takes at once; held maps serve them all."""
+    model = config(name)
     net = network(model)
-    lq = frame(model, 32, 48, count=3)
+    lq = frame(model, 2 * model.multiple, 3 * model.multiple, count=3)
     (prior,) = priors(model, 1)
-    folded = FoldedDIRformer(net)
+    folded = FoldedDIRformer(net, options=InferenceOptions(batch=batch, backend="eager"))
     folded.fold(prior)
-    together = folded.restore(lq)
-    assert difference(together, reference(net, lq, prior), lq, model) <= TOLERANCE
-    assert torch.equal(together[1:2], folded.restore(lq[1:2]))
+    assert difference(folded.restore(lq), reference(net, lq, prior), lq, model) <= TOLERANCE
+    folded.restore_keeping_maps(lq[1:2])
+    one_by_one = torch.cat([folded.restore_with_held_maps(window) for window in lq.split(1)])
+    assert difference(folded.restore_with_held_maps(lq), one_by_one, lq, model) <= TOLERANCE
 
 
 def test_held_maps_make_the_network_local() -> None:
@@ -148,7 +153,7 @@ def test_out_of_memory_is_met_with_smaller_strips_and_said(
 ) -> None:
     model = config("denoise-nano")
     net = network(model)
-    folded = FoldedDIRformer(net, strip_bytes=WHOLE_FRAME)
+    folded = FoldedDIRformer(net, options=InferenceOptions(tile="off", backend="eager"))
     (prior,) = priors(model, 1)
     folded.fold(prior)
     lq = frame(model, 512, 512)
@@ -158,7 +163,7 @@ def test_out_of_memory_is_met_with_smaller_strips_and_said(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return plain_norm(features, centred=centred)
 
-    monkeypatch.setattr("diffir_video.inference.fold.plain_norm", norm_within)
+    monkeypatch.setattr("diffir_video.inference.strips.plain_norm", norm_within)
     restored = folded.restore(lq)
     assert "out of memory: frames are worked through 1.0 MiB at a time" in caplog.text
     assert difference(restored, reference(net, lq, prior), lq, model) <= TOLERANCE
@@ -171,6 +176,6 @@ def test_out_of_memory_that_strips_cannot_help_is_raised(monkeypatch: pytest.Mon
     model = tiny()
     folded = FoldedDIRformer(network(model))
     folded.fold(priors(model, 1)[0])
-    monkeypatch.setattr("diffir_video.inference.fold.plain_norm", no_memory)
+    monkeypatch.setattr("diffir_video.inference.strips.plain_norm", no_memory)
     with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
         folded.restore(frame(model, 64, 64))

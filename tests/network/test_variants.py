@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import diffir_video as dv
 from diffir_video.network import DIRformer
-from diffir_video.network.dirformer import blend_frames
+from diffir_video.network.dirformer import blend_pictures, pictures_to_blend
+from tests.benchmarks.plain import written_plainly
 
 MODELS = Path(__file__).parents[2] / "configs" / "models"
 
@@ -81,6 +82,32 @@ def test_windowed_model_starts_from_its_middle_frame() -> None:
         assert torch.equal(net.restore(window, torch.zeros(1, 16)), window[:, 6:9])
 
 
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("blend", [False, True])
+def test_enlarging_model_starts_from_its_frame_enlarged(mode: str, blend: bool) -> None:
+    """With the network silenced the residual alone is left: the middle frame, or the mean of all."""
+    model = tiny(past=1, future=1, scale=2, unshuffle=2, residual_upsample=mode, blend=blend)
+    net = dv.DiffIRS2(model).eval()
+    torch.nn.init.zeros_(net.G.output.weight)
+    window = torch.rand(1, 9, 16, 16)
+    base = window.view(1, 3, 3, 16, 16).mean(1) if blend else window[:, 3:6]
+    with torch.no_grad():
+        out = net.restore(window, torch.zeros(1, 16))
+    torch.testing.assert_close(out, torch.nn.functional.interpolate(base, scale_factor=2.0, mode=mode))
+
+
+@pytest.mark.parametrize("name", ["denoise-nano", "sr-x2"])
+def test_plain_formulation_computes_the_same(name: str) -> None:
+    """What training is timed against does the same work."""
+    torch.manual_seed(0)
+    net = DIRformer(config(name)).eval()
+    lq = torch.rand(1, net.config.lq_channels, 2 * net.config.multiple, net.config.multiple)
+    prior = torch.randn(1, net.config.prior_width)
+    with torch.no_grad():
+        expected = net(lq, prior)
+        torch.testing.assert_close(written_plainly(net)(lq, prior), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_windowed_model_sees_every_frame_of_the_window() -> None:
     torch.manual_seed(0)
     net = dv.DiffIRS2(tiny(past=1, future=1)).eval()
@@ -95,7 +122,7 @@ def test_windowed_model_sees_every_frame_of_the_window() -> None:
     [
         {"dim": 7}, {"blocks": [1]}, {"heads": [1, 3]}, {"heads": [1]}, {"norm": "batch"}, {"scale": 3},
         {"tail": "upsample", "scale": 1, "unshuffle": 1}, {"past": -1}, {"image_channels": 5}, {"width": 4},
-        {"blend": True},
+        {"blend": True}, {"residual_upsample": "area"}, {"blend_smoothed": True, "past": 1},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_network_are_refused(settings: dict[str, object]) -> None:
@@ -151,9 +178,21 @@ def test_blend_takes_each_cell_from_the_frame_with_all_the_weight() -> None:
     window = torch.rand(1, 6, 4, 4)
     logits = torch.full((1, 2, 2, 2), -100.0)
     logits[0, 0, :, 0] = logits[0, 1, :, 1] = 100.0
-    blended = blend_frames(window, logits, cell=2)
+    blended = blend_pictures(window.view(1, 2, 3, *window.shape[2:]), logits, cell=2)
     assert torch.equal(blended[..., :2], window[:, :3, :, :2])
     assert torch.equal(blended[..., 2:], window[:, 3:, :, 2:])
+
+
+def test_smoothed_pictures_take_part_in_the_blend() -> None:
+    """Middle frame and mean, over 3x3, along rows and along columns; the edges average what is there."""
+    model = tiny(past=1, blend=True, blend_smoothed=True)
+    flat = torch.full((1, 6, 8, 8), 0.5)
+    assert pictures_to_blend(flat, model).shape == (1, 2 + 6, 3, 8, 8)
+    torch.testing.assert_close(pictures_to_blend(flat, model), torch.full((1, 8, 3, 8, 8), 0.5))
+    row = torch.zeros(1, 6, 8, 8)
+    row[:, 3:, 4] = 1.0
+    pictures = pictures_to_blend(row, model)[0, :, 0, 4, 4]
+    torch.testing.assert_close(pictures, torch.tensor([0, 1, 1 / 3, 1, 1 / 5, 1 / 6, 1 / 2, 1 / 10]))
 
 
 @pytest.mark.parametrize("zero_sum", [True, False])
@@ -171,3 +210,10 @@ def test_zero_sum_prior_is_blind_to_brightness_and_sees_noise(zero_sum: bool) ->
         still, brighter, moved = (net.extract_condition(lq) for lq in (grey, grey + 0.2, noisy))
     by_brightness, by_noise = (float((prior - still).norm()) for prior in (brighter, moved))
     assert (by_noise > by_brightness) is zero_sum
+
+
+def test_a_picture_of_one_colour_has_a_gradient() -> None:
+    """Black in, zeros in q and k, and a root whose derivative is infinite there."""
+    net = dv.DiffIRS2(tiny())
+    net.restore(torch.zeros(1, 3, 16, 16), torch.zeros(1, 16)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in net.G.parameters() if p.grad is not None)

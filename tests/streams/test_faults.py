@@ -11,17 +11,25 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 import diffir_video as dv
-from diffir_video import Frame, LiveInputError
+from diffir_video import Frame, LiveInputError, StreamInfo
+from diffir_video.media import LiveEncoder, PacketMuxer
 from diffir_video.prior import ReuseReport
 from streams import LiveConfig, LiveFilter, SinkConfig, SourceConfig
+from streams.addresses import Address
+from streams.children import FFmpegChild
+from streams.frames import TICK
 from streams.governor import GovernorConfig
+from streams.publishing import arguments_for
 from tests.streams.peers import Received, clip, free_port, publish, receive, running, wait_until
 from tests.streams.servers import rtmp_server
 
@@ -222,10 +230,33 @@ def hanging_up() -> Iterator[tuple[int, list[int]]]:
             thread.join()
 
 
+def test_hours_of_packets_leave_the_program_of_a_sink_as_it_was() -> None:
+    info = StreamInfo(width=64, height=48, time_base=TICK, pixel_format="yuv420p", average_rate=Fraction(25))
+    encoder = LiveEncoder(info, options={"preset": "ultrafast"})
+    coded = [p for n in range(50) for p in encoder.encode(Frame(torch.rand(3, 48, 64), 3600 * n, TICK))]
+    # As many bits as a large picture has: what is kept of a stream may go by its length.
+    coded = [replace(packet, data=packet.data + bytes(16_000)) for packet in coded]
+    muxer, memory = PacketMuxer([encoder.format]), list[int]()
+    arguments = arguments_for(Address("-"), audio_codec=None, session=0)
+    child = FFmpegChild(arguments, name="nut", hide=str, reads=True)
+    try:
+        for hours in range(2):
+            for repeat in range(150):
+                shift = 180_000 * (150 * hours + repeat)
+                for packet in coded:
+                    at = (packet.pts or 0) + shift
+                    child.write(muxer.mux(0, replace(packet, pts=at, dts=at)), 10)
+            memory.append(psutil.Process(child.pid).memory_info().rss // 1024)
+    finally:
+        child.kill()
+        encoder.close()
+    assert memory[1] - memory[0] < 512, memory
+
+
 @contextmanager
 def stream_command(source: Path, *arguments: str) -> Iterator[subprocess.Popen]:
     """`diffir-stream` with the identity model, killed when the block ends."""
-    command = [sys.executable, "-m", "streams.cli", str(source), *arguments, "--model", "identity"]
+    command = [sys.executable, "-m", "streams", str(source), *arguments, "--model", "identity"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from diffir_video import UsageError
@@ -104,13 +106,14 @@ def test_each_level_costs_less_than_the_one_before_it() -> None:
 def test_a_ladder_gives_up_only_what_the_restorer_has(own: ReusePolicy | None, names: list[str]) -> None:
     levels = ladder_from(own)
     assert [level.name for level in levels] == names
-    assert own is None or levels[0].policy(own) == own
+    # As it is told to share, but that no frame waits for a new prior.
+    assert own is None or levels[0].policy(own) == replace(own, prior_delay=2)
 
 
 def test_a_level_keeps_what_the_restorer_was_told_and_shares_for_longer() -> None:
     own = ReusePolicy(level="prior", refresh_threshold=0.2, max_prior_age=300, prior_smoothing=0.5)
     shared = ladder_from(own)[1].policy(own)
-    assert shared == ReusePolicy(level="statistics", max_prior_age=300, prior_smoothing=0.5)
+    assert shared == ReusePolicy(level="statistics", max_prior_age=300, prior_smoothing=0.5, prior_delay=2)
 
 
 def test_a_model_that_is_far_too_slow_ends_in_passing_frames_through() -> None:

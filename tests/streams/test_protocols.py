@@ -117,7 +117,7 @@ def test_hls_of_nginx_in_and_segments_on_disk_out(tmp_path: Path) -> None:
 
 
 def test_a_pipe_in_and_a_pipe_out(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "streams.cli", "-", "-", "--model", "identity", "--latency", "off"]
+    command = [sys.executable, "-m", "streams", "-", "-", "--model", "identity", "--latency", "off"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     sent = clip(4).read_bytes()
     done = subprocess.run(command, input=sent, capture_output=True, env=environment, timeout=60, check=False)

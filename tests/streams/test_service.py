@@ -202,7 +202,7 @@ def test_a_service_reads_its_thresholds_again_and_never_shows_its_key(tmp_path: 
     path.write_text(yaml.safe_dump(settings))
     log = tmp_path / "log.json"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "KEY": SECRET}
-    command = [sys.executable, "-m", "streams.cli", "--config", str(path)]
+    command = [sys.executable, "-m", "streams", "--config", str(path)]
     command += ["--log-format", "json", "--log-level", "debug"]
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, env=environment, stderr=stderr)
@@ -215,7 +215,9 @@ def test_a_service_reads_its_thresholds_again_and_never_shows_its_key(tmp_path: 
         assert wait_until(lambda: "next attempt" in log.read_text())
         shown = get(f"{url}metrics")[1] + get(f"{url}stats.json")[1] + log.read_bytes()
         assert SECRET.encode() not in shown
-        assert SECRET not in " ".join(psutil.Process(process.pid).cmdline())
+        service = psutil.Process(process.pid)
+        listed = [service, *service.children()]
+        assert not any(SECRET in argument for each in listed for argument in each.cmdline())
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,9 +11,11 @@ import torch
 import diffir_video as dv
 from tests.training.conftest import Recipe
 from training.cli import main
+from training.config import TrainConfig
+from training.schedule import learning_rate
 from training.stage1 import train_stage1
 from training.stage2 import train_stage2
-from training.trainer import DivergenceError, cosine
+from training.trainer import DivergenceError
 
 
 def losses(run: Path) -> list[float]:
@@ -65,11 +66,11 @@ class KilledError(Exception):
     """Stands for the end of a process in the middle of a run."""
 
 
-def die_at_step_5(step: int, **schedule: Any) -> float:
+def die_at_step_5(step: int, config: TrainConfig) -> float:
     """The learning rate, until step 5."""
     if step == 5:
         raise KilledError
-    return cosine(step, **schedule)
+    return learning_rate(step, config)
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -80,7 +81,7 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(recipe: Recipe, sta
     whole = train(recipe.config(*extra, f"output={recipe.folder / 'whole'}", "max_steps=6"))
     part = recipe.config(*extra, f"output={recipe.folder / 'part'}", "max_steps=6")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"training.stage{stage}.cosine", die_at_step_5)
+        patch.setattr(f"training.stage{stage}.learning_rate", die_at_step_5)
         with pytest.raises(KilledError):
             train(part)
     resumed = train(part, resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from PIL import Image
 import diffir_video as dv
 from diffir_video.media import transcode
 from tests.training.conftest import Recipe, picture
-from training.config import CodecConfig, NoiseConfig, SourceConfig
-from training.data.degradations import add_camera_noise, compress_randomly
+from training.config import CodecConfig, NoiseConfig, SourceConfig, TrainConfig
+from training.data.degradations import add_camera_noise, compress_randomly, sharpen
 from training.data.frames import Footage, load_source, shrink_area
-from training.data.windows import WindowDataset, batches, cut_from_clip, pan_over
+from training.data.loader import batches
+from training.data.windows import Crop, WindowDataset, cut_from_clip, pan_over
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -162,3 +164,82 @@ def test_transcoding_is_repeatable(encoder: str) -> None:
 def test_picture_too_small_for_x265_is_refused() -> None:
     with pytest.raises(dv.EncoderError, match="64x64"):
         transcode(np.zeros((2, 64, 64, 3), np.uint8), "libx265")
+
+
+def test_sharpening_raises_detail_and_leaves_flat_areas_alone() -> None:
+    frames = np.full((20, 16, 16, 3), 100, np.uint8)
+    frames[:, :, 8:] = 140
+    sharpened = sharpen(frames, 1.0)
+    assert (sharpened[:, :, :7] == 100).all()
+    assert (sharpened[:, :, 9:] == 140).all()
+    assert sharpened[:, :, 7].max() < 100 < 140 < sharpened[:, :, 8].min()
+    assert sharpen(frames, 0.0) is frames
+
+
+@pytest.mark.parametrize(("y", "x"), [(0, 0), (3, 5), (16, 16)])
+def test_sharpened_crop_is_the_crop_of_the_sharpened_frames(y: int, x: int) -> None:
+    frames = moving(size=48)
+    crop = Crop(np.arange(4), y, x, 32)
+    assert np.array_equal(crop.sharpened(frames, 1.3), crop.of(sharpen(frames, 1.3)))
+
+
+def test_picked_pan_keeps_the_photographs_pixels() -> None:
+    checkers = np.indices((64, 64)).sum(axis=0)[..., None].repeat(3, axis=2) % 2 * 200
+    photo = np.ascontiguousarray(checkers.astype(np.uint8))
+    assert set(np.unique(pan_over(photo, 3, 16, rng(), picked=True))) <= {0, 200}
+    assert set(np.unique(pan_over(photo, 3, 16, rng()))) == {100}
+
+
+def clips_recipe(recipe: Recipe, *overrides: str) -> TrainConfig:
+    """The recipe on one clip of a moving pattern, encoded whole in three variants."""
+    folder = recipe.folder / "clips"
+    folder.mkdir(exist_ok=True)
+    raw = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        "64x64",
+        "-i",
+        "-",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "bgr0",
+    ]
+    command = ["ffmpeg", "-v", "error", "-y", *raw, str(folder / "moving.mkv")]
+    subprocess.run(command, input=moving(frames=12, size=64).tobytes(), check=True)
+    source = {"root": str(folder), "kind": "clips", "shrink": 1, "encoded_variants": 3}
+    recipe.values["data"]["train"] = [source]  # pyright: ignore[reportIndexIssue, reportArgumentType]
+    return recipe.config("data.codec.share=1", *overrides)
+
+
+def test_compressed_samples_of_clips_are_cut_from_whole_encoded_ones(recipe: Recipe) -> None:
+    config = clips_recipe(recipe, "data.noise.clean=1", "data.codec.x264_crf=[30, 30]")
+    dataset = WindowDataset(config)
+    made = sorted((recipe.folder / "cache").glob("moving-*-[0-9].npy"))
+    assert len(made) == 3
+    assert [np.load(file).shape for file in made] == 3 * [(12, 64, 64, 3)]
+    for index in range(6):
+        lq, gt = dataset[index]
+        middle = lq[:, 3:6].float()
+        assert 0 < float((middle - gt.float()).abs().mean()) < 12
+    assert torch.equal(WindowDataset(config)[2][0], dataset[2][0])
+
+
+def test_variants_are_made_once(recipe: Recipe) -> None:
+    config = clips_recipe(recipe)
+    WindowDataset(config)
+    stamps = {p: p.stat().st_mtime_ns for p in (recipe.folder / "cache").iterdir()}
+    WindowDataset(config)
+    assert {p: p.stat().st_mtime_ns for p in (recipe.folder / "cache").iterdir()} == stamps
+
+
+def test_sharpened_variant_has_sharpened_ground_truth(recipe: Recipe) -> None:
+    settings = ("data.noise.clean=1", "data.sharpen.share=1", "data.sharpen.most=2")
+    only_x264 = ("data.codec.x264_crf=[1, 1]", "data.codec.mpeg2=0", "data.codec.jpeg=0")
+    config = clips_recipe(recipe, *settings, *only_x264)
+    for index in range(4):
+        lq, gt = WindowDataset(config)[index]
+        assert float((lq[:, 3:6].float() - gt.float()).abs().mean()) < 4

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffir_video.media import transcode
-from training.config import CodecConfig, NoiseConfig
+from training.config import CodecConfig, NoiseConfig, SharpenConfig
 
 
 def add_camera_noise(
@@ -53,22 +54,67 @@ def compress_randomly(
     """
     if rng.random() >= codec.share:
         return frames
+    if codec.twice and rng.random() < codec.twice:
+        frames = _compress(frames, codec, rng)
+    return _compress(frames, codec, rng)
+
+
+def _compress(frames: NDArray[np.uint8], codec: CodecConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
     # Files are made and read by other converters than ours, and their chroma noise is another.
     through = partial(transcode, swscale_in=bool(rng.random() < 0.8), swscale_out=bool(rng.random() < 0.5))
-    odds = np.array([codec.x264, codec.x265, codec.mpeg2, codec.jpeg])
-    choice = rng.choice(["x264", "x265", "mpeg2", "jpeg"], p=odds / odds.sum())
+    odds = np.array([codec.x264, codec.x265, codec.mpeg2, codec.jpeg, codec.vp9, codec.av1])
+    choice = rng.choice(["x264", "x265", "mpeg2", "jpeg", "vp9", "av1"], p=odds / odds.sum())
+    if choice == "jpeg":
+        qscale = _integer(codec.jpeg_qscale, rng)
+        return through(frames, "mjpeg", qscale=qscale, pixel_format="yuvj420p")
+    gop = {"g": str(_integer(codec.gop, rng))} if codec.gop[1] else {}
+    if choice == "mpeg2":
+        return through(frames, "mpeg2video", options=gop, qscale=_integer(codec.mpeg2_qscale, rng))
+    encoder, options = _rate_controlled(str(choice), codec, rng)
+    return through(frames, encoder, options=options | gop)
+
+
+def _rate_controlled(choice: str, codec: CodecConfig, rng: np.random.Generator) -> tuple[str, dict[str, str]]:
+    """The encoder and its options at a random constant rate factor and, where it matters, preset."""
     if choice == "x264":
         preset = str(rng.choice(["veryfast", "fast", "medium"], p=[0.4, 0.2, 0.4]))
         options = {"crf": str(_integer(codec.x264_crf, rng)), "preset": preset}
-        return through(frames, "libx264", options=options)
+        return "libx264", options
     if choice == "x265":
         one_thread = "log-level=none:pools=none"
-        options = {"crf": str(_integer(codec.x265_crf, rng)), "preset": "veryfast", "x265-params": one_thread}
-        return through(frames, "libx265", options=options)
-    if choice == "mpeg2":
-        return through(frames, "mpeg2video", qscale=_integer(codec.mpeg2_qscale, rng))
-    qscale = _integer(codec.jpeg_qscale, rng)
-    return through(frames, "mjpeg", qscale=qscale, pixel_format="yuvj420p")
+        preset = str(rng.choice(["veryfast", "medium"], p=[0.6, 0.4]))
+        options = {"crf": str(_integer(codec.x265_crf, rng)), "preset": preset, "x265-params": one_thread}
+        return "libx265", options
+    if choice == "vp9":
+        return "libvpx-vp9", {"crf": str(_integer(codec.vp9_crf, rng)), "b": "0", "cpu-used": "6"}
+    # It would fill the screen with its settings, clip after clip.
+    os.environ.setdefault("SVT_LOG", "1")
+    return "libsvtav1", {"crf": str(_integer(codec.av1_crf, rng)), "preset": "9", "svtav1-params": "lp=1"}
+
+
+def draw_sharpening(sharpen: SharpenConfig, rng: np.random.Generator) -> float:
+    """An amount for `sharpen`; 0 in all but `sharpen.share` of the draws."""
+    amount = rng.uniform(0, sharpen.most)
+    return float(amount) if rng.random() < sharpen.share else 0.0
+
+
+def sharpen(frames: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+    """Unsharp masking: the frames plus `amount` times what they differ from their 3x3 mean.
+
+    (T, H, W, 3) uint8 → the same, rounded and clipped; `amount` 0 returns the frames themselves.
+    """
+    if amount == 0:
+        return frames
+    return np.concatenate(
+        [_sharpen_few(few, amount) for few in np.array_split(frames, -(-len(frames) // 16))]
+    )
+
+
+def _sharpen_few(frames: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+    rows = np.pad(frames, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge").astype(np.float32)
+    rows = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    mean = (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
+    return np.clip(np.rint(frames + amount * (frames - mean)), 0, 255).astype(np.uint8)
 
 
 def _integer(bounds: tuple[int, int], rng: np.random.Generator) -> int:

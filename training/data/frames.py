@@ -17,9 +17,7 @@ from PIL import Image
 
 from diffir_video.errors import UsageError
 from training.config import SourceConfig
-
-CLIP_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".ts", ".m4v"}
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 
 # Mean absolute difference of two consecutive frames, in code values, from which they count as a cut.
 CUT_DIFFERENCE = 30.0
@@ -31,12 +29,13 @@ _log = logging.getLogger(__name__)
 class Footage:
     """Frames of one file. `frames`: (T, H, W, 3) uint8 RGB, memory-mapped; T is 1 for a photograph.
 
-    `cuts`: indices of frames that start a new shot.
+    `cuts`: indices of frames that start a new shot. `key`: tells this file, read this way, from any other.
     """
 
     name: str
     frames: NDArray[np.uint8]
     cuts: tuple[int, ...]
+    key: str = ""
 
     def shots(self) -> list[tuple[int, int]]:
         """(start, end) of each stretch without a cut, `end` exclusive."""
@@ -76,18 +75,20 @@ def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
     stat = path.stat()
     version = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     key = f"{version}:{source.kind}:{source.shrink}:{source.max_frames}"
-    stem = cache / f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    stem = cache / f"{path.stem}-{digest}"
     frames_file, cuts_file = stem.with_suffix(".npy"), stem.with_suffix(".cuts.npy")
     if not (frames_file.exists() and cuts_file.exists()):
         cache.mkdir(parents=True, exist_ok=True)
         frames = _decode_clip(path, source) if source.kind == "clips" else _decode_photo(path, source)
-        _save(cuts_file, _find_cuts(frames))
-        _save(frames_file, frames)
+        save_array(cuts_file, _find_cuts(frames))
+        save_array(frames_file, frames)
     cuts = tuple(int(c) for c in np.load(cuts_file))
-    return Footage(path.stem, np.load(frames_file, mmap_mode="r"), cuts)
+    return Footage(path.stem, np.load(frames_file, mmap_mode="r"), cuts, digest)
 
 
-def _save(path: Path, array: NDArray[Any]) -> None:
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an .npy file that is whole or not there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         np.save(file, array)

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from diffir_video.errors import UsageError
 from diffir_video.media import transcode
 from training.config import SourceConfig, TrainConfig
-from training.data.degradations import add_camera_noise, add_gaussian_noise, compress_randomly
+from training.data.clip_damage import age, draw_exposure, exposed
+from training.data.degradations import (
+    add_camera_noise,
+    add_gaussian_noise,
+    compress_randomly,
+    draw_sharpening,
+    sharpen,
+)
+from training.data.downscale import downscale, downscale_randomly
+from training.data.encoded import EncodedVariant, encode_variants
 from training.data.frames import Footage, load_source
 
 # A pan is cut from the photograph at twice the size and averaged down, so that whole pixels of the
 # photograph are half pixels of the sample and nothing is blurred by interpolation.
 PAN_OVERSAMPLING = 2
+
+
+@dataclass(frozen=True)
+class _Source:
+    config: SourceConfig
+    footage: Sequence[Footage]
+    encoded: Sequence[Sequence[EncodedVariant]]
 
 
 class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -28,37 +45,77 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        if config.model.scale != 1 or config.model.image_channels != 3:
-            raise UsageError("clip windows are made for models of scale 1 and three channels")
         self._config = config
-        self._sources = [(source, load_source(source, config.data.cache)) for source in config.data.train]
-        weights = np.array([source.weight for source, _ in self._sources])
+        self._sources = [_load(source, config) for source in config.data.train]
+        weights = np.array([source.config.weight for source in self._sources])
         self._odds = weights / weights.sum()
 
-    def __len__(self) -> int:
-        return self._config.max_steps * self._config.batch_size // self._config.data.windows_per_sequence
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        config = self._config
-        rng = np.random.default_rng((config.seed, index))
-        clean = augment(self._draw_sequence(rng), rng)
-        noisy = add_camera_noise(clean, config.data.noise, rng)
-        degraded = compress_randomly(noisy, config.data.codec, rng)
+        data, scale = self._config.data, self._config.model.scale
+        rng = np.random.default_rng((self._config.seed, index))
+        source = self._sources[rng.choice(len(self._sources), p=self._odds)]
+        if source.config.encoded_variants and rng.random() < data.codec.share:
+            degraded, clean = self._cut_encoded(source, rng)
+        else:
+            exposure = draw_exposure(data.clip_damage, rng)
+            sequence = sharpen(
+                augment(self._draw_sequence(source, rng, exposure), rng), draw_sharpening(data.sharpen, rng)
+            )
+            seen, clean = exposed(sequence, exposure)
+            small = seen if scale == 1 else downscale_randomly(seen, scale, data.downscale, rng)
+            small = age(small, data.clip_damage, rng)
+            degraded = add_camera_noise(small, data.noise, rng)
+            if not source.config.encoded_variants:
+                degraded = compress_randomly(degraded, data.codec, rng)
         return self._cut_windows(degraded, clean, rng)
 
-    def _draw_sequence(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        source, footage = self._sources[rng.choice(len(self._sources), p=self._odds)]
-        count, size = self._config.data.sequence_frames, self._config.patch_size
-        if source.kind == "photos":
-            return pan_over(_draw(footage, rng).frames[0], count, size, rng)
-        return cut_from_clip(_draw(footage, rng), count, size, rng)
+    def _draw_sequence(self, source: _Source, rng: np.random.Generator, exposure: int) -> NDArray[np.uint8]:
+        count, size = self._config.data.sequence_frames * exposure, self._config.patch_size
+        footage = source.footage[int(rng.integers(len(source.footage)))]
+        if source.config.kind == "photos":
+            picked = source.config.picked > 0 and rng.random() < source.config.picked
+            return pan_over(footage.frames[0], count, size, rng, picked=picked)
+        return cut_from_clip(footage, count, size, rng)
+
+    def _cut_encoded(
+        self, source: _Source, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """(degraded, clean) sequences; not reversed in time, as frames depend on those encoded before."""
+        index = int(rng.integers(len(source.footage)))
+        clip, variants = source.footage[index], source.encoded[index]
+        variant = variants[int(rng.integers(len(variants)))]
+        seen = Footage(clip.name, variant.frames, clip.cuts)
+        count, size, scale = (
+            self._config.data.sequence_frames,
+            self._config.patch_size,
+            self._config.model.scale,
+        )
+        crop = draw_crop(seen, count, size // scale, rng, may_skip=False)
+        if scale > 1:
+            clean = crop.enlarged(scale).sharpened(clip.frames, variant.sharpening)
+            same = int(rng.integers(1 << 32))
+            degraded, clean = (
+                augment(frames, np.random.default_rng(same), may_reverse=False)
+                for frames in (crop.of(variant.frames), clean)
+            )
+            return degraded, clean
+        clean = crop.sharpened(clip.frames, variant.sharpening)
+        both = augment(np.concatenate([crop.of(variant.frames), clean], axis=3), rng, may_reverse=False)
+        return both[..., :3], both[..., 3:]
 
     def _cut_windows(
         self, degraded: NDArray[np.uint8], clean: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         model, wanted = self._config.model, self._config.data.windows_per_sequence
-        starts = rng.permutation(len(clean) - model.frames + 1)[:wanted]
-        starts = np.resize(starts, wanted)
+        room = len(clean) - model.frames + 1
+        if model.recurrent:
+            starts = np.arange(wanted) + rng.integers(room - wanted + 1)
+        elif self._config.temporal_weight:
+            # Neighbours in time, in twos, from anywhere in the sequence.
+            firsts = np.resize(rng.permutation(room - 1), wanted // 2)
+            starts = np.stack([firsts, firsts + 1], axis=1).ravel()
+        else:
+            starts = np.resize(rng.permutation(room)[:wanted], wanted)
         lq = torch.stack([window_tensor(degraded[s : s + model.frames]) for s in starts])
         gt = torch.stack([window_tensor(clean[s + model.past : s + model.past + 1]) for s in starts])
         return lq, gt
@@ -70,12 +127,41 @@ def window_tensor(frames: NDArray[np.uint8]) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).view(t * c, h, w)
 
 
-def _draw(footage: list[Footage], rng: np.random.Generator) -> Footage:
-    return footage[int(rng.integers(len(footage)))]
+def _load(source: SourceConfig, config: TrainConfig) -> _Source:
+    footage = load_source(source, config.data.cache)
+    return _Source(source, footage, encode_variants(footage, source, config.data, config.model.scale))
 
 
-def cut_from_clip(clip: Footage, count: int, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A (count, size, size, 3) uint8 crop of `count` frames of one shot, every or every other frame.
+@dataclass(frozen=True)
+class Crop:
+    """A square of `size` pixels at (y, x), out of the frames of these indices."""
+
+    indices: NDArray[np.intp]
+    y: int
+    x: int
+    size: int
+
+    def of(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(T, H, W, 3) → (count, size, size, 3)."""
+        y, x, size = self.y, self.x, self.size
+        return np.stack([frames[i, y : y + size, x : x + size] for i in self.indices])
+
+    def enlarged(self, scale: int) -> Crop:
+        """The same place in frames `scale` times as large."""
+        return Crop(self.indices, self.y * scale, self.x * scale, self.size * scale)
+
+    def sharpened(self, frames: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+        """What this crop is of the whole frames sharpened."""
+        above, before = min(self.y, 1), min(self.x, 1)
+        y, x, size = self.y - above, self.x - before, self.size
+        around = np.stack([frames[i, y : self.y + size + 1, x : self.x + size + 1] for i in self.indices])
+        return sharpen(around, amount)[:, above : above + size, before : before + size]
+
+
+def draw_crop(
+    clip: Footage, count: int, size: int, rng: np.random.Generator, *, may_skip: bool = True
+) -> Crop:
+    """`count` frames of one shot, with `may_skip` sometimes every other one.
 
     A shot that is too short repeats its last frame. Raises UsageError if the frames are smaller than `size`.
     """
@@ -86,17 +172,24 @@ def cut_from_clip(clip: Footage, count: int, size: int, rng: np.random.Generator
     shots = clip.shots()
     lengths = np.array([end - start for start, end in shots], dtype=np.float64)
     start, end = shots[rng.choice(len(shots), p=lengths / lengths.sum())]
-    stride = 2 if rng.random() < 0.15 else 1
+    stride = 2 if may_skip and rng.random() < 0.15 else 1
     first = int(rng.integers(start, max(start + 1, end - (count - 1) * stride)))
     indices = np.minimum(first + stride * np.arange(count), end - 1)
-    y, x = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
-    return np.stack([clip.frames[i, y : y + size, x : x + size] for i in indices])
+    return Crop(indices, int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size)
 
 
-def pan_over(photo: NDArray[np.uint8], count: int, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def cut_from_clip(clip: Footage, count: int, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A (count, size, size, 3) uint8 crop of `count` frames of one shot; see `draw_crop`."""
+    return draw_crop(clip, count, size, rng).of(clip.frames)
+
+
+def pan_over(
+    photo: NDArray[np.uint8], count: int, size: int, rng: np.random.Generator, *, picked: bool = False
+) -> NDArray[np.uint8]:
     """A pan at random speed, at rest in a fifth of the draws: (count, size, size, 3) uint8.
 
-    photo: (H, W, 3) uint8, at least twice `size`. Raises UsageError if it is smaller.
+    photo: (H, W, 3) uint8, at least twice `size`. picked: every other pixel of the photograph, not means of
+    four. Raises UsageError if it is smaller.
     """
     span = size * PAN_OVERSAMPLING
     room = np.array(photo.shape[:2]) - span
@@ -110,13 +203,18 @@ def pan_over(photo: NDArray[np.uint8], count: int, size: int, rng: np.random.Gen
         corner = origin + velocity * t + rng.normal(0, 1, 2) * shake
         y, x = np.clip(np.rint(corner), 0, room).astype(int)
         big = photo[y : y + span, x : x + span].astype(np.uint16)
+        if picked:
+            frames.append(big[::2, ::2])
+            continue
         frames.append((big[::2, ::2] + big[1::2, ::2] + big[::2, 1::2] + big[1::2, 1::2] + 2) // 4)
     return np.stack(frames).astype(np.uint8)
 
 
-def augment(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The same flips, transposition and direction of time for all frames; (T, H, W, 3) in and out."""
-    if rng.random() < 0.5:
+def augment(
+    frames: NDArray[np.uint8], rng: np.random.Generator, *, may_reverse: bool = True
+) -> NDArray[np.uint8]:
+    """The same flips, transposition and direction of time for all frames; (T, H, W, C) in and out."""
+    if may_reverse and rng.random() < 0.5:
         frames = frames[::-1]
     if rng.random() < 0.5:
         frames = frames[:, ::-1]
@@ -127,48 +225,31 @@ def augment(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     return np.ascontiguousarray(frames)
 
 
-def batches(config: TrainConfig, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of step `first_step` and on: lq (N, 3·frames, P, P), gt (N, 3, P, P), float in [0, 1].
-
-    A run resumed at a step sees the same data as one that never stopped.
-    """
-    dataset = WindowDataset(config)
-    sequences = config.batch_size // config.data.windows_per_sequence
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        dataset,
-        batch_size=sequences,
-        sampler=range(first_step * sequences, len(dataset)),
-        num_workers=config.data.workers,
-        prefetch_factor=8 if config.data.workers else None,
-        worker_init_fn=_use_one_thread,
-    )
-    for lq, gt in loader:
-        yield lq.flatten(0, 1).float() / 255, gt.flatten(0, 1).float() / 255
-
-
-def _use_one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)
-
-
 def validation_windows(
     config: TrainConfig, *, sigma: float, crf: int | None, size: int = 192
 ) -> list[tuple[Tensor, Tensor]]:
     """One window from the middle of each validation clip: Gaussian noise, then x264 unless `crf` is None.
 
-    Returns pairs lq (1, 3·frames, h, w) and gt (1, 3, h, w), float in [0, 1]; h, w at most `size`.
+    For a model of scale s > 1 the clip is made smaller first, by the antialiased bicubic kernel. Returns
+    pairs lq (K, 3·frames, h / s, w / s) and gt (K, 3, h, w), float in [0, 1]; h, w at most `size`. K is 1;
+    for a recurrent model it is all windows of the sequence, in time order.
     """
+    scale = config.model.scale
     windows: list[tuple[Tensor, Tensor]] = []
     for source in config.data.validation:
         for index, clip in enumerate(load_source(source, config.data.cache)):
             clean = _middle_of(clip, source, config, size)
             rng = np.random.default_rng((config.seed, index))
-            noisy = add_gaussian_noise(clean, sigma, rng)
+            small = clean if scale == 1 else downscale(clean, scale, "bicubic")
+            noisy = add_gaussian_noise(small, sigma, rng)
             if crf is not None:
                 noisy = transcode(noisy, "libx264", options={"crf": str(crf), "preset": "medium"})
             frames, past = config.model.frames, config.model.past
-            start = len(clean) - frames
-            lq = window_tensor(noisy[start:])[None].float() / 255
-            windows.append((lq, window_tensor(clean[start + past : start + past + 1])[None].float() / 255))
+            last = len(clean) - frames
+            starts = range(0 if config.model.recurrent else last, last + 1)
+            lq = torch.stack([window_tensor(noisy[s : s + frames]) for s in starts])
+            gt = torch.stack([window_tensor(clean[s + past : s + past + 1]) for s in starts])
+            windows.append((lq.float() / 255, gt.float() / 255))
     return windows
 
 
@@ -179,7 +260,7 @@ def _middle_of(clip: Footage, source: SourceConfig, config: TrainConfig, size: i
         )
     count = config.data.sequence_frames
     start = max(0, (len(clip.frames) - count) // 2)
-    multiple = config.model.multiple
+    multiple = config.model.multiple * config.model.scale
     height, width = (min(side, size) // multiple * multiple for side in clip.frames.shape[1:3])
     y, x = (clip.frames.shape[1] - height) // 2, (clip.frames.shape[2] - width) // 2
     return np.ascontiguousarray(clip.frames[start : start + count, y : y + height, x : x + width])

@@ -9,12 +9,15 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 from numpy.typing import NDArray
 
 from diffir_video.errors import DiffirVideoError, MediaInputError
+
+Codec = Literal["x264", "x265"]
 
 # Bicubic chroma with exact rounding; both directions alike, so that RGB → YUV → RGB loses what it must only.
 _EXACT_SWSCALE = ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"]
@@ -39,21 +42,21 @@ def read_rgb(path: Path, frame_limit: int) -> NDArray[np.uint8]:
     return np.stack(frames)
 
 
-def encode_x264(frames: NDArray[np.uint8], crf: int, path: Path) -> None:
-    """Write RGB frames at 25 fps as H.264 in Matroska: x264, preset medium, yuv420p, one thread.
+def encode(frames: NDArray[np.uint8], crf: int, path: Path, *, codec: Codec = "x264") -> None:
+    """Write RGB frames at 25 fps in Matroska: x264 or x265, preset medium, yuv420p, one thread.
 
-    One thread because x264's decisions, and so its bytes, follow from the number of threads.
+    One thread because an encoder's decisions, and so its bytes, follow from the number of threads.
     """
     height, width = frames.shape[1:3]
-    codec = ["-c:v", "libx264", "-preset", "medium", "-crf", str(crf), "-pix_fmt", "yuv420p", "-threads", "1"]
+    one_thread = ["-threads", "1"]
+    if codec == "x265":
+        one_thread = ["-x265-params", "log-level=none:pools=none:frame-threads=1"]
     arguments = [
         *_raw_input("rgb24", width, height),
         *_EXACT_SWSCALE,
-        *codec,
-        "-f",
-        "matroska",
-        "-y",
-        str(path),
+        *["-c:v", f"lib{codec}", "-preset", "medium", "-crf", str(crf), "-pix_fmt", "yuv420p"],
+        *one_thread,
+        *["-f", "matroska", "-y", str(path)],
     ]
     _run(arguments, frames.tobytes())
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from training.data.fetch import fetch
-from training.evaluation.ffmpeg import encode_x264, read_rgb
+from training.evaluation.ffmpeg import Codec, encode, read_rgb
 
 NOISE_LEVELS = (10, 25, 40)
 CRFS = (23, 30)
@@ -42,17 +43,31 @@ CLIPS = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Damage:
-    """Gaussian noise of `sigma` 8-bit levels in RGB, clipped and rounded; then x264 at `crf`, or no codec."""
+    """Shrinking by `shrink` (bicubic), Gaussian noise of `sigma` 8-bit levels in RGB, clipped and rounded,
+    then `codec` at `crf`, or no codec.
+    """
 
-    sigma: int
+    sigma: int = 0
     crf: int | None = None
+    codec: Codec = "x264"
+    shrink: int = 1
 
     def __str__(self) -> str:
-        return f"σ {self.sigma}" if self.crf is None else f"σ {self.sigma}, CRF {self.crf}"
+        parts = [f"1/{self.shrink}"] if self.shrink > 1 else []
+        parts += [f"σ {self.sigma}"] if self.sigma else []
+        # Where there is noise the codec is x264, and goes without saying.
+        coder = "" if self.sigma else f"{self.codec} "
+        parts += [] if self.crf is None else [f"{coder}CRF {self.crf}"]
+        return ", ".join(parts) or "clean"
 
 
 ALL_DAMAGE = tuple(Damage(sigma, crf) for crf in (None, *CRFS) for sigma in NOISE_LEVELS)
 REFERENCE_DAMAGE = Damage(25)
+COMPRESSION = (
+    *(Damage(crf=crf) for crf in (33, 35, 38)),
+    *(Damage(crf=crf, codec="x265") for crf in (30, 33, 36)),
+)
+SHRUNK = (Damage(shrink=2), Damage(crf=28, shrink=2))
 
 
 def ground_truth(data: Path, clip: EvaluationClip, frame_limit: int) -> NDArray[np.uint8]:
@@ -71,20 +86,36 @@ def shrink_by_averaging(frames: NDArray[np.uint8], factor: int) -> NDArray[np.ui
 
 
 def damaged(truth: NDArray[np.uint8], clip_name: str, damage: Damage, cache: Path) -> NDArray[np.uint8]:
-    """The input a restorer gets: same size and count as `truth`, the same bytes on every call.
+    """The input a restorer gets: as many frames as `truth`, of its size over `damage.shrink`.
 
-    cache: a folder that keeps the encoded files.
+    The same bytes on every call. cache: a folder that keeps the encoded files.
     """
-    noisy = add_noise(truth, clip_name, damage.sigma)
+    small = resize(truth, 1 / damage.shrink) if damage.shrink > 1 else truth
+    noisy = add_noise(small, clip_name, damage.sigma) if damage.sigma else small
     if damage.crf is None:
         return noisy
-    path = cache / f"{clip_name}-sigma{damage.sigma}-crf{damage.crf}-{fingerprint(noisy)}.mkv"
+    name = f"{clip_name}-{damage.codec}-sigma{damage.sigma}-crf{damage.crf}-{fingerprint(noisy)}.mkv"
+    path = cache / name
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
-        encode_x264(noisy, damage.crf, unfinished)
+        encode(noisy, damage.crf, unfinished, codec=damage.codec)
         unfinished.replace(path)
     return read_rgb(path, len(truth))
+
+
+def resize(
+    frames: NDArray[np.uint8], factor: float, kernel: Image.Resampling = Image.Resampling.BICUBIC
+) -> NDArray[np.uint8]:
+    """(T, H, W, 3) uint8 by `factor`, to even sizes where it shrinks; shrinking widens the kernel, so nothing
+    aliases.
+    """
+    height, width = (round(side * factor) for side in frames.shape[1:3])
+    if factor < 1:
+        height, width = height // 2 * 2, width // 2 * 2
+        frames = frames[:, : round(height / factor), : round(width / factor)]
+    pictures = (Image.fromarray(frame).resize((width, height), kernel) for frame in frames)
+    return np.stack([np.asarray(picture) for picture in pictures])
 
 
 def fingerprint(frames: NDArray[np.uint8]) -> str:

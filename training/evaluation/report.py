@@ -15,10 +15,8 @@ from diffir_video.errors import OutputError
 from training.evaluation.filters import FILTERS, FilterScores
 from training.evaluation.material import REFERENCE_DAMAGE, Damage
 from training.evaluation.stages import PriorComparison
+from training.evaluation.task import DENOISING, Task
 
-MIN_GAIN_AT_REFERENCE = 6.5
-MIN_GAIN_COMPRESSED = 1.5
-MIN_GAIN_ANYWHERE = 0.3
 MAX_STAGE_GAP = 0.1
 
 
@@ -34,12 +32,16 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One clip with one damage, before and (where there is a model) after restoration."""
+    """One clip with one damage, before and (where there is a model) after restoration.
+
+    others: PSNR-Y in dB of what else was tried on the same input, by name.
+    """
 
     clip: str
     damage: Damage
     before: Quality
     after: Quality | None = None
+    others: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def gain(self) -> float:
@@ -61,7 +63,8 @@ class Bar:
 class Evaluation:
     """All that was measured of one model (None: inputs and filters only).
 
-    filters: FFmpeg's scores by clip, at `REFERENCE_DAMAGE`. priors: by damage; None without a stage-1 model.
+    filters: FFmpeg's scores by clip, at `REFERENCE_DAMAGE`; empty where the task leaves them out. priors: by
+    damage; None without a stage-1 model.
     """
 
     model: str | None
@@ -70,6 +73,7 @@ class Evaluation:
     filters: Mapping[str, FilterScores]
     priors: Mapping[Damage, PriorComparison] | None = None
     notes: Sequence[str] = field(default_factory=tuple[str, ...])
+    task: Task = DENOISING
 
     @property
     def model_name(self) -> str:
@@ -94,35 +98,32 @@ class Evaluation:
         """The bars that what was measured can answer, in the order of the issue that set them."""
         if self.model is None:
             return []
-        reference = self.at(REFERENCE_DAMAGE)
-        bars = [
-            _at_least(
-                f"mean gain at {REFERENCE_DAMAGE} uncompressed",
-                MIN_GAIN_AT_REFERENCE,
-                fmean(c.gain for c in reference),
-            ),
-            _at_least(
-                "mean gain over the compressed settings",
-                MIN_GAIN_COMPRESSED,
-                fmean(c.gain for c in self.cells if c.damage.crf is not None),
-            ),
-            self._least_gain_bar(),
+        gains = [
+            _at_least(f"mean gain {asked.what}", asked.least, self._mean_gain(asked.damages))
+            for asked in self.task.mean_gains
         ]
-        return [*bars, *self._filter_bars(), *self._prior_bars()]
+        return [*gains, self._least_gain_bar(), *self._filter_bars(), *self._prior_bars()]
+
+    def _mean_gain(self, damages: Sequence[Damage]) -> float:
+        return fmean(cell.gain for cell in self.cells if cell.damage in damages)
 
     def _least_gain_bar(self) -> Bar:
         least = min(self.cells, key=lambda c: c.gain)
-        asked = f"no clip and setting below {MIN_GAIN_ANYWHERE:+.1f} dB"
+        asked = f"no clip and setting below {self.task.least_gain:+.1f} dB"
         found = f"least is {least.gain:+.2f} dB, {least.clip} at {least.damage}"
-        return Bar(asked, found, least.gain >= MIN_GAIN_ANYWHERE)
+        return Bar(asked, found, least.gain >= self.task.least_gain)
 
     def _filter_bars(self) -> list[Bar]:
+        margin = self.task.filter_margin
+        if margin is None or not self.filters:
+            return []
         ours = fmean(c.after.psnr_y for c in self.at(REFERENCE_DAMAGE) if c.after is not None)
         bars: list[Bar] = []
         for each in FILTERS:
             best = fmean(scores.best(each)[1] for scores in self.filters.values())
-            asked = f"mean at {REFERENCE_DAMAGE} above FFmpeg's {each.name}, tuned per clip"
-            bars.append(Bar(asked, f"{ours:.2f} against {best:.2f} dB", ours > best))
+            above = f"{margin} dB above" if margin else "above"
+            asked = f"mean at {REFERENCE_DAMAGE} {above} FFmpeg's {each.name}, tuned per clip"
+            bars.append(Bar(asked, f"{ours:.2f} against {best:.2f} dB", ours > best + margin))
         return bars
 
     def _prior_bars(self) -> list[Bar]:
@@ -196,7 +197,11 @@ _TableText: TypeAlias = tuple[str, list[str], list[list[str]]]
 
 
 def _tables(evaluation: Evaluation) -> list[_TableText]:
-    tables = [_gain_table(evaluation), _filter_table(evaluation)]
+    tables = [_gain_table(evaluation)]
+    if evaluation.filters:
+        tables.append(_filter_table(evaluation))
+    if any(cell.others for cell in evaluation.cells):
+        tables.append(_others_table(evaluation))
     if evaluation.priors is not None:
         tables.append(_prior_table(evaluation.priors))
     return tables
@@ -204,7 +209,10 @@ def _tables(evaluation: Evaluation) -> list[_TableText]:
 
 def _gain_table(evaluation: Evaluation) -> _TableText:
     subject = evaluation.model_name or "inputs"
-    title = f"{subject}: PSNR-Y in dB of input → output (gain), first {evaluation.frames} frames of each clip"
+    before = "bicubic" if evaluation.task.scale > 1 else "input"
+    title = (
+        f"{subject}: PSNR-Y in dB of {before} → output (gain), first {evaluation.frames} frames of each clip"
+    )
     rows = [
         [clip, *(_gain_text([evaluation.cell(clip, damage)]) for damage in evaluation.damages)]
         for clip in evaluation.clips
@@ -215,6 +223,19 @@ def _gain_table(evaluation: Evaluation) -> _TableText:
     settings = [[str(damage)] for damage in evaluation.damages]
     turned = [[*name, *(row[i + 1] for row in rows)] for i, name in enumerate(settings)]
     return title, heading, turned
+
+
+def _others_table(evaluation: Evaluation) -> _TableText:
+    """A row for each other way, a column for each damage; the mean over the clips."""
+    names = list(dict.fromkeys(name for cell in evaluation.cells for name in cell.others))
+    rows = [
+        [name, *(f"{fmean(c.others[name] for c in evaluation.at(d)):.2f}" for d in evaluation.damages)]
+        for name in names
+    ]
+    if evaluation.model is not None:
+        ours = [fmean(c.after.psnr_y for c in evaluation.at(d) if c.after) for d in evaluation.damages]
+        rows.append([evaluation.model_name, *(f"{x:.2f}" for x in ours)])
+    return "Beside others: PSNR-Y in dB, mean over the clips", ["", *map(str, evaluation.damages)], rows
 
 
 def _gain_text(cells: Sequence[Cell]) -> str:

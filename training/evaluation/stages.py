@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffir_video.metrics import psnr_y
-from diffir_video.network import DiffIRS1, DiffIRS2
+from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
 from diffir_video.tiling import pad_to_multiple
 from training.evaluation.material import Damage
 
@@ -19,7 +19,7 @@ _NOISE_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class LabelledInput:
-    """One damaged clip with its truth, both (T, 3, H, W) float in [0, 1]."""
+    """One damaged clip with its truth, both (T, 3, H, W) float in [0, 1]; the truth may be larger."""
 
     clip: str
     damage: Damage
@@ -45,7 +45,7 @@ class PriorComparison:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """One frame to restore: (1, 3·window, H', W') padded input and (1, 3, H, W) truth."""
+    """Frames of one clip to restore: (K, lq_channels, H', W') padded windows and (K, 3, H, W) truth."""
 
     damage: Damage
     lq: Tensor
@@ -56,25 +56,37 @@ class _Sample:
 def compare_priors(
     stage1: DiffIRS1, stage2: DiffIRS2, inputs: Callable[[], Iterable[LabelledInput]], frames_per_clip: int
 ) -> dict[Damage, PriorComparison]:
-    """Restore `frames_per_clip` evenly spread frames of every input with the three priors.
+    """Restore `frames_per_clip` frames of every input, evenly spread, with the three priors.
 
-    The mean prior is taken over all frames of all inputs, so it is one constant for everything.
+    A recurrent network takes the first ones, in turn. The mean prior is taken over all frames of all inputs,
+    so it is one constant for everything.
     inputs: gives the same clips on each of its two calls, so that they need not all be held.
     """
-    priors = [_diffusion_prior(stage2, s.lq) for s in _samples(inputs(), stage2, frames_per_clip)]
-    mean_prior = torch.stack(priors).mean(dim=0)
+    priors = [_diffusion_priors(stage2, s.lq) for s in _samples(inputs(), stage2, frames_per_clip)]
+    mean_prior = torch.cat(priors).mean(dim=0, keepdim=True)
     rows: dict[Damage, list[tuple[float, ...]]] = {}
-    for sample, prior in zip(_samples(inputs(), stage2, frames_per_clip), priors, strict=True):
-        gt_prior = stage1.extract_prior(sample.lq, pad_to_multiple(sample.truth, stage1.multiple))
+    for sample, own in zip(_samples(inputs(), stage2, frames_per_clip), priors, strict=True):
+        padded_truth = pad_to_multiple(sample.truth, stage1.multiple * stage1.config.scale)
+        pairs = zip(torch.split(sample.lq, 1), torch.split(padded_truth, 1), strict=True)
+        gt_priors = torch.cat([stage1.extract_prior(lq, truth) for lq, truth in pairs])
         outputs = (
-            stage1.restore(sample.lq, gt_prior),
-            stage2.restore(sample.lq, prior),
-            stage2.restore(sample.lq, mean_prior),
+            _restore(stage1, sample.lq, gt_priors),
+            _restore(stage2, sample.lq, own),
+            _restore(stage2, sample.lq, mean_prior.expand_as(own)),
         )
-        rows.setdefault(sample.damage, []).append(tuple(_psnr_of_crop(o, sample.truth) for o in outputs))
+        figures = (_psnrs_of_crop(output, sample.truth) for output in outputs)
+        rows.setdefault(sample.damage, []).extend(zip(*figures, strict=True))
     return {
         damage: PriorComparison(*map(fmean, zip(*figures, strict=True))) for damage, figures in rows.items()
     }
+
+
+def _restore(network: DiffIR, lq: Tensor, priors: Tensor) -> Tensor:
+    if network.config.recurrent:
+        return network.restore_in_turn(lq[None], priors[None])[0]
+    # One by one: all windows' features at once would not fit.
+    pairs = zip(torch.split(lq, 1), torch.split(priors, 1), strict=True)
+    return torch.cat([network.restore(window, prior) for window, prior in pairs])
 
 
 def _samples(inputs: Iterable[LabelledInput], network: DiffIRS2, frames_per_clip: int) -> Iterator[_Sample]:
@@ -82,18 +94,23 @@ def _samples(inputs: Iterable[LabelledInput], network: DiffIRS2, frames_per_clip
     for item in inputs:
         count = len(item.truth)
         wanted = min(frames_per_clip, count)
-        for t in (position * count // wanted for position in range(wanted)):
-            window = [min(max(i, 0), count - 1) for i in range(t - past, t + future + 1)]
-            lq = item.damaged[window].flatten(0, 1).unsqueeze(0)
-            yield _Sample(item.damage, pad_to_multiple(lq, network.multiple), item.truth[t].unsqueeze(0))
+        step = 1 if network.config.recurrent else count / wanted
+        middles = [int(position * step) for position in range(wanted)]
+        windows = [
+            item.damaged[[min(max(i, 0), count - 1) for i in range(t - past, t + future + 1)]].flatten(0, 1)
+            for t in middles
+        ]
+        yield _Sample(
+            item.damage, pad_to_multiple(torch.stack(windows), network.multiple), item.truth[middles]
+        )
 
 
-def _diffusion_prior(network: DiffIRS2, lq: Tensor) -> Tensor:
+def _diffusion_priors(network: DiffIRS2, lq: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(_NOISE_SEED)
     noise = torch.randn(1, network.config.prior_width, generator=generator)
-    return network.estimate_prior(lq, noise=noise)
+    return torch.cat([network.estimate_prior(window, noise=noise) for window in torch.split(lq, 1)])
 
 
-def _psnr_of_crop(output: Tensor, truth: Tensor) -> float:
+def _psnrs_of_crop(output: Tensor, truth: Tensor) -> list[float]:
     height, width = truth.shape[-2:]
-    return psnr_y(output[..., :height, :width].clamp(0, 1), truth).item()
+    return [float(value) for value in psnr_y(output[..., :height, :width].clamp(0, 1), truth)]

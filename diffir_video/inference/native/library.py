@@ -1,0 +1,126 @@
+"""kernels.c as a library: compiled by the machine's C compiler for its own processor, and kept."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from diffir_video.errors import BackendError
+from diffir_video.inference.cache import cache_folder
+
+_SOURCE = Path(__file__).with_name("kernels.c")
+_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-pthread")
+_COMPILERS = ("cc", "gcc", "clang")
+_SECONDS_TO_COMPILE = 300
+
+
+class PointwiseArgument(ctypes.Structure):
+    """`Pointwise` of kernels.c."""
+
+    _fields_ = (
+        ("weight", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("inputs", ctypes.c_int64),
+        ("outputs", ctypes.c_int64),
+    )
+
+
+class FeaturesArgument(ctypes.Structure):
+    """`Features` of kernels.c."""
+
+    _fields_ = (
+        ("x", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("frames", ctypes.c_int64),
+        ("height", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+        ("rows", ctypes.c_int64),
+        ("threads", ctypes.c_int64),
+        ("half", ctypes.c_int64),
+    )
+
+
+class Kernels:
+    """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        features, pointwise = ctypes.POINTER(FeaturesArgument), ctypes.POINTER(PointwiseArgument)
+        step = (features, pointwise, ctypes.c_void_p, ctypes.c_int64)
+        self.sums, self.attend, self.feed_forward = (
+            getattr(library, f"diffir_{name}") for name in ("sums", "attend", "feed_forward")
+        )
+        self.sums.argtypes = (*step, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
+        self.attend.argtypes = (*step, pointwise, ctypes.c_int64)
+        self.feed_forward.argtypes = (*step, pointwise)
+        self.lanes: int = library.diffir_lanes()
+        self.has_half = bool(library.diffir_has_half())
+
+
+@lru_cache(maxsize=1)
+def load_kernels() -> Kernels:
+    """Compile the kernels, or take them from where they were kept.
+
+    Raises BackendError where there is no C compiler or it fails.
+    """
+    compiler = _find_compiler()
+    key = hashlib.blake2b(digest_size=12)
+    for part in (_SOURCE.read_bytes(), _version_of(compiler), " ".join(_FLAGS).encode(), _processor()):
+        key.update(part)
+    library = cache_folder() / f"kernels-{key.hexdigest()}.so"
+    if not library.is_file():
+        _compile(compiler, library)
+    return Kernels(ctypes.CDLL(str(library)))
+
+
+def _find_compiler() -> str:
+    named = os.environ.get("CC")
+    found = (shutil.which(name) for name in ((named,) if named else _COMPILERS))
+    compiler = next(filter(None, found), None)
+    if compiler is None:
+        raise BackendError(
+            f"backend compile needs a C compiler, and none of {', '.join(_COMPILERS)} is here; "
+            "install gcc, or use backend eager"
+        )
+    return compiler
+
+
+def _compile(compiler: str, library: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        part = Path(folder) / library.name
+        command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(part), "-lm"]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS_TO_COMPILE)
+        except (OSError, subprocess.SubprocessError) as exc:
+            said = getattr(exc, "stderr", None) or b""
+            lines = said.decode(errors="replace").strip().splitlines() or [str(exc)]
+            raise BackendError(
+                f"{compiler} can't compile the kernels ({lines[0]}); use backend eager"
+            ) from exc
+        part.replace(library)
+
+
+def _version_of(compiler: str) -> bytes:
+    try:
+        run = subprocess.run([compiler, "--version"], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise BackendError(f"{compiler} doesn't start ({exc}); use backend eager") from exc
+    return run.stdout
+
+
+def _processor() -> bytes:
+    """What -march=native looks at."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor().encode()
+    telling = ("model", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(telling)})).encode()

@@ -1,0 +1,107 @@
+"""`RunFolder`: what a run leaves on disk, and what it goes on from."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import yaml
+from PIL import Image
+from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingTypeStubs]
+from torch import Tensor
+
+from diffir_video.checkpoint import save_checkpoint
+from diffir_video.errors import CheckpointError, UsageError
+from diffir_video.network import DiffIR
+from training.config import TrainConfig
+
+_log = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """Checkpoints, the log, TensorBoard's events and sample sheets of one run.
+
+    Files appear under their names only when complete, so a run killed at any moment can be resumed.
+    """
+
+    def __init__(self, config: TrainConfig, *, resume: bool) -> None:
+        """Raises UsageError if the folder holds a run that is not to be resumed, or none that is."""
+        self._root = config.output
+        self._checkpoints = config.output / "checkpoints"
+        self._state_file = self._checkpoints / "state.pt"
+        self._log_file = config.output / "log.jsonl"
+        self._writer: Any = None
+        if resume and not self._state_file.exists():
+            raise UsageError(f"nothing to resume in {self._root}: {self._state_file} is missing")
+        if not resume and self._state_file.exists():
+            raise UsageError(f"{self._root} holds a run already; add --resume, or set another output")
+
+    def open(self, config: TrainConfig, first_step: int) -> None:
+        """Begin to write: the recipe first. What was logged after `first_step`, by a killed run, goes."""
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        plain = json.loads(json.dumps(asdict(config), default=str))
+        (self._root / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+        if self._log_file.exists():
+            rows = self._log_file.read_text().splitlines()
+            kept = [row for row in rows if _step_of(row) <= first_step]
+            self._log_file.write_text("".join(f"{row}\n" for row in kept))
+        self._writer = SummaryWriter(str(self._root), purge_step=first_step or None)
+
+    def save(self, state: Mapping[str, Any], ema: DiffIR, step: int) -> None:
+        """Everything `load` gives back, and the averaged weights as ``last.safetensors``."""
+        temporary = self._state_file.with_name(f"{self._state_file.name}.{os.getpid()}")
+        torch.save(dict(state), temporary)
+        save_checkpoint(ema, self._checkpoints / "last.safetensors", notes={"step": str(step)})
+        temporary.replace(self._state_file)
+
+    def load(self) -> dict[str, Any]:
+        """The state last saved. Raises CheckpointError if the file is none."""
+        try:
+            return torch.load(self._state_file, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, ValueError) as exc:
+            raise CheckpointError(f"{self._state_file} can't be read: {exc}") from exc
+
+    def log(self, row: Mapping[str, float]) -> None:
+        """A line of ``log.jsonl`` and on the screen, and its numbers as TensorBoard's scalars."""
+        with self._log_file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        _log.info("  ".join(f"{name} {value:.5g}" for name, value in row.items()))
+        assert self._writer is not None
+        for name, value in row.items():
+            if name != "step":
+                self._writer.add_scalar(name, value, int(row["step"]))
+
+    def show(self, rows: list[Tensor], step: int) -> None:
+        """A sheet of rows of pictures, (3, h, w) in [0, 1], as ``samples/STEP.png`` and in TensorBoard."""
+        sheet = sheet_of(rows)
+        path = self._root / "samples" / f"{step:07d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(path)
+        assert self._writer is not None
+        self._writer.add_image("samples", sheet.numpy(), step)
+
+    def close(self) -> None:
+        """Flush what is not written yet."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def sheet_of(rows: list[Tensor]) -> Tensor:
+    """Rows of (3, h, w) pictures in [0, 1], one above the other: (3, H, W) uint8."""
+    width = max(row.shape[2] for row in rows)
+    padded = [torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in rows]
+    return (torch.cat(padded, dim=1).clamp(0, 1) * 255).round().byte()
+
+
+def _step_of(row: str) -> int:
+    try:
+        return int(json.loads(row)["step"])
+    except (ValueError, KeyError):
+        # A line broken off by a kill counts as later than any step.
+        return 1 << 62
