@@ -123,9 +123,7 @@ class OutputClock:
         is_from_before = abs(source - last.source) + _CLEARLY < abs(source - newest)
         return last.shift if is_from_before else self._shift
 
-    def _accepted(
-        self, track: Track, source: int, shift: int, now: float, *, is_jump: bool = False
-    ) -> Stamp:
+    def _accepted(self, track: Track, source: int, shift: int, now: float, *, is_jump: bool = False) -> Stamp:
         self._remember(track, source, source + shift, shift, now)
         return Stamp(source + shift, is_jump)
 
@@ -141,9 +139,7 @@ class OutputClock:
         elapsed = round((now - last.at) * TICKS_PER_SECOND)
         return last.ticks + max(elapsed, last.step, _SMALLEST_STEP)
 
-    def _remember(
-        self, track: Track, source: int | None, ticks: int, shift: int | None, now: float
-    ) -> None:
+    def _remember(self, track: Track, source: int | None, ticks: int, shift: int | None, now: float) -> None:
         last = self._last.get(track)
         step = _USUAL_STEP[track]
         if last is not None:

@@ -154,4 +154,3 @@ def _aiortc() -> Any:
     except ImportError:
         raise UsageError("WHEP needs aiortc: pip install 'diffir-video[webrtc]'") from None
     return aiortc
-

@@ -37,7 +37,10 @@ def test_rtmps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_flv_over_http(tmp_path: Path) -> None:
     out = tmp_path / "out.mkv"
-    with over_http(clip(8)) as address, LiveFilter(f"{address}/live.flv", identity(), str(out), UNHURRIED) as live:
+    with (
+        over_http(clip(8)) as address,
+        LiveFilter(f"{address}/live.flv", identity(), str(out), UNHURRIED) as live,
+    ):
         assert wait_until(lambda: live.stats.count("out") > 80, 30), live.stats.events()
     check(Received(out))
 
@@ -90,12 +93,25 @@ def over_http(played: Path) -> Iterator[str]:
 @contextmanager
 def inside_tls(folder: Path, server: str) -> Iterator[str]:
     """rtmps:// in front of an rtmp:// server: what comes through TLS is passed on to it, and back."""
-    name, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
     command += ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", str(name), "-out", str(certificate)], check=True, capture_output=True)
+    subprocess.run(
+        [*command, "-keyout", str(name), "-out", str(certificate)], check=True, capture_output=True
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, name)
+    context.load_cert_chain(certificate, key)
     port = int(server.split(":")[2].partition("/")[0])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ended = threading.Event()
