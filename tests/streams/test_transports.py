@@ -50,7 +50,7 @@ def test_mpegts_inside_rtp(tmp_path: Path) -> None:
     with (
         running(receive(["-i", sink], tmp_path / "out.mkv")),
         LiveFilter(source, identity(), sink, UNHURRIED) as live,
-        running(publish(clip(8), "-f", "rtp_mpegts", source)),
+        running(publish(clip(15), "-f", "rtp_mpegts", source)),
     ):
         assert wait_until(lambda: live.stats.count("out") > 180, 30), live.stats.events()
     check(Received(tmp_path / "out.mkv"))
@@ -107,9 +107,7 @@ def inside_tls(folder: Path, server: str) -> Iterator[str]:
         "/CN=localhost",
     ]
     command += ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        [*command, "-keyout", str(name), "-out", str(certificate)], check=True, capture_output=True
-    )
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     port = int(server.split(":")[2].partition("/")[0])

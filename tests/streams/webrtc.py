@@ -1,4 +1,4 @@
-"""A WebRTC server on loopback, of aiortc: a clip for whoever asks by WHEP, a recording of what comes by WHIP."""
+"""A WebRTC server on loopback, of aiortc: it plays a clip by WHEP and records what comes by WHIP."""
 
 from __future__ import annotations
 
