@@ -23,7 +23,7 @@ _SAMPLE_RATE = 48_000
 
 
 class RawMuxer:
-    """`av.VideoFrame`s and `av.AudioFrame`s in, as PyAV's other users have them; the bytes of a NUT stream out.
+    """`av.VideoFrame`s and `av.AudioFrame`s in; the bytes of a NUT stream out.
 
     Nothing is encoded: pictures are yuv420p of one size, sound is 16 bit, stereo, 48 kHz. Timestamps pass.
     Raises EncoderError for a picture of another size than the first.

@@ -8,10 +8,10 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -96,20 +96,22 @@ class Received:
 
     @property
     def beep_offsets(self) -> list[float]:
-        """Seconds from each 25th picture to the beep that was sent with it, for those where both arrived."""
-        # A picture that is held is shown again; it came with its first showing.
-        pairs = zip(pairwise([-1, *self.numbers]), self.video_seconds, strict=True)
-        shown = [at for (last, n), at in pairs if n % RATE == 0 and n != last and n < SILENT]
-        if not shown or not self.beeps:
-            return []
-        # Where one of the two is lost the other is left alone, and is no pair with another's.
-        nearest = [min(self.beeps, key=lambda beep, at=at: abs(beep - at)) for at in shown]
-        mutual = [
-            (at, b)
-            for at, b in zip(shown, nearest, strict=True)
-            if min(shown, key=lambda x, b=b: abs(x - b)) == at
-        ]
-        return [beep - at for at, beep in mutual if abs(beep - at) < 0.5]
+        """Seconds by which each beep is late for the 25th picture that it belongs to.
+
+        Reckoned from the first picture after it, which is of the same connection, also where that 25th one
+        was lost. A picture that is held, and one that came alone, say nothing.
+        """
+        offsets = list[float]()
+        for beep in self.beeps:
+            index = bisect_left(self.video_seconds, beep - 0.005)
+            shown = self.numbers[max(index - 1, 0) : index + 1]
+            if len(shown) < 2 or shown[0] == shown[1] or shown[1] >= SILENT:
+                continue
+            late = self.video_seconds[index] - beep
+            if late < 0.08:
+                since = (shown[1] + RATE // 2) % RATE - RATE // 2
+                offsets.append(since / RATE - late)
+        return offsets
 
     def _listen(self, packet) -> None:
         with suppress(av.error.FFmpegError):

@@ -50,7 +50,7 @@ def test_mpegts_inside_rtp(tmp_path: Path) -> None:
     with (
         running(receive(["-i", sink], tmp_path / "out.mkv")),
         LiveFilter(source, identity(), sink, UNHURRIED) as live,
-        running(publish(clip(8), "-f", "rtp_mpegts", source)),
+        running(publish(clip(15), "-f", "rtp_mpegts", source)),
     ):
         assert wait_until(lambda: live.stats.count("out") > 180, 30), live.stats.events()
     check(Received(tmp_path / "out.mkv"))
@@ -93,7 +93,7 @@ def over_http(played: Path) -> Iterator[str]:
 @contextmanager
 def inside_tls(folder: Path, server: str) -> Iterator[str]:
     """rtmps:// in front of an rtmp:// server: what comes through TLS is passed on to it, and back."""
-    name, certificate = folder / "key.pem", folder / "certificate.pem"
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = [
         "openssl",
         "req",
@@ -107,11 +107,9 @@ def inside_tls(folder: Path, server: str) -> Iterator[str]:
         "/CN=localhost",
     ]
     command += ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        [*command, "-keyout", str(name), "-out", str(certificate)], check=True, capture_output=True
-    )
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, name)
+    context.load_cert_chain(certificate, key)
     port = int(server.split(":")[2].partition("/")[0])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ended = threading.Event()

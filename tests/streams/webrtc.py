@@ -1,4 +1,4 @@
-"""A WebRTC server on loopback, of aiortc: it shows a clip to whoever asks by WHEP, and records what comes by WHIP."""
+"""A WebRTC server on loopback, of aiortc: it plays a clip by WHEP and records what comes by WHIP."""
 
 from __future__ import annotations
 
