@@ -65,8 +65,8 @@ class Restorer:
     ) -> None:
         """`net`: stage 2, three image channels; None restores nothing and passes frames through.
 
-        device "auto" is CUDA where there is one; precision "auto" is bf16 on CUDA, and on a CPU whose compiled
-            kernels multiply in bf16 while all else stays float32; elsewhere fp32.
+        device "auto" is CUDA where there is one. precision "auto" is bf16 on CUDA, and on a CPU whose
+            compiled kernels multiply in bf16 while all else stays float32; elsewhere fp32.
         reuse: a level or a whole policy (see `ReusePolicy`), with which every stream begins.
         refresh: "auto" refreshes a held prior as the policy says, a number every so many frames and at cuts.
         tile, batch, backend: how much of a frame and how many frames the network works on at a time, and what
