@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-all check format bench eval eval-reuse calibrate-reuse train-denoise-nano clean
+.PHONY: venv demo test test-live test-all check format bench eval eval-reuse calibrate-reuse train-denoise-nano clean
 
 venv: $(STAMP)
 
@@ -29,6 +29,10 @@ docs/images/reuse.png: demo
 
 test: $(STAMP)
 	$(PYTHON) -m pytest --benchmark-skip
+
+# Every protocol through a real server, and the page in a browser.
+test-live: $(STAMP)
+	$(PYTHON) -m pytest --benchmark-skip -m slow tests/streams/test_protocols.py tests/streams/test_page.py
 
 test-all: $(STAMP)
 	$(PYTHON) -m pytest --benchmark-skip -m "slow or not slow"

@@ -14,7 +14,7 @@ from diffir_video.errors import (
 )
 from diffir_video.frame import Clip, ColorTags, Frame, StreamInfo
 from diffir_video.job import FilePlan, FileReport, JobOptions, plan_file, restore_file
-from diffir_video.media import VideoReader, VideoWriter
+from diffir_video.media import Crop, VideoReader, VideoWriter, open_video
 from diffir_video.network import DiffIRS1, DiffIRS2, ModelConfig
 from diffir_video.prior import ReusePolicy, ReuseReport
 from diffir_video.restorer import Restorer, RestorerStream
@@ -26,6 +26,7 @@ __all__ = [
     "CheckpointError",
     "Clip",
     "ColorTags",
+    "Crop",
     "DiffIRS1",
     "DiffIRS2",
     "DiffirVideoError",
@@ -51,6 +52,7 @@ __all__ = [
     "VideoWriter",
     "list_models",
     "load_checkpoint",
+    "open_video",
     "plan_file",
     "restore_file",
     "save_checkpoint",

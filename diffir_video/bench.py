@@ -315,9 +315,13 @@ def _calm(net: DiffIRS2) -> None:
     lq = frame.repeat(1, config.frames, 1, 1)
     # As the restorers draw it: an untrained network depends on it a good deal.
     noise = torch.randn(1, config.prior_width, generator=torch.Generator().manual_seed(0))
-    last = net.G.output if config.tail == "conv" else cast(nn.Sequential, net.G.tail)[1]
+    last = net.G.output if config.tail == "conv" else net.G.tail[1]
     outputs: list[Tensor] = []
-    handle = cast(nn.Module, last).register_forward_hook(lambda *taken: outputs.append(taken[2]))
+
+    def keep(_: nn.Module, __: object, output: Tensor) -> None:
+        outputs.append(output)
+
+    handle = cast(nn.Module, last).register_forward_hook(keep)
     net.restore(lq, net.estimate_prior(lq, noise))
     handle.remove()
     factor = _ADDED / float(outputs[0].square().mean().sqrt())

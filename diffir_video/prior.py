@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Literal, get_args
 
 import torch
@@ -35,6 +35,11 @@ _DETAIL_ROW_STEP = 4
 # Keeps logarithms of black and of perfectly smooth frames finite: 13 code values, a tenth of one.
 _BLACK, _SMOOTH = 0.05, 0.0004
 _DETAIL_WEIGHT = 0.05
+
+# Drift is that of the last few frames together, a multiple of the usual distances between a codec's kinds of
+# frames, unless one alone is this many thresholds away.
+_TYPICAL_FRAMES = 6
+_SUDDEN = 3
 
 # A cut changes the block means by this much (of 1) more than twice what the shot's own motion does.
 _CUT_EXCESS = 12 / 255
@@ -108,6 +113,16 @@ class FrameStatistics:
             return []
         measured = torch.stack([_measure(picture) for picture in pictures]).cpu()
         return [cls(row[:-1].view(3, _BLOCK_ROWS, _BLOCK_COLUMNS), row[-1].item()) for row in measured]
+
+    @classmethod
+    def typical(cls, frames: Sequence[FrameStatistics]) -> FrameStatistics:
+        """What these frames of one shot have in common: mean blocks, the geometric mean of detail.
+
+        Codecs give frames of one noise very different detail, by turns.
+        """
+        blocks = torch.stack([frame.blocks for frame in frames]).mean(0)
+        detail = math.exp(fmean(math.log(frame.detail + _SMOOTH) for frame in frames)) - _SMOOTH
+        return cls(blocks, detail)
 
     def equals(self, other: FrameStatistics) -> bool:
         """Whether everything measured is the same, as it is for equal pictures."""
@@ -188,7 +203,7 @@ class Decision:
     """What was decided for one frame, and why.
 
     reason: what made the prior be refreshed; None unless NEW. age: frames since the last refresh.
-    drift: from the frame of that refresh; None for the first frame of a shot.
+    drift: from what frames were like at that refresh; None for the first frame of a shot.
     """
 
     pts_seconds: float
@@ -206,10 +221,15 @@ class Decision:
 
 
 class PriorTracker:
-    """Decides frame by frame, each from what came before it, whether the held prior still serves."""
+    """Decides frame by frame, each from what came before it, whether the held prior still serves.
+
+    Noise and a codec's kinds of frames make figures of single frames jump to and fro: drift is measured of
+    the last frames of the shot together, so that it takes a change that stays. A sudden one is met at once.
+    """
 
     def __init__(self) -> None:
         self._anchor: FrameStatistics | None = None
+        self._recent: deque[FrameStatistics] = deque(maxlen=_TYPICAL_FRAMES)
         self._age = 0
         self._level: ReuseLevel = "off"
 
@@ -227,13 +247,22 @@ class PriorTracker:
         is_duplicate: it and its window equal the frame before and its window, so outputs would be equal too.
         """
         age = 0 if self._anchor is None else self._age + 1
-        drift = None if starts_shot or self._anchor is None else statistics.drift_from(self._anchor)
+        if starts_shot:
+            self._recent.clear()
+        self._recent.append(statistics)
+        typical, drift = FrameStatistics.typical(self._recent), None
+        if self._anchor is not None and not starts_shot:
+            drift, sudden = typical.drift_from(self._anchor), statistics.drift_from(self._anchor)
+            if sudden > _SUDDEN * policy.threshold:
+                # What frames were like before tells no more.
+                self._recent = deque([statistics], maxlen=_TYPICAL_FRAMES)
+                typical, drift = statistics, sudden
         reason = self._reason_to_refresh(policy, drift, age, is_duplicate=is_duplicate)
         if reason is None:
             self._age = age
             reuse = Reuse.DUPLICATE if is_duplicate else Reuse.HELD
             return Decision(pts_seconds, policy.level, reuse, None, drift, age)
-        self._anchor, self._age, self._level = statistics, 0, policy.level
+        self._anchor, self._age, self._level = typical, 0, policy.level
         return Decision(pts_seconds, policy.level, Reuse.NEW, reason, drift, age)
 
     def _reason_to_refresh(

@@ -24,8 +24,8 @@ class ReferenceRestorer:
 
     def __init__(self, net: DiffIRS2, *, device: Device = "auto", seed: int = 0) -> None:
         self.device = choose_device(device)
-        copy = deepcopy(net).eval().to(self.device)
-        self.net = copy.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+        self.net: DiffIRS2 = deepcopy(net).eval().to(self.device)
+        self.net.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(1, net.config.prior_width, generator=generator)
         self.noise = noise.to(self.device)

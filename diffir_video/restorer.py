@@ -16,7 +16,7 @@ from torch import Tensor
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.frame import Clip, Frame
-from diffir_video.inference import Backend, Batch, InferenceOptions, Tile
+from diffir_video.inference import Backend, Batch, InferenceOptions, Tile, cpu_has_fast_half
 from diffir_video.network import DiffIR, DiffIRS2
 from diffir_video.prior import (
     CutDetector,
@@ -65,7 +65,8 @@ class Restorer:
     ) -> None:
         """`net`: stage 2, three image channels; None restores nothing and passes frames through.
 
-        device "auto" is CUDA where there is one; precision "auto" is bf16 on CUDA and fp32 on a CPU.
+        device "auto" is CUDA where there is one. precision "auto" is bf16 on CUDA, and on a CPU whose
+            compiled kernels multiply in bf16 while all else stays float32; elsewhere fp32.
         reuse: a level or a whole policy (see `ReusePolicy`), with which every stream begins.
         refresh: "auto" refreshes a held prior as the policy says, a number every so many frames and at cuts.
         tile, batch, backend: how much of a frame and how many frames the network works on at a time, and what
@@ -78,7 +79,7 @@ class Restorer:
         if net is not None and net.config.image_channels != 3:
             raise UsageError("an inpainting network needs masks, which a video does not carry")
         self.device = choose_device(device)
-        self.precision = _choose_precision(precision, self.device)
+        self.precision = _choose_precision(precision, self.device, backend)
         self.seed = seed
         self.policy = _choose_policy(reuse, refresh)
         self.record_decisions = record_decisions
@@ -314,9 +315,10 @@ def choose_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
-def _choose_precision(precision: Precision, device: torch.device) -> Precision:
+def _choose_precision(precision: Precision, device: torch.device, backend: Backend) -> Precision:
     if precision not in get_args(Precision):
         raise UsageError(f"precision {precision!r}: expected one of {get_args(Precision)}")
     if precision == "auto":
-        return "bf16" if device.type == "cuda" else "fp32"
+        has_half = device.type == "cuda" or (backend in ("auto", "compile") and cpu_has_fast_half())
+        return "bf16" if has_half else "fp32"
     return precision

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -106,7 +107,7 @@ class SpanRestorer:
     ) -> Iterator[Tensor]:
         pictures = self._restore_span(windows, first, policy)
         # Asked once for all: each answer has to wait for the device.
-        finite = pictures.isfinite().flatten(1).all(1).tolist()
+        finite = cast(list[bool], pictures.isfinite().flatten(1).all(1).tolist())  # pyright: ignore[reportUnknownMemberType]
         for window, picture, is_finite in zip(windows, pictures, finite, strict=True):
             yield picture if is_finite else self._redo(window)
 

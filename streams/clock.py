@@ -16,13 +16,25 @@ _SMALLEST_STEP = TICKS_PER_SECOND // 1000
 _USUAL_STEP = {"video": TICKS_PER_SECOND // 25, "audio": TICKS_PER_SECOND // 50}
 # A longer step that the wall clock doesn't confirm is a jump of the source's clock.
 _TOLERANCE = TICKS_PER_SECOND
+# By how much nearer to its own past than to the other track's present a packet from before a jump is.
+_CLEARLY = TICKS_PER_SECOND * 3 // 10
+# How long a track that is ahead of where the other went on is left out until it is caught up with.
+_PATIENCE = 5 * TICKS_PER_SECOND
 
 
 @dataclass(slots=True)
-class _LastOut:
+class _Last:
+    """A track's latest: its time at the source and in the output, when it came, and its usual step.
+
+    shift: from the source's time to the output's; None takes the newest. is_joining: something was shown
+    in its place.
+    """
+
+    source: int | None
     ticks: int
     at: float
     step: int
+    shift: int | None
     is_joining: bool = False
 
 
@@ -38,69 +50,86 @@ class OutputClock:
     """Maps timestamps of one source after another to one output clock, for video and audio together.
 
     As long as the source's clock runs, its timestamps pass unchanged (in ticks of 1/90000 s). After a
-    jump, a wrap, or a new connection they are shifted so that the output goes on as the wall clock did;
-    the same shift serves both tracks, so what was in sync stays so. Safe to use from several threads.
+    jump, a wrap, or a new connection they are shifted so that the output goes on as the wall clock did.
+    The track that comes first after it finds the shift and the other takes the same, whatever gap that
+    leaves in it: so what was in sync stays so. Safe to use from several threads.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # The newest first; packets of the other track may still be stamped with the one before.
-        self._shifts: list[int] = [0]
-        self._last: dict[Track, _LastOut] = {}
+        self._shift = 0
+        self._found_by: Track | None = None
+        self._last: dict[Track, _Last] = {}
         self._must_anchor = False
 
     def stamp(self, track: Track, pts: int | None, time_base: Fraction, now: float) -> Stamp | None:
         """Place a timestamp of `track` that arrived at `now` (seconds); None if it comes too late."""
         with self._lock:
-            ticks = None if pts is None else round(pts * time_base / TICK)
-            stamp = self._place(track, ticks, now)
-            if stamp is not None:
-                self._remember(track, stamp.ticks, now)
-            return stamp
+            if pts is None:
+                # RTSP's first pictures may come without; what follows says where they would have been.
+                return self._placed_by_the_wall_clock(track, now) if track in self._last else None
+            return self._place(track, round(pts * time_base / TICK), now)
 
     def bridge(self, now: float) -> int:
         """The video timestamp of a picture that is shown at `now` in place of the silent source's."""
         with self._lock:
-            ticks = self._continued("video", now)
-            self._remember("video", ticks, now)
+            stamp = self._placed_by_the_wall_clock("video", now)
             # The source's next picture may lie a little before what was shown in its place.
             self._last["video"].is_joining = True
-            return ticks
+            return stamp.ticks
 
     def reconnected(self) -> None:
         """What comes next has a clock of its own: go on from where the output is."""
         with self._lock:
             self._must_anchor = bool(self._last)
 
-    def _place(self, track: Track, ticks: int | None, now: float) -> Stamp | None:
-        if ticks is None:
-            # RTSP's first pictures may come without; what follows says where they would have been.
-            return Stamp(self._continued(track, now), is_jump=False) if track in self._last else None
-        if self._must_anchor:
-            return self._anchored(track, ticks, now)
+    def _placed_by_the_wall_clock(self, track: Track, now: float) -> Stamp:
+        ticks, last = self._continued(track, now), self._last.get(track)
+        source, shift = (None, None) if last is None else (last.source, last.shift)
+        self._remember(track, source, ticks, shift, now)
+        return Stamp(ticks, is_jump=False)
+
+    def _place(self, track: Track, source: int, now: float) -> Stamp | None:
         last = self._last.get(track)
+        if self._must_anchor:
+            for each in self._last.values():
+                each.shift = None
+            self._must_anchor = False
+            return self._anchored(track, source, now)
+        shift = self._shift if last is None else self._shift_for(last, source)
         if last is None:
-            return Stamp(ticks + self._shifts[0], is_jump=False)
-        elapsed = round((now - last.at) * TICKS_PER_SECOND)
-        best = min(
-            (ticks + shift for shift in self._shifts), key=lambda out: abs(out - last.ticks - last.step)
-        )
-        step = best - last.ticks
-        if last.is_joining and -_TOLERANCE < step < _SMALLEST_STEP:
+            return self._accepted(track, source, shift, now)
+        step = source + shift - last.ticks
+        follows_the_other = shift != last.shift
+        if (follows_the_other and -_PATIENCE < step < _SMALLEST_STEP) or (
+            last.is_joining and -_TOLERANCE < step < _SMALLEST_STEP
+        ):
             return None
-        if _SMALLEST_STEP <= step <= _TOLERANCE or (step > 0 and abs(step - elapsed) <= _TOLERANCE):
-            return Stamp(best, is_jump=False)
+        elapsed = round((now - last.at) * TICKS_PER_SECOND)
+        is_plausible = step <= _TOLERANCE or abs(step - elapsed) <= _TOLERANCE or follows_the_other
+        if step >= _SMALLEST_STEP and is_plausible:
+            return self._accepted(track, source, shift, now, is_jump=follows_the_other)
         if step == 0 and track == "video":
             return None
-        return self._anchored(track, ticks, now)
+        return self._anchored(track, source, now)
 
-    def _anchored(self, track: Track, ticks: int, now: float) -> Stamp:
-        self._must_anchor = False
-        out = self._continued(track, now)
-        self._shifts = [out - ticks, self._shifts[0]]
-        for other, last in self._last.items():
-            last.is_joining = other != track
-        return Stamp(out, is_jump=True)
+    def _shift_for(self, last: _Last, source: int) -> int:
+        """The newest shift, unless the packet was clearly sent before the jump that it belongs to."""
+        if last.shift is None or last.shift == self._shift or self._found_by is None:
+            return self._shift
+        newest = self._last[self._found_by].source
+        if newest is None or last.source is None:
+            return self._shift
+        is_from_before = abs(source - last.source) + _CLEARLY < abs(source - newest)
+        return last.shift if is_from_before else self._shift
+
+    def _accepted(self, track: Track, source: int, shift: int, now: float, *, is_jump: bool = False) -> Stamp:
+        self._remember(track, source, source + shift, shift, now)
+        return Stamp(source + shift, is_jump)
+
+    def _anchored(self, track: Track, source: int, now: float) -> Stamp:
+        self._shift, self._found_by = self._continued(track, now) - source, track
+        return self._accepted(track, source, self._shift, now, is_jump=True)
 
     def _continued(self, track: Track, now: float) -> int:
         """Where the output's clock stands at `now`, after everything of this track."""
@@ -110,9 +139,9 @@ class OutputClock:
         elapsed = round((now - last.at) * TICKS_PER_SECOND)
         return last.ticks + max(elapsed, last.step, _SMALLEST_STEP)
 
-    def _remember(self, track: Track, ticks: int, now: float) -> None:
+    def _remember(self, track: Track, source: int | None, ticks: int, shift: int | None, now: float) -> None:
         last = self._last.get(track)
         step = _USUAL_STEP[track]
         if last is not None:
             step = ticks - last.ticks if 0 < ticks - last.ticks < _TOLERANCE // 2 else last.step
-        self._last[track] = _LastOut(ticks, now, step)
+        self._last[track] = _Last(source, ticks, now, step, shift)

@@ -1,4 +1,4 @@
 """The model of `diffir-stream` where no other is named; a module by itself, so that --help needs no torch."""
 
-# Causal and made for live streams; until there is one, the smallest that is built in.
-DEFAULT_MODEL = "denoise-nano"
+# Causal and made for live streams.
+DEFAULT_MODEL = "denoise-live"

@@ -21,15 +21,18 @@ _INTERLEAVE_MICROSECONDS = 100_000
 class Container:
     """What a sink writes: FFmpeg's muxer, its options, and the audio codecs it carries.
 
-    An audio codec that is not among `audio` is transcoded to `transcode_to`.
+    An audio codec that is not among `audio` is transcoded to `transcode_to`, with `transcode_options`.
     in_band_headers: decoders join in the middle, so every keyframe repeats the stream's headers.
+    encoder_options: what frames for it must be coded with, by encoder.
     """
 
     muxer: str
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     audio: frozenset[str] = frozenset({"aac", "mp3", "ac3", "eac3", "opus"})
     transcode_to: str = "aac"
+    transcode_options: Mapping[str, str] = field(default_factory=dict[str, str])
     in_band_headers: bool = False
+    encoder_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
 
 _TS_AUDIO = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus"})
@@ -38,6 +41,16 @@ _FRAGMENTS = {"movflags": "+frag_keyframe+empty_moov+default_base_moof"}
 _HLS_FLAGS = "delete_segments+independent_segments+temp_file"
 _TS = Container("mpegts", _TS_OPTIONS, _TS_AUDIO, in_band_headers=True)
 _MP4 = Container("mp4", _FRAGMENTS)
+_WHIP = Container(
+    "whip",
+    audio=frozenset({"opus"}),
+    transcode_to="libopus",
+    # WebRTC's Opus is that and nothing else (RFC 7587).
+    transcode_options={"ar": "48000", "ac": "2"},
+    in_band_headers=True,
+    # All that every WebRTC peer must be able to decode (RFC 7742).
+    encoder_options={"libx264": {"profile": "baseline"}, "h264_nvenc": {"profile": "baseline"}},
+)
 
 _BY_SCHEME: Mapping[str, Container] = {
     "rtmp": Container("flv", {"flvflags": "no_duration_filesize"}, frozenset({"aac", "mp3"})),
@@ -45,10 +58,11 @@ _BY_SCHEME: Mapping[str, Container] = {
     "srt": _TS,
     "udp": _TS,
     "tcp": _TS,
-    "rtp": Container("rtp_mpegts", {}, _TS_AUDIO, in_band_headers=True),
+    # Its packets share one clock that mustn't run backwards: sound and pictures wait for each other.
+    "rtp": Container("rtp_mpegts", {"max_interleave_delta": "1000000"}, _TS_AUDIO, in_band_headers=True),
     "rtsp": Container("rtsp", {"rtsp_transport": "tcp"}, in_band_headers=True),
-    "whip": Container("whip", {}, frozenset({"opus"}), "libopus", in_band_headers=True),
-    "whips": Container("whip", {}, frozenset({"opus"}), "libopus", in_band_headers=True),
+    "whip": _WHIP,
+    "whips": _WHIP,
     # An index is written at the end, and kept in memory until then.
     "pipe": Container(
         "nut",
@@ -115,6 +129,7 @@ def arguments_for(address: Address, *, audio_codec: str | None, session: int) ->
         settings["acodec"] = "copy"
     elif audio_codec is not None:
         settings |= {"acodec": container.transcode_to, "audio_bitrate": "128k"}
+        settings |= container.transcode_options
     if address.scheme in ("rtmp", "rtmps", "tcp"):
         settings["rw_timeout"] = _PEER_MICROSECONDS
     source = _library.input("pipe:0", format="nut", probesize=32, analyzeduration=0, copyts=None)

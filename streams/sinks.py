@@ -21,7 +21,7 @@ from streams.addresses import Address
 from streams.backoff import Backoff
 from streams.children import ChildError, FFmpegChild
 from streams.frames import TICK, TICKS_PER_SECOND, LiveFrame
-from streams.publishing import arguments_for, check_sink
+from streams.publishing import arguments_for, check_sink, container_for
 from streams.stats import LiveStats
 
 _log = logging.getLogger(__name__)
@@ -83,6 +83,10 @@ class LiveSink:
         parsed = [Address(text) for text in addresses]
         for address in parsed:
             check_sink(address)
+        self._encoder_options: dict[str, str] = {}
+        for address in parsed:
+            self._encoder_options |= container_for(address).encoder_options.get(self.config.encoder, {})
+        self._encoder_options |= self.config.encoder_options
         self._publishers = [_Publisher(address, self.config, self.stats) for address in parsed]
         self._encoder: LiveEncoder | None = None
         self._encoded: StreamInfo | None = None
@@ -171,7 +175,7 @@ class LiveSink:
         self._encoder = LiveEncoder(
             info,
             encoder=self.config.encoder,
-            options=self.config.encoder_options,
+            options=self._encoder_options,
             gop_seconds=self.config.gop_seconds,
         )
         self._encoded = info

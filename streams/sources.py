@@ -24,6 +24,7 @@ from streams.clock import OutputClock
 from streams.frames import TICK, LiveFrame
 from streams.mailbox import Mailbox, Policy
 from streams.stats import LiveStats
+from streams.whep import watched
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +33,14 @@ Outage = Literal["hold", "slate", "pause"]
 # A decoder of streams needs one group of pictures to be sure what is in it; most need far less.
 _PROBES = ({"analyzeduration": "500000", "probesize": "500000"}, {"analyzeduration": "3000000"})
 _POLL_SECONDS = 0.02
-_CLOSE_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
 _SLATE_LEVEL = 0.08
 _USUAL_RATE = 25.0
+
+
+# Bytes as they come.
+_SRT_INPUT = ("-hide_banner", "-nostdin", "-loglevel", "warning", "-f", "data", "-i")
+_SRT_OUTPUT = ("-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1", "pipe:1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +267,8 @@ class LiveSource:
         format, options = _input_format(address), _input_options(address)
         if address.scheme == "srt":
             source, format = stack.enter_context(self._relayed()), "mpegts"
+        elif address.scheme in ("whep", "wheps"):
+            source, format = self._pipe(stack.enter_context(watched(address))), "nut"
         elif address.scheme == "pipe":
             source = _PipeReader(
                 0, self._stopping, address, config.stall_seconds if self._reconnects else None
@@ -279,25 +287,15 @@ class LiveSource:
     @contextmanager
     def _relayed(self) -> Generator[Readable]:
         """The bytes of an SRT connection, which a child makes because PyAV's FFmpeg knows no SRT."""
-        arguments = ["-hide_banner", "-nostdin", "-loglevel", "warning", "-f", "data"]
-        arguments += [
-            "-i",
-            self.address.text,
-            "-map",
-            "0",
-            "-c",
-            "copy",
-            "-f",
-            "data",
-            "-flush_packets",
-            "1",
-            "pipe:1",
-        ]
+        arguments = [*_SRT_INPUT, self.address.text, *_SRT_OUTPUT]
         child = FFmpegChild(arguments, name="srt", hide=self.address.hide_in, reads=False, stdout=None)
         try:
-            yield _PipeReader(child.output.fileno(), self._stopping, self.address, self.config.open_seconds)
+            yield self._pipe(child.output.fileno())
         finally:
             child.kill()
+
+    def _pipe(self, descriptor: int) -> Readable:
+        return _PipeReader(descriptor, self._stopping, self.address, self.config.open_seconds)
 
     def _follow(self, connection: LiveInput) -> None:
         pace = _Pace() if self._paced else None
@@ -416,7 +414,7 @@ def check_source(address: Address) -> None:
 
 _SCHEMES = frozenset(
     ("pipe", "file", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp", "http", "https", "screen")
-)
+) | {"whep", "wheps"}
 
 
 def _input_format(address: Address) -> str | None:

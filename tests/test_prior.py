@@ -185,3 +185,38 @@ def test_reports_of_streams_that_followed_each_other_add_up() -> None:
     whole = ReuseReport.combined(reports)
     assert whole == ReuseReport("prior", {"first": 2, "drift": 2}, 8, 1)
     assert whole.frames == 13
+
+
+@pytest.mark.parametrize("pattern", [(1.0, 0.6), (1.0, 0.5, 0.5), (1.4, 1.0, 1.0, 1.0, 1.0, 1.0)])
+def test_a_still_scene_is_refreshed_once_in_24_frames_whatever_a_codec_does_to_its_noise(
+    pattern: tuple[float, ...],
+) -> None:
+    """P and B frames by turns, or now and then an I frame: the noise is the same, its detail isn't."""
+    generator = torch.Generator().manual_seed(7)
+    tracker, policy = PriorTracker(), ReusePolicy(level="statistics")
+    refreshes: list[int] = []
+    for t in range(72):
+        noise = 0.08 * pattern[t % len(pattern)] * torch.randn(3, 72, 128, generator=generator)
+        (statistics,) = FrameStatistics.of([(0.5 + noise).clamp(0, 1)])
+        decision = tracker.decide(
+            statistics, policy, pts_seconds=float(t), starts_shot=t == 0, is_duplicate=False
+        )
+        refreshes += [t] if decision.reason else []
+    assert len(refreshes) <= 3
+
+
+def test_a_change_of_light_that_stays_is_met_at_once_if_sudden_and_soon_if_slight() -> None:
+    generator = torch.Generator().manual_seed(7)
+    for brighter, latest in ((0.20, 0), (0.08, 5)):
+        tracker, policy = PriorTracker(), ReusePolicy(level="prior", max_prior_age=250)
+        refreshes: list[int] = []
+        for t in range(30):
+            picture = torch.full((3, 72, 128), 0.4 * (1 + brighter * (t >= 15)))
+            picture += 0.02 * torch.randn(3, 72, 128, generator=generator)
+            (statistics,) = FrameStatistics.of([picture.clamp(0, 1)])
+            decision = tracker.decide(
+                statistics, policy, pts_seconds=float(t), starts_shot=t == 0, is_duplicate=False
+            )
+            refreshes += [t] if decision.reason else []
+        assert refreshes[0] == 0
+        assert 15 <= refreshes[1] <= 15 + latest

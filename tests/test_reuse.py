@@ -36,7 +36,8 @@ def clip_of(data: Tensor) -> dv.Clip:
 def restorer(reuse: str | ReusePolicy, *, past: int = 1, future: int = 1, **options: object) -> dv.Restorer:
     torch.manual_seed(0)
     net = dv.DiffIRS2(tiny(past=past, future=future))
-    return dv.Restorer(net, device="cpu", reuse=reuse, record_decisions=True, **options)  # pyright: ignore[reportArgumentType]
+    settings = {"device": "cpu", "precision": "fp32", "reuse": reuse, "record_decisions": True}
+    return dv.Restorer(net, **settings | options)  # pyright: ignore[reportArgumentType]
 
 
 def run(model: dv.Restorer, clip: dv.Clip, batch: int = 4) -> tuple[Tensor, ReuseReport]:

@@ -15,5 +15,6 @@ def restore_windows(net: DiffIR, lq: Tensor, priors: Tensor, in_a_row: int) -> T
     """
     if not net.config.recurrent:
         return net.restore(lq, priors)
-    restored = net.restore_in_turn(lq.unflatten(0, (-1, in_a_row)), priors.unflatten(0, (-1, in_a_row)))
+    windows = lq.reshape(-1, in_a_row, *lq.shape[1:])
+    restored = net.restore_in_turn(windows, priors.reshape(-1, in_a_row, priors.shape[1]))
     return restored.flatten(0, 1)

@@ -1,16 +1,17 @@
-"""`diffir-video restore`: a file, a folder of them or a pipe."""
+"""`diffir-video restore`: a file, pictures, a folder of files or a pipe."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diffir_video.cli.encoding import add_encoder_options, add_preset_option, encoder_of
 from diffir_video.cli.printing import check_folder, progress_bar, write_json
 from diffir_video.cli.restoring import add_restorer_options, restorer_of
-from diffir_video.cli.values import seconds
+from diffir_video.cli.values import crop, duration, rate, seconds, size
 from diffir_video.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,14 +20,31 @@ if TYPE_CHECKING:
 
 _PIPE = "-"
 
+_Kind = Literal["pipe", "pictures", "folder", "sample", "plan", "file"]
+_JOURNALED = ("verify", "report", "plot_reuse", "restart")
+
+# The options that need a job of another kind.
+_REFUSED: Mapping[_Kind, tuple[str, ...]] = {
+    "pipe": (*_JOURNALED, "dry_run", "sample", "start", "end"),
+    "pictures": (*_JOURNALED, "dry_run", "sample"),
+    "folder": ("dry_run", "plot_reuse", "sample"),
+    "sample": (*_JOURNALED, "dry_run"),
+    "plan": (),
+    "file": (),
+}
+
 
 def add_restore(commands: Any, shared: argparse.ArgumentParser) -> None:
-    restore = commands.add_parser("restore", parents=[shared], help="restore a video file")
+    restore = commands.add_parser("restore", parents=[shared], help="restore video or pictures")
     restore.add_argument(
-        "input", metavar="IN", help="the video to restore, a folder of them, or - for a pipe"
+        "input",
+        metavar="IN",
+        help="a video, a folder of them, pictures (shot-%%04d.png, a folder, one file), or - for a pipe",
     )
     restore.add_argument(
-        "output", metavar="OUT", help="where: .mkv .mp4 .mov .webm .ts …, a folder, or - for Y4M"
+        "output",
+        metavar="OUT",
+        help="where: .mkv .mp4 .mov .webm .ts …, a folder, pictures (.png or .jpg), or - for Y4M",
     )
     add_restorer_options(restore)
     restore.add_argument(
@@ -45,9 +63,28 @@ def add_restore(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _add_picture_options(restore: argparse.ArgumentParser) -> None:
-    restore.add_argument("--start", type=seconds, metavar="[H:][M:]S", help="restore from here on")
-    restore.add_argument("--end", type=seconds, metavar="[H:][M:]S", help="and up to here")
-    restore.add_argument("--deinterlace", default="auto", choices=("auto", "off", "bwdif"))
+    pictures = restore.add_argument_group("which pictures, and of what shape")
+    pictures.add_argument("--start", type=seconds, metavar="[H:][M:]S", help="restore from here on")
+    pictures.add_argument("--end", type=seconds, metavar="[H:][M:]S", help="and up to here")
+    pictures.add_argument(
+        "--sample",
+        type=duration,
+        metavar="5s",
+        help="restore so many seconds from all over the file, the original beside the restored",
+    )
+    pictures.add_argument("--crop", type=crop, metavar="WxH[+X+Y]", help="restore only this part of each")
+    pictures.add_argument("--size", type=size, metavar="WxH", help="bring the output to this size")
+    pictures.add_argument("--max-size", type=size, metavar="WxH", help="make a larger output fit into this")
+    pictures.add_argument("--deinterlace", default="auto", choices=("auto", "off", "bwdif"))
+    pictures.add_argument(
+        "--alpha",
+        default="refuse",
+        choices=("refuse", "drop"),
+        help="what to do with an input that has transparency; default: %(default)s",
+    )
+    pictures.add_argument(
+        "--rate", type=rate, metavar="FPS", help="frames per second of pictures as input; default: 25"
+    )
 
 
 def _add_job_options(restore: argparse.ArgumentParser) -> None:
@@ -82,21 +119,40 @@ def _restore(arguments: argparse.Namespace) -> int:
     from diffir_video.strength import Blended
 
     options = _job_options(arguments)
-    _check(arguments)
+    kind = _kind_of(arguments)
+    _check(arguments, kind)
     restorer = restorer_of(
         arguments, record_decisions=arguments.report_decisions or arguments.plot_reuse is not None
     )
     blended = restorer if arguments.strength == 1 else Blended(restorer, arguments.strength)
-    if _PIPE in (arguments.input, arguments.output):
-        return _restore_pipe(arguments, blended, options)
-    if arguments.dry_run:
-        from diffir_video.job import plan_file
+    match kind:
+        case "pipe":
+            return _restore_pipe(arguments, blended, options)
+        case "pictures":
+            return _restore_pictures(arguments, blended, options)
+        case "folder":
+            return _restore_folder(arguments, blended, options)
+        case "sample":
+            return _restore_sample(arguments, blended, options)
+        case "plan":
+            return _plan(arguments, blended, options)
+        case "file":
+            return _restore_file(arguments, blended, options, restorer.policy)
 
-        print(plan_file(arguments.input, arguments.output, restorer=blended, options=options))
-        return 0
-    if Path(arguments.input).is_dir():
-        return _restore_folder(arguments, blended, options)
-    return _restore_file(arguments, blended, options, restorer.policy)
+
+def _kind_of(arguments: argparse.Namespace) -> _Kind:
+    from diffir_video.media import find_pictures, names_pictures
+
+    if _PIPE in (arguments.input, arguments.output):
+        return "pipe"
+    pictures = find_pictures(arguments.input)
+    if names_pictures(arguments.output, from_pictures=pictures is not None):
+        return "pictures"
+    if Path(arguments.input).is_dir() and pictures is None:
+        return "folder"
+    if arguments.sample is not None:
+        return "sample"
+    return "plan" if arguments.dry_run else "file"
 
 
 def _job_options(arguments: argparse.Namespace) -> JobOptions:
@@ -109,6 +165,11 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
         deinterlace=arguments.deinterlace,
         start=arguments.start,
         end=arguments.end,
+        rate=arguments.rate,
+        alpha=arguments.alpha,
+        crop=arguments.crop,
+        size=arguments.size,
+        max_size=arguments.max_size,
         overwrite=arguments.overwrite,
         segment_frames=arguments.segment_frames,
         restart=arguments.restart,
@@ -116,24 +177,28 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
     )
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace, kind: _Kind) -> None:
     """Refuse what makes no sense before a model is loaded."""
     from diffir_video.media import check_output
     from diffir_video.zoo import IDENTITY
 
-    is_pipe, is_folder = _PIPE in (arguments.input, arguments.output), Path(arguments.input).is_dir()
-    no_pipe, one_file = ("verify", "report", "start", "end"), ("dry_run", "plot_reuse")
-    refused = (*one_file, *no_pipe) if is_pipe else one_file if is_folder else ()
-    for name in refused:
+    for name in _REFUSED[kind]:
         if getattr(arguments, name) not in (None, False):
-            raise UsageError(f"--{name.replace('_', '-')} needs a file as input and output")
+            raise UsageError(f"--{name.replace('_', '-')} needs a file as input and output, and no --sample")
     for path in (arguments.report, arguments.plot_reuse):
         check_folder(path)
     if arguments.model == IDENTITY and arguments.plot_reuse is not None:
         raise UsageError(f"{IDENTITY} has no priors to plot; choose another model or drop --plot-reuse")
-    if arguments.output != _PIPE and not is_folder:
-        copy_from = None if is_pipe else arguments.input
+    if kind not in ("folder", "pictures") and arguments.output != _PIPE:
+        copy_from = None if arguments.input == _PIPE else arguments.input
         check_output(arguments.output, copy_from=copy_from, overwrite=arguments.overwrite)
+
+
+def _plan(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:
+    from diffir_video.job import plan_file
+
+    print(plan_file(arguments.input, arguments.output, restorer=restorer, options=options))
+    return 0
 
 
 def _restore_file(
@@ -188,4 +253,31 @@ def _restore_pipe(arguments: argparse.Namespace, restorer: FileRestorer, options
         options=options,
     )
     print(report, file=sys.stderr)
+    return report.exit_code
+
+
+def _restore_pictures(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:
+    from diffir_video.job import restore_pictures
+
+    with progress_bar(arguments.input) as progress:
+        report = restore_pictures(
+            arguments.input, arguments.output, restorer=restorer, options=options, progress=progress
+        )
+    print(f"{arguments.output}: {report}")
+    return report.exit_code
+
+
+def _restore_sample(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:
+    from diffir_video.job import sample_file
+
+    with progress_bar(arguments.input) as progress:
+        report = sample_file(
+            arguments.input,
+            arguments.output,
+            arguments.sample,
+            restorer=restorer,
+            options=options,
+            progress=progress,
+        )
+    print(f"{arguments.output}: {report}")
     return report.exit_code

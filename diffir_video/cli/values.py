@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffir_video.media import Crop
 
 
 def auto_or_count(text: str) -> str | int:
@@ -22,6 +26,32 @@ def size(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise ArgumentTypeError(f"expected WxH, got {text!r}")
     return int(width), int(height)
+
+
+def crop(text: str) -> Crop:
+    """`640x360+20+10`, or `640x360` for the middle of the picture."""
+    from diffir_video.media import Crop
+
+    extent, *corner = text.split("+")
+    if len(corner) not in (0, 2) or not all(part.isdecimal() for part in corner):
+        raise ArgumentTypeError(f"expected WxH or WxH+X+Y, got {text!r}")
+    return Crop(*size(extent), *map(int, corner))
+
+
+def duration(text: str) -> Fraction:
+    """`5s`, `5` or `1:05`, in seconds."""
+    return seconds(text.removesuffix("s"))
+
+
+def rate(text: str) -> Fraction:
+    """`25` or `30000/1001` frames per second."""
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if value <= 0:
+        raise ArgumentTypeError(f"expected a number of frames per second, got {text!r}")
+    return value
 
 
 def seconds(text: str) -> Fraction:

@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 
 from diffir_video.errors import BackendError
+from diffir_video.inference.cuda.graphs import GraphedNetwork
+from diffir_video.inference.cuda.tensorrt import TensorRTNetwork, load_torch_tensorrt
 from diffir_video.inference.graph import FoldedGraph
 from diffir_video.inference.native import NativeSteps
-from diffir_video.inference.strips import StripSteps
+from diffir_video.inference.strips import BlockSteps, StripSteps
 from diffir_video.network.dirformer import DIRformer
 
 Backend = Literal["auto", "eager", "compile", "tensorrt"]
@@ -36,37 +38,60 @@ _log = logging.getLogger(__name__)
 
 def choose_backend(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backend:
     """The backend that "auto" stands for; raises BackendError for one that is not to be had here."""
-    if backend == "auto":
+    if backend == "tensorrt":
+        load_torch_tensorrt(device)
+    elif backend != "eager":
         try:
-            _check(device, dtype)
+            _steps(device, dtype, None)
         except BackendError as exc:
+            if backend != "auto":
+                raise
             _log.warning("backend eager is used: %s", exc)
             return "eager"
-        return "compile"
-    if backend == "compile":
-        _check(device, dtype)
-    return backend
+    return "compile" if backend == "auto" else backend
 
 
-def _check(device: torch.device, dtype: torch.dtype) -> None:
-    """Raise BackendError where backend compile can't be had."""
-    if device.type == "cpu":
-        _native_steps(dtype, None)
+def cpu_has_fast_half() -> bool:
+    """Whether backend compile can be had on this CPU, and multiplies in bfloat16."""
+    try:
+        NativeSteps(half=True)
+    except BackendError:
+        return False
+    return True
 
 
-def _native_steps(dtype: torch.dtype, tile: int | None) -> NativeSteps:
+def _steps(device: torch.device, dtype: torch.dtype, tile: int | None) -> BlockSteps:
+    """What backend compile works blocks with; raises BackendError where it is not to be had."""
+    if device.type == "cuda":
+        return _triton_steps()
     if dtype == torch.float16:
         raise BackendError("backend compile has no fp16 on a CPU; use bf16, fp32, or backend eager")
     return NativeSteps(half=dtype == torch.bfloat16, tile=tile)
 
 
+def _triton_steps() -> BlockSteps:
+    try:
+        from diffir_video.inference.cuda.steps import TritonSteps
+    except ImportError as exc:
+        raise BackendError(f"backend compile needs Triton ({exc}); install it, or use eager") from exc
+    return TritonSteps()
+
+
 def build(
     net: DIRformer, dtype: torch.dtype, backend: Backend, strips: StripSteps, tile: int | None
 ) -> tuple[FoldedGraph, Run]:
-    """The folded network, and what runs it on whole frames; `backend` is one that was chosen."""
+    """The folded network, and what runs it on whole frames; `backend` is one that was chosen.
+
+    On CUDA both share the network: while it is compiled its blocks are worked by Triton kernels, and where
+    frames have to be cut by `strips`.
+    """
     device = net.patch_embed.proj.weight.device
     if backend == "compile" and device.type == "cpu":
-        graph = FoldedGraph(net, dtype, _native_steps(dtype, tile), features=torch.float32)
-    else:
-        graph = FoldedGraph(net, dtype, strips)
+        graph = FoldedGraph(net, dtype, _steps(device, dtype, tile), features=torch.float32)
+        return graph, graph
+    graph = FoldedGraph(net, dtype, strips)
+    if backend == "compile":
+        return graph, GraphedNetwork(graph.worked_by(_steps(device, dtype, tile)))
+    if backend == "tensorrt":
+        return graph, TensorRTNetwork(graph.worked_by(StripSteps(None)), device)
     return graph, graph

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffir_video.inference.backends import build
-from diffir_video.inference.options import InferenceOptions
+from diffir_video.inference.options import Batch, InferenceOptions, Tile
 from diffir_video.inference.strips import StripSteps
 from diffir_video.network.dirformer import DIRformer
 
@@ -55,7 +55,8 @@ class FoldedDIRformer:
         self._config = net.config
         self._device = net.patch_embed.proj.weight.device
         options = options.on(self._device, dtype)
-        self._tile, self._batch = options.tile, options.batch
+        self._tile: Tile = options.tile
+        self._batch: Batch = options.batch
         self._strips = StripSteps(None)
         self._itemsize = dtype.itemsize
         pixels = None if isinstance(self._tile, str) else self._tile
@@ -137,7 +138,7 @@ class FoldedDIRformer:
     def _frames_at_once(self, lq: Tensor) -> int:
         if self._is_cut_by_rows(lq):
             return 1
-        wanted = self._batch if self._batch != "auto" else self._frames_that_fit(lq)
+        wanted = self._frames_that_fit(lq) if isinstance(self._batch, str) else self._batch
         return max(1, wanted if self._most_frames is None else min(wanted, self._most_frames))
 
     def _frames_that_fit(self, lq: Tensor) -> int:
@@ -154,10 +155,10 @@ class FoldedDIRformer:
         return self._largest_strip if wanted is None else min(wanted, self._largest_strip)
 
     def _wanted_strip_bytes(self, lq: Tensor) -> int | None:
+        if not isinstance(self._tile, str):
+            return self._feature_bytes(self._tile**2)
         if self._tile == "off":
             return None
-        if self._tile != "auto":
-            return self._feature_bytes(self._tile**2)
         if self._device.type == "cpu":
             # Frames that are to go together can't be cut.
             return CPU_STRIP_BYTES if self._batch in ("auto", 1) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import cast
 
 import torch
@@ -17,7 +18,7 @@ from diffir_video.network.dirformer import DIRformer, TransformerBlock
 class FoldedGraph(nn.Module):
     """The folded network; its weights are buffers, rewritten in place by `fold`, so addresses stay.
 
-    steps: how blocks are worked; may be replaced.
+    steps: how blocks are worked.
     """
 
     def __init__(
@@ -43,6 +44,12 @@ class FoldedGraph(nn.Module):
     def blocks(self) -> Iterator[FoldedBlock]:
         for level in self.levels.values():
             yield from cast(Sequence[FoldedBlock], level)
+
+    def worked_by(self, steps: BlockSteps) -> FoldedGraph:
+        """The same network with the same weights, its blocks worked another way."""
+        twin = copy(self)
+        twin.steps = steps
+        return twin
 
     def forward(self, lq: Tensor, *held_maps: Tensor) -> tuple[Tensor, ...]:
         """Restore the middle frames of windows, with these attention maps or, without any, their own.

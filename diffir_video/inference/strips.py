@@ -168,10 +168,10 @@ def attention_sums(qk: Tensor, heads: int) -> tuple[Tensor, Tensor]:
         blocks = torch.bmm(q.transpose(1, 2), k).view(count, heads, per_head, heads, per_head)
         gram = torch.stack([blocks[:, head, :, head] for head in range(heads)], dim=1)
     else:
-        q_heads, k_heads = q.unflatten(2, (heads, per_head)), k.unflatten(2, (heads, per_head))
-        gram = torch.bmm(
-            q_heads.permute(0, 2, 3, 1).flatten(0, 1), k_heads.permute(0, 2, 1, 3).flatten(0, 1)
-        ).unflatten(0, (count, heads))
+        by_head = (count, -1, heads, per_head)
+        q_heads, k_heads = q.view(by_head).permute(0, 2, 3, 1), k.view(by_head).permute(0, 2, 1, 3)
+        gram = torch.bmm(q_heads.flatten(0, 1), k_heads.flatten(0, 1))
+        gram = gram.view(count, heads, per_head, per_head)
     return gram, qk.square().sum(1)
 
 

@@ -4,9 +4,11 @@ from diffir_video.job.cutting import SEGMENT_FRAMES
 from diffir_video.job.file_job import FileRestorer, plan_file, restore_file
 from diffir_video.job.folder_job import FolderEntry, restore_folder
 from diffir_video.job.options import JobOptions
+from diffir_video.job.picture_job import restore_pictures
 from diffir_video.job.pipe_job import restore_pipe
 from diffir_video.job.plan import FilePlan
-from diffir_video.job.report import FileReport, save_report
+from diffir_video.job.report import FileReport, PlainReport, save_report
+from diffir_video.job.sample_job import sample_file
 from diffir_video.job.verification import Verification
 
 __all__ = [
@@ -16,10 +18,13 @@ __all__ = [
     "FileRestorer",
     "FolderEntry",
     "JobOptions",
+    "PlainReport",
     "Verification",
     "plan_file",
     "restore_file",
     "restore_folder",
+    "restore_pictures",
     "restore_pipe",
+    "sample_file",
     "save_report",
 ]

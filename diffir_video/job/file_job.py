@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import time
 from array import array
@@ -13,36 +12,36 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from diffir_video.errors import MediaInputError, UsageError
+from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.job.cutting import SegmentCutter, SegmentSource
 from diffir_video.job.options import JobOptions
 from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, StrPath
+from diffir_video.job.sizing import ResizingSink, output_info
+from diffir_video.job.source import identity_of, open_source
 from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
     Muxer,
+    PictureReader,
     Segment,
     SegmentWriter,
     TimeRange,
     VideoReader,
     check_output,
+    find_pictures,
     join_segments,
     publish,
     read_timeline,
 )
-from diffir_video.pipeline import FrameRestorer, Progress, RunReport, combined, run
+from diffir_video.pipeline import FrameRestorer, FrameSink, Progress, RunReport, combined, run
 from diffir_video.version import engine_version
 
 _DEFAULTS = JobOptions()
 
 # Restored to estimate how long all of them take.
 _MEASURED_FRAMES = 16
-
-# Samples of the input that tell it from another file of the same size and time.
-_SAMPLES = 16
-_SAMPLE_BYTES = 1 << 16
 
 
 class FileRestorer(FrameRestorer, Protocol):
@@ -82,12 +81,12 @@ def restore_file(
     one was begun with another input, model or option. Finished segments are kept then.
     """
     job = _Job(Path(input), Path(output), restorer, options)
-    settings = job.settings() if job.input.is_file() else {}
+    settings = job.settings()
     if (finished := WorkFolder.finished(job.output, settings)) is not None:
         return FileReport.from_dict(finished)
     check_output(output, copy_from=input, overwrite=options.overwrite)
     with (
-        job.open_input() as source,
+        open_source(input, options) as source,
         WorkFolder.open(job.output, settings, restart=options.restart) as work,
     ):
         return job.run(source, work, progress)
@@ -103,7 +102,7 @@ def plan_file(
     """
     job = _Job(Path(input), Path(output), restorer, options)
     check_output(output, copy_from=input, overwrite=options.overwrite)
-    with job.open_input() as source, TemporaryDirectory() as scratch:
+    with open_source(input, options) as source, TemporaryDirectory() as scratch:
         return job.plan(source, Path(scratch))
 
 
@@ -114,23 +113,14 @@ class _Job:
     restorer: FileRestorer
     options: JobOptions
 
-    def open_input(self) -> VideoReader:
-        return VideoReader(
-            self.input,
-            excursions=True,
-            deinterlace=self.options.deinterlace,
-            start=self.options.start,
-            end=self.options.end,
-        )
-
-    def plan(self, source: VideoReader, scratch: Path) -> FilePlan:
-        info = source.info.scaled(self.restorer.scale)
+    def plan(self, source: VideoReader | PictureReader, scratch: Path) -> FilePlan:
+        info = output_info(source.info, self.restorer.scale, self.options)
         with self._open_muxer(scratch / "output", info, self.options.part) as muxer:
             writer = SegmentWriter(
                 scratch / "0", info, self.options.encoding, global_header=muxer.global_header
             )
             segment = next(iter(SegmentCutter(source, self.restorer.reach, _MEASURED_FRAMES)))
-            report = run(segment, self.restorer, _OwnFrames(segment, writer))
+            report = run(segment, self.restorer, _OwnFrames(segment, ResizingSink(writer, info)))
             frames = info.frame_count or _frames_by_time(info)
             if self.options.part != TimeRange():
                 frames = _frames_by_time(info, self.options.part)
@@ -150,10 +140,15 @@ class _Job:
                 notes=(*source.notes, *muxer.choice.notes),
             )
 
+    @property
+    def _copied_from(self) -> Path | None:
+        """The file whose other tracks are copied; pictures have none."""
+        return None if find_pictures(self.input) else self.input
+
     def settings(self) -> dict[str, str]:
         """All that decides what the finished file holds: a job goes on only where none of it changed."""
         return {
-            **_identity(self.input),
+            **identity_of(self.input),
             **self.options.settings,
             **{f"model {key}": value for key, value in self.restorer.settings.items()},
             "version of diffir-video": engine_version(),
@@ -161,9 +156,12 @@ class _Job:
         }
 
     def run(
-        self, source: VideoReader, work: WorkFolder, progress: Callable[[Progress], None] | None
+        self,
+        source: VideoReader | PictureReader,
+        work: WorkFolder,
+        progress: Callable[[Progress], None] | None,
     ) -> FileReport:
-        info = source.info.scaled(self.restorer.scale)
+        info = output_info(source.info, self.restorer.scale, self.options)
         part = work.path / f"output{self.output.suffix.lower()}"
         # All that the container or the encoder refuses is refused here, before the first frame.
         with self._open_muxer(part, info, self.options.part) as muxer:
@@ -208,12 +206,12 @@ class _Job:
 
     def _open_muxer(self, file: Path, info: StreamInfo, copied: TimeRange) -> Muxer:
         return Muxer(
-            file, self.output, info, self.options.encoding, copy_from=self.input, part_of_copy=copied
+            file, self.output, info, self.options.encoding, copy_from=self._copied_from, part_of_copy=copied
         )
 
     def _restore_segments(
         self,
-        source: VideoReader,
+        source: VideoReader | PictureReader,
         work: WorkFolder,
         info: StreamInfo,
         progress: Callable[[Progress], None] | None,
@@ -230,25 +228,25 @@ class _Job:
                 work.next_segment(), info, self.options.encoding, global_header=global_header
             )
             tell.writer = writer
-            yield run(segment, self.restorer, _OwnFrames(segment, writer), progress=tell)
+            yield run(segment, self.restorer, _OwnFrames(segment, ResizingSink(writer, info)), progress=tell)
             work.add(replace(writer.segment, source_intact=source.is_intact))
 
 
 class _OwnFrames:
     """The sink of a segment's own frames; those of its neighbours end here."""
 
-    def __init__(self, segment: SegmentSource, writer: SegmentWriter) -> None:
-        self._segment, self._writer = segment, writer
+    def __init__(self, segment: SegmentSource, sink: FrameSink) -> None:
+        self._segment, self._sink = segment, sink
 
     def write(self, frame: Frame) -> None:
         if self._segment.holds(frame):
-            self._writer.write(frame)
+            self._sink.write(frame)
 
     def close(self) -> None:
-        self._writer.close()
+        self._sink.close()
 
     def abort(self) -> None:
-        self._writer.abort()
+        self._sink.abort()
 
 
 class _JobProgress:
@@ -289,21 +287,3 @@ def _frames_by_time(info: StreamInfo, part: TimeRange | None = None) -> int | No
     part = part or TimeRange()
     end = info.duration_seconds if part.end is None else min(info.duration_seconds, float(part.end))
     return max(round((end - float(part.origin)) * info.average_rate), 0)
-
-
-def _identity(path: Path) -> dict[str, str]:
-    """What tells a file from another one, without reading all of it."""
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        status = path.stat()
-        with path.open("rb") as file:
-            for index in range(_SAMPLES):
-                file.seek(max(status.st_size - _SAMPLE_BYTES, 0) * index // (_SAMPLES - 1))
-                digest.update(file.read(_SAMPLE_BYTES))
-    except OSError as exc:
-        raise MediaInputError(f"can't read {str(path)!r}: {exc.strerror}") from exc
-    return {
-        "input size": f"{status.st_size} bytes",
-        "input time": f"{status.st_mtime_ns} ns",
-        "input digest": digest.hexdigest(),
-    }

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Literal
 
 from diffir_video.errors import UsageError
 from diffir_video.job.cutting import SEGMENT_FRAMES
-from diffir_video.media import Deinterlace, EncoderSettings, TimeRange
+from diffir_video.media import Crop, Deinterlace, EncoderSettings, TimeRange
+
+Alpha = Literal["refuse", "drop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +22,17 @@ class JobOptions:
     deinterlace: "auto" makes interlaced pictures progressive, "bwdif" all of them, "off" none.
     start, end: restore only what is from the one up to the other, in seconds of the input's clock; the
         output, all its tracks, begins at 0 if `start` is given.
+    rate: frames per second of pictures, by default 25; a video has timestamps of its own.
+    alpha: "refuse" an input with transparency, which would be lost, or "drop" it.
+    crop: restore only this part of every picture.
+    size: width and height of the output, shown in the shape of the input all the same.
+    max_size: the most that width and height may be; a smaller output isn't enlarged.
     overwrite: replace an existing output.
     segment_frames: no segment of a job is longer, so that no more than these are done again after a crash.
     restart: throw away what an unfinished job left, instead of going on.
     verify: decode the finished file to its end.
 
-    Raises UsageError for `segment_frames` < 1.
+    Raises UsageError for `segment_frames` < 1, and for `size` together with `max_size`.
     """
 
     encoder: str = "libx264"
@@ -32,6 +40,11 @@ class JobOptions:
     deinterlace: Deinterlace = "auto"
     start: Fraction | None = None
     end: Fraction | None = None
+    rate: Fraction | None = None
+    alpha: Alpha = "refuse"
+    crop: Crop | None = None
+    size: tuple[int, int] | None = None
+    max_size: tuple[int, int] | None = None
     overwrite: bool = False
     segment_frames: int = SEGMENT_FRAMES
     restart: bool = False
@@ -40,6 +53,8 @@ class JobOptions:
     def __post_init__(self) -> None:
         if self.segment_frames < 1:
             raise UsageError(f"segment_frames must be at least 1, got {self.segment_frames}")
+        if self.size is not None and self.max_size is not None:
+            raise UsageError("a size and a largest size were given; give one of them")
 
     @property
     def encoding(self) -> EncoderSettings:
@@ -58,5 +73,10 @@ class JobOptions:
             "start": str(self.start),
             "end": str(self.end),
             "deinterlace": self.deinterlace,
+            "rate": str(self.rate),
+            "alpha": self.alpha,
+            "crop": str(self.crop),
+            "size": str(self.size),
+            "largest size": str(self.max_size),
             "frames per segment": str(self.segment_frames),
         }

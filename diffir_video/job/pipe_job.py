@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO
 
 from diffir_video.job.file_job import FileRestorer
 from diffir_video.job.options import JobOptions
-from diffir_video.job.report import StrPath
-from diffir_video.media import ReadLosses, StandardInput, VideoReader, VideoWriter, Y4mWriter
-from diffir_video.pipeline import Progress, RunReport, run
+from diffir_video.job.report import PlainReport, StrPath
+from diffir_video.job.sizing import ResizingSink, output_info
+from diffir_video.job.source import open_source
+from diffir_video.media import StandardInput, VideoWriter, Y4mWriter
+from diffir_video.pipeline import Progress, run
 
 _DEFAULTS = JobOptions()
-
-
-@dataclass(frozen=True, slots=True)
-class PipeReport:
-    """What came through. notes: what a pipe could not carry. exit_code: 0, or 5 with losses."""
-
-    run: RunReport
-    losses: ReadLosses
-    notes: tuple[str, ...]
-
-    @property
-    def exit_code(self) -> int:
-        return 5 if self.losses else 0
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.run.frames_out} frames, {self.run.fps:.1f} fps; bottleneck: {self.run.bottleneck}",
-            *(f"note: {note}" for note in self.notes),
-            *(f"LOST: {what}" for what in self.losses.describe()),
-        ]
-        return "\n".join(lines)
 
 
 def restore_pipe(
@@ -44,15 +25,15 @@ def restore_pipe(
     restorer: FileRestorer,
     options: JobOptions = _DEFAULTS,
     progress: Callable[[Progress], None] | None = None,
-) -> PipeReport:
+) -> PlainReport:
     """Restore the video of `input` (`StandardInput()`, or a file) into `output`.
 
     output: an open binary stream gets uncompressed Y4M, a name a file as `VideoWriter` makes it. What
     came through a pipe can be read only once: its audio and other tracks are not copied.
     Raises as `VideoReader`, `VideoWriter` and `Y4mWriter` do.
     """
-    with VideoReader(input, excursions=True, deinterlace=options.deinterlace) as source:
-        info = source.info.scaled(restorer.scale)
+    with open_source(input, options) as source:
+        info = output_info(source.info, restorer.scale, options)
         notes = [*source.notes]
         to_file = isinstance(output, (str, os.PathLike))
         if source.other_tracks and (isinstance(input, StandardInput) or not to_file):
@@ -69,10 +50,10 @@ def restore_pipe(
             )
         else:
             sink = Y4mWriter(output, info)
-        report = run(source, restorer, sink, progress=progress)
+        report = run(source, restorer, ResizingSink(sink, info), progress=progress)
         losses = source.losses
         if isinstance(sink, VideoWriter):
             losses = replace(
                 losses, refused_packets=sink.refused_packets, unreadable_tracks=sink.unreadable_tracks
             )
-        return PipeReport(report, losses, tuple(notes))
+        return PlainReport(report, losses, tuple(notes))

@@ -111,6 +111,30 @@ class FileReport:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class PlainReport:
+    """The outcome of a job without a journal: into a pipe or pictures.
+
+    notes: what the output could not carry. exit_code: 0, or 5 with losses.
+    """
+
+    run: RunReport
+    losses: ReadLosses
+    notes: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return 5 if self.losses else 0
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.run.frames_out} frames, {self.run.fps:.1f} fps; bottleneck: {self.run.bottleneck}",
+            *(f"note: {note}" for note in self.notes),
+            *(f"LOST: {what}" for what in self.losses.describe()),
+        ]
+        return "\n".join(lines)
+
+
 def save_report(report: FileReport, path: StrPath) -> None:
     """Write the report as JSON; raises OutputError if that fails."""
     try:

@@ -3,13 +3,18 @@
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
+from diffir_video.media.geometry import Crop, fitted_to, limited_to, resized
 from diffir_video.media.live_input import LiveInput, LivePicture, Readable
 from diffir_video.media.live_output import LiveEncoder, MediaPacket, PacketMuxer, TrackFormat
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.muxer import Muxer
+from diffir_video.media.opening import open_video
+from diffir_video.media.picture_writer import WRITTEN_SUFFIXES, PictureWriter, names_pictures, picture_names
+from diffir_video.media.pictures import PictureReader, find_pictures, is_pattern
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 from diffir_video.media.probe import MediaInfo, StandardInput, TrackInfo, probe_media
 from diffir_video.media.publish import CONTAINERS, VIDEO_SUFFIXES, check_output, publish
+from diffir_video.media.raw_muxer import RawMuxer
 from diffir_video.media.reader import VideoReader
 from diffir_video.media.remux import TimeRange
 from diffir_video.media.segment import Segment, SegmentWriter, StoredPacket, join_segments
@@ -23,6 +28,8 @@ __all__ = [
     "DEFAULT_ENCODER_OPTIONS",
     "PRESETS",
     "VIDEO_SUFFIXES",
+    "WRITTEN_SUFFIXES",
+    "Crop",
     "Deinterlace",
     "EncoderSettings",
     "LiveEncoder",
@@ -32,7 +39,10 @@ __all__ = [
     "MediaPacket",
     "Muxer",
     "PacketMuxer",
+    "PictureReader",
+    "PictureWriter",
     "PixelChoice",
+    "RawMuxer",
     "ReadLosses",
     "Readable",
     "Segment",
@@ -49,9 +59,17 @@ __all__ = [
     "Y4mWriter",
     "check_output",
     "choose_pixel_format",
+    "find_pictures",
+    "fitted_to",
+    "is_pattern",
     "join_segments",
+    "limited_to",
+    "names_pictures",
+    "open_video",
+    "picture_names",
     "probe_media",
     "publish",
     "read_timeline",
+    "resized",
     "transcode",
 ]

@@ -42,7 +42,7 @@ LIVE_ENCODER_OPTIONS: Mapping[str, Mapping[str, str]] = {
 _INTERLEAVE_MICROSECONDS = "100000"
 # A reader keeps every syncpoint it has seen, 40 MiB of them in an hour of 8 Mbit/s; a pipe needs none, since
 # nobody seeks in it and nothing in it is lost.
-_NUT_OPTIONS = {
+NUT_OPTIONS = {
     "write_index": "0",
     "syncpoints": "none",
     "strict": "experimental",
@@ -88,7 +88,7 @@ class TrackFormat:
     @classmethod
     def of(cls, stream: Stream, *, extradata: bytes | None = None) -> Self:
         """The format of an open stream; `extradata` replaces what its codec was set up with."""
-        target = _Memory()
+        target = Memory()
         with av.open(target, "w", format="nut", options={"fflags": "bitexact"}) as container:
             # NUT's reader looks for a first packet before it believes the header.
             packet: Packet[Any] = Packet(b"\0")
@@ -125,7 +125,7 @@ class LiveEncoder:
         rate = info.average_rate or Fraction(25)
         gop = max(round(gop_seconds * rate), 1)
         # The container lends the encoder its header flags; nothing is written to it but the header.
-        self._container = av.open(_Memory(), "w", format="nut")
+        self._container = av.open(Memory(), "w", format="nut")
         try:
             stream = self._container.add_stream(encoder, rate=rate)
             assert isinstance(stream, VideoStream)
@@ -163,8 +163,8 @@ class PacketMuxer:
     """Packets of several tracks in, the bytes of one NUT stream out, as soon as they can be written."""
 
     def __init__(self, tracks: Sequence[TrackFormat]) -> None:
-        self._memory = _Memory()
-        self._container = av.open(self._memory, "w", format="nut", options=_NUT_OPTIONS)
+        self._memory = Memory()
+        self._container = av.open(self._memory, "w", format="nut", options=NUT_OPTIONS)
         self._streams: list[Stream] = []
         for track in tracks:
             with av.open(io.BytesIO(track.header), "r", format="nut") as template:
@@ -191,7 +191,7 @@ class PacketMuxer:
         return self._memory.taken()
 
 
-class _Memory:
+class Memory:
     """Takes what a muxer writes; not seekable, as a pipe isn't."""
 
     def __init__(self) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,12 +21,13 @@ from av.video.stream import VideoStream
 from diffir_video.errors import OutputError
 from diffir_video.frame import StreamInfo
 from diffir_video.media.encoder import EncoderSettings, VideoEncoder, translating_write_errors
+from diffir_video.media.matroska import write_display_size
 from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import CONTAINERS
 from diffir_video.media.remux import TimeRange, TrackCopier, copy_stream_tags
 
-# Codecs that say the pixel aspect themselves. Matroska would say it beside them, but PyAV can't set it there.
+# Codecs that say the pixel aspect themselves; Matroska says it for the others.
 _CODECS_WITH_ASPECT = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
 
 
@@ -52,7 +52,7 @@ class Muxer:
         copy_from: StrPath | None = None,
         part_of_copy: TimeRange | None = None,
     ) -> None:
-        self._path, self._info, self._settings = path, info, settings
+        self._part, self._path, self._info, self._settings = part, path, info, settings
         self.choice = choose_pixel_format(settings.name, info)
         self._copier = TrackCopier(copy_from, part_of_copy) if copy_from is not None else None
         self._container: OutputContainer | None = None
@@ -121,6 +121,7 @@ class Muxer:
             if self._copier is not None:
                 self._copier.copy_rest(self._container)
             self._container.close()
+            self._write_aspect(self._container)
         self._container = None
         self.close()
 
@@ -160,10 +161,22 @@ class Muxer:
                 "choose another --encoder or another ending of the output's name"
             ) from exc
         assert isinstance(stream, VideoStream)
-        _check_aspect(self._info.sample_aspect_ratio, stream.codec_context.codec.canonical_name, container)
+        codec = stream.codec_context.codec.canonical_name
+        self._tells_aspect = (
+            container.format.name in ("matroska", "webm") and codec not in _CODECS_WITH_ASPECT
+        )
         self._stream = stream
         stream.time_base = self._info.time_base
         self.encoder = VideoEncoder(self._info, self._settings, stream.codec_context)
+
+    def _write_aspect(self, container: OutputContainer) -> None:
+        aspect = self._info.sample_aspect_ratio
+        if not self._tells_aspect or aspect in (None, 1):
+            return
+        before = [stream for stream in container.streams if stream.index < self._stream.index]
+        track = sum(stream.type != "attachment" for stream in before)
+        width = round(self._info.width * aspect)
+        write_display_size(self._part, track, width, self._info.height)
 
     def _set_container_options(self, container: OutputContainer) -> None:
         options = container.container_options
@@ -182,12 +195,3 @@ class Muxer:
                 options["avoid_negative_ts"] = "disabled"
             case _:
                 pass
-
-
-def _check_aspect(aspect: Fraction | None, codec: str, container: OutputContainer) -> None:
-    name = container.format.name
-    if aspect not in (None, 1) and name in ("matroska", "webm") and codec not in _CODECS_WITH_ASPECT:
-        raise OutputError(
-            f"the pixel aspect {aspect} would be lost: {name} can't be told it for {codec}; "
-            "write to .mp4 or .mov, or use --encoder libx264 or libx265"
-        )

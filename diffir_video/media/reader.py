@@ -22,6 +22,7 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.color import PictureDecoder, has_alpha
 from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interlaced
+from diffir_video.media.geometry import Crop
 from diffir_video.media.hdr import content_light_of, mastering_display_of
 from diffir_video.media.losses import ReadCounts, ReadLosses
 from diffir_video.media.orientation import Orientation
@@ -55,11 +56,13 @@ class VideoReader:
     notes: what was done, or not done, about interlacing.
     start, end: seconds of the stream's own clock; frames before `start`, and from `end` on, are left out.
         What lies before `start` is read and, up to a keyframe near it, not decoded.
+    crop: the part of each upright picture that is delivered.
     excursions: keep colours outside the RGB cube, as values outside [0, 1]; else they are clamped.
     strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
-    while iterating, when the frame size changes. Use as a context manager, or `close()`.
+    while iterating, when the frame size changes; UsageError for a crop that lies outside of the pictures.
+    Use as a context manager, or `close()`.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class VideoReader:
         deinterlace: Deinterlace = "off",
         start: Fraction | None = None,
         end: Fraction | None = None,
+        crop: Crop | None = None,
         excursions: bool = False,
         strict: bool = False,
     ) -> None:
@@ -93,6 +97,7 @@ class VideoReader:
                 )
             self.notes = self._deinterlace(self._first, deinterlace)
             self._orientation = Orientation.of(self._first)
+            self._crop = crop
             self._converter = self._converter_for(self._first)
             self.info = self._describe(self._first)
             self._first_pts: int | None = None
@@ -188,7 +193,8 @@ class VideoReader:
             )
         if picture.format.name != self._pixel_format:
             self._converter = self._converter_for(picture)
-        return self._orientation.apply(self._converter.decode(picture))
+        data = self._orientation.apply(self._converter.decode(picture))
+        return data if self._crop is None else self._crop.apply(data)
 
     def _converter_for(self, picture: av.VideoFrame) -> PictureDecoder:
         self._coded_size = (picture.width, picture.height)
@@ -209,6 +215,9 @@ class VideoReader:
         if self._orientation.transpose:
             width, height = height, width
             aspect = 1 / aspect if aspect else None
+        if self._crop is not None:
+            self._crop = self._crop.placed_in(width, height)
+            width, height = self._crop.width, self._crop.height
         assert stream.time_base is not None
         return StreamInfo(
             width=width,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import av
 import numpy as np
@@ -25,7 +24,6 @@ INPUTS = [
     *("lossless444_bt709.mkv", "gray.mkv", "packed_rgb.mkv", "nv12.mkv", "interlaced.mp4", "interlaced.ts"),
     *("everything.mkv", "short.mp4"),
 ]
-FFV1: dict[str, Any] = {"encoder": "ffv1"}
 HEADER = ["input", "frames", "timestamps", "end", "tags, aspect", "other tracks", "chapters", "codes"]
 
 
@@ -42,11 +40,8 @@ class Row:
 
 def measure(name: str, folder: Path) -> Row:
     source, output = sample(name), folder / f"{name}.mkv"
-    # Matroska can't be told the pixel aspect of FFV1.
-    lossless = {"encoder": "libx264", "encoder_options": {"qp": "0"}} if name == "anamorphic.mp4" else FFV1
-    report = restore_file(
-        source, output, restorer=Restorer(None), options=JobOptions(deinterlace="off", **lossless)
-    )
+    options = JobOptions(deinterlace="off", encoder="ffv1")
+    report = restore_file(source, output, restorer=Restorer(None), options=options)
     with av.open(str(source)) as before, av.open(str(output)) as after:
         same_tracks = Counter(s.type for s in before.streams) == Counter(s.type for s in after.streams)
         chapters = (len(before.chapters()), len(after.chapters()))

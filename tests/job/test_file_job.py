@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -114,26 +116,40 @@ def test_not_even_colours_outside_the_rgb_cube_change(name: str, identity: Resto
     assert before == after
 
 
-@pytest.mark.parametrize(("encoder", "output"), [("ffv1", "out.mkv"), ("libvpx-vp9", "out.webm")])
-def test_a_pixel_aspect_that_would_be_lost_is_refused(
+@pytest.mark.parametrize(
+    ("encoder", "output"),
+    [
+        *(("libx264", "out.mp4"), ("libx265", "out.mp4"), ("libvpx-vp9", "out.mp4"), ("libx264", "out.mkv")),
+        *(("ffv1", "out.mkv"), ("libvpx-vp9", "out.webm"), ("libsvtav1", "out.mkv")),
+    ],
+)
+def test_pixels_that_are_not_square_stay_so(
     encoder: str, output: str, identity: Restorer, tmp_path: Path
 ) -> None:
-    with pytest.raises(OutputError, match=r"pixel aspect 4/3 would be lost.*libx264"):
-        restore_file(
-            sample("anamorphic.mp4"),
-            tmp_path / output,
-            restorer=identity,
-            options=JobOptions(encoder=encoder),
-        )
-    assert os.listdir(tmp_path) == []
+    options = JobOptions(encoder=encoder)
+    report = restore_file(sample("anamorphic.mp4"), tmp_path / output, restorer=identity, options=options)
+    assert report.lost() == []
+    # Matroska holds the size on the screen instead, in whole pixels.
+    found = stream_of(tmp_path / output).sample_aspect_ratio
+    assert found in (Fraction(4, 3), Fraction(213, 160))
+    assert len(decoded_bytes(tmp_path / output, "gray")) == 5 * 160 * 96
 
 
-@pytest.mark.parametrize("encoder", ["libx264", "libx265", "libvpx-vp9"])
-def test_pixels_that_are_not_square_stay_so(encoder: str, identity: Restorer, tmp_path: Path) -> None:
-    restore_file(
-        sample("anamorphic.mp4"), tmp_path / "out.mp4", restorer=identity, options=JobOptions(encoder=encoder)
-    )
-    assert stream_of(tmp_path / "out.mp4").sample_aspect_ratio == Fraction(4, 3)
+def test_a_file_that_was_told_its_pixel_aspect_is_whole_for_other_programs(tmp_path: Path) -> None:
+    anamorphic = tmp_path / "in.mkv"
+    made = ["-i", str(sample("everything.mkv")), "-map", "0", "-c", "copy", "-c:v", "libx264", "-aspect", "2"]
+    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"]
+    subprocess.run([*ffmpeg, *made, str(anamorphic)], check=True, stdin=subprocess.DEVNULL)
+    output = tmp_path / "out.mkv"
+    report = restore_file(anamorphic, output, restorer=Restorer(None), options=JobOptions(encoder="ffv1"))
+    assert report.lost() == []
+    assert stream_of(output).sample_aspect_ratio == Fraction(6, 5)
+    checked = [*ffmpeg, "-xerror", "-i", str(output), "-map", "0:v", "-map", "0:a", "-f", "null", "-"]
+    assert subprocess.run(checked, check=True, capture_output=True).stderr == b""
+    with av.open(str(output)) as container:
+        container.seek(1_500_000)
+        assert float(next(container.decode(video=0)).time) == pytest.approx(1.5, abs=0.2)
+        assert len(container.chapters()) == 2
 
 
 def test_a_rotated_clip_plays_upright(identity: Restorer, tmp_path: Path) -> None:

@@ -40,6 +40,21 @@ def random_picture(pixel_format: str, width: int, height: int) -> av.VideoFrame:
     return frame
 
 
+def smooth_picture(pixel_format: str, width: int, height: int) -> av.VideoFrame:
+    """Slow waves over most of the codes, whose colours stay in the RGB cube."""
+    layout = native_layout(pixel_format)
+    assert layout is not None
+    frame = av.VideoFrame(width, height, pixel_format)
+    middle = 2 ** (layout.bit_depth - 1)
+    for index, swing in enumerate((0.3, 0.3, 0.25)):
+        codes = plane(frame, index)
+        rows, columns = codes.shape
+        y, x = np.mgrid[0:rows, 0:columns] / [[[rows]], [[columns]]]
+        wave = np.sin(2 * np.pi * (x + index * y)) * np.cos(2 * np.pi * (y - x / 2 + index / 3))
+        codes[...] = np.rint(middle * (1 + swing * wave))
+    return frame
+
+
 @pytest.mark.parametrize("size", [(64, 48), (65, 49), (3, 5), (2, 1), (1, 1)])
 @pytest.mark.parametrize("location", [0, 2, 3, 5])
 @pytest.mark.parametrize(

@@ -80,5 +80,10 @@ def test_an_enlarged_clip_keeps_tags_and_depth(name: str, transfer: int, tmp_pat
     found = info_of(output)
     assert (found.width, found.height, found.bit_depth, found.color.transfer) == (320, 192, 10, transfer)
     assert found.content_light == info_of(sample(name)).content_light
+    mastered = info_of(sample(name)).mastering_display
+    assert (found.mastering_display is None) == (mastered is None) == (name == "hlg.mp4")
+    if found.mastering_display is not None and mastered is not None:
+        assert found.mastering_display.red == mastered.red
+        assert float(found.mastering_display.max_luminance) == pytest.approx(1000)
     luma = np.frombuffer(decoded_bytes(output, "yuv420p10le"), np.uint16)[: 320 * 192]
     assert len(np.unique(luma)) > 256

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -22,6 +23,7 @@ import numpy as np
 _FOLDER = TemporaryDirectory(prefix="diffir-live-")
 WIDTH, HEIGHT, RATE = 192, 112, 25
 _BITS = 12
+SILENT = 2000
 
 
 def ffmpeg() -> str:
@@ -32,7 +34,10 @@ def ffmpeg() -> str:
 def clip(
     seconds: int = 6, *, size: tuple[int, int] = (WIDTH, HEIGHT), audio: bool = True, noise: int = 0
 ) -> Path:
-    """An FLV of numbered frames, 25 a second, with a beep at every 25th, coded as live encoders do."""
+    """An FLV of numbered frames, 25 a second, with a beep at every 25th, coded as live encoders do.
+
+    One without sound counts from SILENT on.
+    """
     path = Path(_FOLDER.name) / f"clip-{seconds}-{size[0]}x{size[1]}-{audio}-{noise}.flv"
     width, height = size
     beeps = f"aevalsrc='0.5*sin(2*PI*1000*t)*lt(mod(t,1),0.1)':s=44100:d={seconds}"
@@ -41,7 +46,8 @@ def clip(
     command = [ffmpeg(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}"]
     command += ["-r", str(RATE), "-i", "pipe:0", *tone, *grain, "-c:v", "libx264", "-tune", "zerolatency"]
     command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", str(RATE // 2), "-c:a", "aac", str(path)]
-    pictures = b"".join(barcode(number, width, height).tobytes() for number in range(seconds * RATE))
+    first = 0 if audio else SILENT
+    pictures = b"".join(barcode(first + n, width, height).tobytes() for n in range(seconds * RATE))
     subprocess.run(command, input=pictures, check=True)
     return path
 
@@ -86,14 +92,26 @@ class Received:
                 self.video_dts.append(float((packet.dts or 0) * packet.time_base))
                 self._decode(packet)
             for stream in container.streams.video:
-                self._keep(stream.codec_context.decode(None))
+                self._keep(stream.codec_context.decode(None), stream.time_base)
 
     @property
     def beep_offsets(self) -> list[float]:
-        """Seconds from each 25th picture to the beep that was sent with it, for those where both arrived."""
-        shown = {n: at for n, at in zip(self.numbers, self.video_seconds, strict=True) if n % RATE == 0}
-        offsets = [min((beep - at for beep in self.beeps), key=abs, default=9.0) for at in shown.values()]
-        return [offset for offset in offsets if abs(offset) < 0.5]
+        """Seconds by which each beep is late for the 25th picture that it belongs to.
+
+        Reckoned from the first picture after it, which is of the same connection, also where that 25th one
+        was lost. A picture that is held, and one that came alone, say nothing.
+        """
+        offsets = list[float]()
+        for beep in self.beeps:
+            index = bisect_left(self.video_seconds, beep - 0.005)
+            shown = self.numbers[max(index - 1, 0) : index + 1]
+            if len(shown) < 2 or shown[0] == shown[1] or shown[1] >= SILENT:
+                continue
+            late = self.video_seconds[index] - beep
+            if late < 0.08:
+                since = (shown[1] + RATE // 2) % RATE - RATE // 2
+                offsets.append(since / RATE - late)
+        return offsets
 
     def _listen(self, packet) -> None:
         with suppress(av.error.FFmpegError):
@@ -107,12 +125,12 @@ class Received:
 
     def _decode(self, packet) -> None:
         with suppress(av.error.FFmpegError):
-            self._keep(packet.decode())
+            self._keep(packet.decode(), packet.time_base)
 
-    def _keep(self, frames) -> None:
+    def _keep(self, frames, time_base) -> None:
         for frame in frames:
             self.numbers.append(number_of(frame.to_ndarray(format="gray")))
-            self.video_seconds.append(float(frame.pts * frame.time_base))
+            self.video_seconds.append(float(frame.pts * time_base))
             self.sizes.add((frame.width, frame.height))
 
 

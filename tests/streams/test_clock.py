@@ -69,6 +69,40 @@ def test_sound_and_picture_that_jump_one_after_the_other_stay_together() -> None
     assert offsets == {7 * 90}
 
 
+@pytest.mark.parametrize("first", ["video", "audio"])
+@pytest.mark.parametrize("is_new_connection", [True, False])
+@pytest.mark.parametrize("ran", [0.6, 1.3, 4.0])
+@pytest.mark.parametrize("silent", [0.0, 0.5, 1.8])
+@pytest.mark.parametrize("lead", [-0.3, 0.0, 0.3])
+def test_a_source_that_begins_again_is_in_sync_whichever_track_comes_first(
+    first: Track, is_new_connection: bool, ran: float, silent: float, lead: float
+) -> None:
+    clock, now = OutputClock(), 100.0
+    for index in range(round(ran / 0.04)):
+        clock.stamp("video", index * 40, MS, now + index * 0.04)
+        # Sound may have come further than the pictures when the source died, or less far.
+        clock.stamp("audio", round(index * 40 + 1000 * lead * index * 0.04 / ran), MS, now + index * 0.04)
+    now += ran
+    for index in range(round(max(silent - 0.6, 0) / 0.04)):
+        clock.bridge(now + 0.6 + index * 0.04)
+    now += silent
+    if is_new_connection:
+        clock.reconnected()
+    tracks: tuple[Track, ...] = ("video", "audio") if first == "video" else ("audio", "video")
+    offsets, last = set[int](), dict[Track, int]()
+    for index in range(100):
+        ticks = dict[Track, int]()
+        for track in tracks:
+            stamp = clock.stamp(track, index * 40 + (7 if track == "audio" else 0), MS, now + index * 0.04)
+            if stamp is not None:
+                ticks[track] = stamp.ticks
+                assert stamp.ticks > last.get(track, -1)
+                last[track] = stamp.ticks
+        if len(ticks) == 2:
+            offsets.add(ticks["audio"] - ticks["video"])
+    assert offsets == {7 * 90}
+
+
 def test_a_new_connection_goes_on_by_the_wall_clock() -> None:
     clock = OutputClock()
     stamped(clock, [0, 40, 80])

@@ -12,6 +12,8 @@ import diffir_video as dv
 from tests.training.conftest import Recipe
 from training.cli import main
 from training.config import TrainConfig
+from training.data.loader import batches
+from training.recurrence import restore_windows
 from training.schedule import learning_rate
 from training.stage1 import train_stage1
 from training.stage2 import train_stage2
@@ -185,3 +187,35 @@ def test_stage_1_takes_the_dirformer_of_another_checkpoint(recipe: Recipe) -> No
         assert torch.allclose(tensor, began.G.state_dict()[name], atol=1e-6), name
     with pytest.raises(dv.UsageError, match="another shape"):
         train_stage1(recipe.config(*still, "model.dim=12", f"output={recipe.folder / 'wrong'}"))
+
+
+def recurrent(recipe: Recipe, *overrides: str) -> TrainConfig:
+    model = ("model.past=1", "model.future=0", "model.recurrent=true")
+    return recipe.config(*model, "data.sequence_frames=4", "data.windows_per_sequence=2", *overrides)
+
+
+def test_recurrent_network_trains_on_windows_in_a_row(recipe: Recipe) -> None:
+    """Its second window's past is its own first output, and both stages can be run with it."""
+    first = recipe.folder / "first"
+    lq, gt = next(batches(recurrent(recipe), 0))
+    assert (len(lq), len(gt)) == (4, 4)
+    train_stage1(recurrent(recipe, f"output={first}", "shared_prior=true"))
+    checkpoint = first / "checkpoints" / "last.safetensors"
+    net = train_stage2(recurrent(recipe, f"stage1={checkpoint}", "shared_prior=true")).net
+    assert net.config.recurrent
+    prior = torch.zeros(4, net.config.prior_width)
+    with torch.no_grad():
+        in_turn = restore_windows(net, lq, prior, 2)
+        again = net.restore(torch.cat([in_turn[:1].clamp(0, 1), lq[1:2, 3:]], dim=1), prior[:1])
+    torch.testing.assert_close(in_turn[1:2], again)
+
+
+def test_windows_of_a_recurrent_network_follow_each_other(recipe: Recipe) -> None:
+    lq, _ = next(batches(recurrent(recipe), 0))
+    for first, second in (lq[0:2], lq[2:4]):
+        assert torch.equal(first[3:], second[:3])
+
+
+def test_recurrent_network_needs_a_sequence_longer_than_its_windows(recipe: Recipe) -> None:
+    with pytest.raises(dv.UsageError, match="in a row"):
+        recurrent(recipe, "data.windows_per_sequence=4")

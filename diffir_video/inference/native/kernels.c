@@ -27,8 +27,11 @@ whole vectors with zeros; weights come packed by vectors of output channels, see
 #define TALL 6
 #endif
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
+#endif
+
+#if defined(__AVX512BF16__)
 #define HAS_HALF 1
 #else
 #define HAS_HALF 0
@@ -66,6 +69,9 @@ INLINE i64 least(i64 a, i64 b) { return a < b ? a : b; }
 INLINE i64 most(i64 a, i64 b) { return a > b ? a : b; }
 
 INLINE float sum(vec v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)v);
+#endif
     float parts[LANES];
     store(parts, v);
     for (int step = LANES / 2; step; step /= 2)

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from diffir_video.errors import BackendError
+from diffir_video.inference.cache import cache_folder
 
 _SOURCE = Path(__file__).with_name("kernels.c")
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-pthread")
@@ -74,7 +75,7 @@ def load_kernels() -> Kernels:
     key = hashlib.blake2b(digest_size=12)
     for part in (_SOURCE.read_bytes(), _version_of(compiler), " ".join(_FLAGS).encode(), _processor()):
         key.update(part)
-    library = _cache_folder() / f"kernels-{key.hexdigest()}.so"
+    library = cache_folder() / f"kernels-{key.hexdigest()}.so"
     if not library.is_file():
         _compile(compiler, library)
     return Kernels(ctypes.CDLL(str(library)))
@@ -123,19 +124,3 @@ def _processor() -> bytes:
         return platform.processor().encode()
     telling = ("model", "flags", "Features", "CPU part")
     return "\n".join(sorted({line for line in lines if line.startswith(telling)})).encode()
-
-
-def _cache_folder() -> Path:
-    """A folder of the user's own: what is in it is run."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "diffir-video"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError as exc:
-        raise BackendError(f"can't keep compiled kernels in {str(folder)!r}: {exc.strerror}") from exc
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise BackendError(
-            f"{str(folder)!r} can be written by others, so nothing in it is run; chmod go-w it"
-        )
-    return folder

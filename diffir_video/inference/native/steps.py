@@ -65,8 +65,9 @@ class NativeSteps:
         if heads_apart:
             gram = gram.view(-1, heads, per_head, per_head)
         else:
-            joint = gram.view(-1, channels, padded)[:, :, :channels].unflatten(2, (heads, per_head))
-            gram = joint.unflatten(1, (heads, per_head)).diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+            joint = gram.view(-1, channels, padded)[:, :, :channels]
+            by_head = joint.reshape(-1, heads, per_head, heads, per_head)
+            gram = by_head.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
         squares = squares.view(-1, 2, padded)[:, :, :channels].flatten(1)
         return block.projected_maps(gram, squares)
 
@@ -142,7 +143,7 @@ class NativeSteps:
         padded = torch.nn.functional.pad(padded, (0, -inputs % lanes))
         by_vector = padded.view(-1, lanes, padded.shape[1])
         if self._half:
-            packed = by_vector.unflatten(2, (-1, 2)).permute(0, 2, 1, 3).bfloat16()
+            packed = by_vector.view(*by_vector.shape[:2], -1, 2).permute(0, 2, 1, 3).bfloat16()
         else:
             packed = by_vector.permute(0, 2, 1)
         bias = weight.new_zeros(len(weight)) if bias is None else bias

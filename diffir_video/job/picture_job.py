@@ -1,0 +1,41 @@
+"""`restore_pictures`: each frame into a picture file, from a video, a still or a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from diffir_video.job.file_job import FileRestorer
+from diffir_video.job.options import JobOptions
+from diffir_video.job.report import PlainReport, StrPath
+from diffir_video.job.sizing import ResizingSink, output_info
+from diffir_video.job.source import open_source
+from diffir_video.media import PictureWriter, find_pictures, picture_names
+from diffir_video.pipeline import Progress, run
+
+_DEFAULTS = JobOptions()
+
+
+def restore_pictures(
+    input: StrPath,
+    output: StrPath,
+    *,
+    restorer: FileRestorer,
+    options: JobOptions = _DEFAULTS,
+    progress: Callable[[Progress], None] | None = None,
+) -> PlainReport:
+    """Restore every frame of `input` into a PNG or JPEG file; a model sees its neighbours all the same.
+
+    output: a pattern such as `out/%05d.png`, numbered from 1; one file for one picture; or, where `input`
+    is pictures too, a folder for pictures of the same names. They get their names when all are there.
+    Other tracks are not copied, and there is no journal. Raises as `open_video` and `PictureWriter` do.
+    """
+    pictures = find_pictures(input)
+    name_of = picture_names(output, None if pictures is None else [path.name for path in pictures])
+    with open_source(input, options) as source:
+        info = output_info(source.info, restorer.scale, options)
+        sink = PictureWriter(output, info, name_of, overwrite=options.overwrite)
+        notes = list(source.notes)
+        if source.other_tracks:
+            notes.append(f"{source.other_tracks} other tracks are not copied: pictures have none")
+        report = run(source, restorer, ResizingSink(sink, info), progress=progress)
+        return PlainReport(report, source.losses, tuple(notes))

@@ -1,0 +1,65 @@
+"""What a job reads: opened as its options say, and told from any other input."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from diffir_video.errors import MediaInputError, UsageError
+from diffir_video.job.options import JobOptions
+from diffir_video.media import PictureReader, VideoReader, find_pictures, open_video
+from diffir_video.media.probe import StrPath
+
+# Samples of a file that tell it from another one of the same size and time.
+_SAMPLES = 16
+_SAMPLE_BYTES = 1 << 16
+
+
+def open_source(input: StrPath, options: JobOptions) -> VideoReader | PictureReader:
+    """A job's input. Raises what `open_video` raises, and UsageError for transparency that nobody gave up."""
+    reader = open_video(
+        input,
+        deinterlace=options.deinterlace,
+        start=options.start,
+        end=options.end,
+        crop=options.crop,
+        rate=options.rate,
+        excursions=True,
+    )
+    if reader.losses.alpha and options.alpha == "refuse":
+        reader.close()
+        raise UsageError(f"{str(input)!r} has an alpha channel, which can't be kept; use --alpha drop")
+    return reader
+
+
+def identity_of(input: StrPath) -> dict[str, str]:
+    """What tells an input from another one, without reading all of it; nothing for what isn't there."""
+    path = Path(input)
+    try:
+        if path.is_file():
+            return _identity_of_file(path)
+        return _identity_of_pictures(find_pictures(path) or [])
+    except OSError as exc:
+        raise MediaInputError(f"can't read {str(path)!r}: {exc.strerror}") from exc
+
+
+def _identity_of_file(path: Path) -> dict[str, str]:
+    digest = hashlib.blake2b(digest_size=16)
+    status = path.stat()
+    with path.open("rb") as file:
+        for index in range(_SAMPLES):
+            file.seek(max(status.st_size - _SAMPLE_BYTES, 0) * index // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return {
+        "input size": f"{status.st_size} bytes",
+        "input time": f"{status.st_mtime_ns} ns",
+        "input digest": digest.hexdigest(),
+    }
+
+
+def _identity_of_pictures(paths: list[Path]) -> dict[str, str]:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return {"input pictures": str(len(paths)), "input digest": digest.hexdigest()}

@@ -1,0 +1,41 @@
+"""`open_video`: a video file, or pictures that stand for one, as frames."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from diffir_video.media.deinterlace import Deinterlace
+from diffir_video.media.geometry import Crop
+from diffir_video.media.pictures import DEFAULT_RATE, PictureReader, find_pictures
+from diffir_video.media.probe import StrPath
+from diffir_video.media.reader import VideoReader
+
+
+def open_video(
+    path: StrPath,
+    *,
+    deinterlace: Deinterlace = "off",
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    crop: Crop | None = None,
+    rate: Fraction | None = None,
+    excursions: bool = False,
+) -> VideoReader | PictureReader:
+    """The frames of a video file, a still, a folder of pictures or a pattern such as `shot-%04d.png`.
+
+    ::
+
+        for frame in open_video("clip.mp4", start=Fraction(90)):
+            frame.data, frame.pts_seconds
+
+    rate: frames per second of pictures, by default 25; a video has timestamps of its own. For the others,
+    what a frame holds and what is raised, see `VideoReader`.
+    """
+    pictures = find_pictures(path)
+    if pictures is None:
+        return VideoReader(
+            path, deinterlace=deinterlace, start=start, end=end, crop=crop, excursions=excursions
+        )
+    return PictureReader(
+        pictures, rate=rate or DEFAULT_RATE, start=start, end=end, crop=crop, excursions=excursions
+    )

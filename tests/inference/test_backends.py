@@ -1,0 +1,241 @@
+"""Every backend computes what plain torch computes, kernel by kernel and as a whole network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import diffir_video as dv
+from diffir_video.errors import BackendError
+from diffir_video.inference import FoldedDIRformer, InferenceOptions
+from diffir_video.inference.cuda.exported import WithWeights, export
+from diffir_video.inference.fold import FoldedBlock
+from diffir_video.inference.graph import FoldedGraph
+from diffir_video.inference.native import NativeSteps, library
+from diffir_video.inference.strips import BlockSteps, StripSteps
+from diffir_video.network.dirformer import TransformerBlock
+from tests.inference.test_folded import TOLERANCE, difference, frame, network, priors, reference
+from tests.network.test_variants import config, tiny
+
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+
+# Channels and heads: whole vectors or not, heads narrower than a vector, one head of all channels.
+BLOCKS = [(8, 2), (16, 2), (32, 4), (48, 1), (52, 2), (96, 2)]
+
+
+def folded_block(channels: int, heads: int, *, norm: str = "bias", expansion: float = 1.7) -> FoldedBlock:
+    torch.manual_seed(channels + heads)
+    model = tiny(norm=norm, ffn_expansion=expansion, prior_width=8)
+    block = TransformerBlock(channels, heads=heads, config=model)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.copy_(0.3 * torch.randn_like(parameter))
+    folded = FoldedBlock(block, torch.float32)
+    with torch.inference_mode():
+        folded.fold(torch.randn(8))
+    return folded
+
+
+def features(channels: int, height: int, width: int, count: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(count, channels, height, width, generator=generator)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def assert_twins(steps: BlockSteps, block: FoldedBlock, x: Tensor, tolerance: float = TOLERANCE) -> None:
+    plain = StripSteps(None)
+    maps = plain.maps(block, x)
+    for ours, expected in (
+        (steps.maps(block, x), maps),
+        (steps.attend(block, x, maps) - x, plain.attend(block, x, maps) - x),
+        (steps.attend(block, x, maps[:1]) - x, plain.attend(block, x, maps[:1]) - x),
+        (steps.feed_forward(block, x) - x, plain.feed_forward(block, x) - x),
+    ):
+        assert float((ours - expected).norm() / expected.norm()) <= tolerance
+
+
+@pytest.mark.parametrize(("channels", "heads"), BLOCKS)
+def test_native_kernels_are_their_plain_twins(channels: int, heads: int) -> None:
+    assert_twins(NativeSteps(half=False), folded_block(channels, heads), features(channels, 37, 71))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (70, 17)])
+@pytest.mark.parametrize("norm", ["bias", "bias_free"])
+def test_native_kernels_take_any_size_and_both_norms(size: tuple[int, int], norm: str) -> None:
+    block = folded_block(32, 2, norm=norm, expansion=0.4)
+    assert_twins(NativeSteps(half=False), block, features(32, *size, count=3))
+
+
+@torch.inference_mode()
+def test_native_kernels_give_the_same_bytes_for_any_number_of_threads() -> None:
+    block, x, steps = folded_block(32, 4), features(32, 90, 150, count=1), NativeSteps(half=False)
+    threads = torch.get_num_threads()
+    results: list[tuple[Tensor, ...]] = []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            maps = steps.maps(block, x)
+            results.append((maps, steps.attend(block, x, maps), steps.feed_forward(block, x)))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, three) for one, three in zip(*results, strict=True))
+
+
+@torch.inference_mode()
+def test_native_kernels_pass_on_what_is_no_number() -> None:
+    """A frame that has some is redone; it has to be seen."""
+    block, x, steps = folded_block(16, 2), features(16, 8, 8), NativeSteps(half=False)
+    x[0, 3, 4, 4] = torch.nan
+    assert steps.feed_forward(block, x)[0, :, 4, 4].isnan().all()
+    assert not steps.feed_forward(block, x)[1].isnan().any()
+
+
+@pytest.mark.skipif(not library.load_kernels().has_half, reason="this processor has no AVX512-BF16")
+@pytest.mark.parametrize("name", ["sr-x4", "denoise-nano"])
+def test_native_half_precision_is_closer_than_plain_half_precision(name: str) -> None:
+    """Sums and everything between products stay in float32."""
+    model = config(name)
+    net = network(model)
+    lq = frame(model, 2 * model.multiple, 2 * model.multiple)
+    (prior,) = priors(model, 1)
+    expected, errors = reference(net, lq, prior), {}
+    for backend in ("eager", "compile"):
+        options = InferenceOptions(backend=backend)
+        folded = FoldedDIRformer(net, dtype=torch.bfloat16, options=options)
+        folded.fold(prior)
+        errors[backend] = difference(folded.restore(lq), expected, lq, model)
+    assert errors["compile"] < errors["eager"] < 0.1
+
+
+@pytest.mark.parametrize("tile", ["auto", "off", 16, 50])
+def test_a_whole_network_is_the_same_by_native_kernels(tile: str) -> None:
+    model = config("denoise-nano")
+    net = network(model)
+    lq = frame(model, 40, 88, count=2)
+    options = InferenceOptions(tile=tile, batch=2, backend="compile")  # pyright: ignore[reportArgumentType]
+    folded = FoldedDIRformer(net, options=options)
+    for prior in priors(model, 2):
+        folded.fold(prior)
+        assert difference(folded.restore(lq), reference(net, lq, prior), lq, model) <= TOLERANCE
+
+
+def test_a_machine_without_a_compiler_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Asked for by name it is an error; "auto" goes on eagerly and says why."""
+    library.load_kernels.cache_clear()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    net = dv.DiffIRS2(tiny()).eval()
+    try:
+        with pytest.raises(BackendError, match="needs a C compiler"):
+            dv.Restorer(net, device="cpu", backend="compile")
+        assert dv.Restorer(net, device="cpu").inference.backend == "eager"
+        assert "backend eager is used" in caplog.text
+        monkeypatch.setenv("CC", "false")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        with pytest.raises(BackendError, match="false"):
+            dv.Restorer(net, device="cpu", backend="compile")
+    finally:
+        library.load_kernels.cache_clear()
+
+
+def test_kernels_are_not_taken_from_where_others_may_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "diffir-video"
+    folder.mkdir()
+    folder.chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library.load_kernels.cache_clear()
+    try:
+        with pytest.raises(BackendError, match="may be written by others"):
+            library.load_kernels()
+    finally:
+        library.load_kernels.cache_clear()
+
+
+def test_tensorrt_needs_a_gpu() -> None:
+    with pytest.raises(BackendError, match="needs a GPU, not device cpu"):
+        dv.Restorer(dv.DiffIRS2(tiny()), device="cpu", backend="tensorrt")
+
+
+def test_options_that_make_no_sense_are_refused() -> None:
+    for options, message in (
+        ({"tile": 8}, "tile 8: expected auto, off, or 16 pixels"),
+        ({"batch": 0}, "batch 0: expected auto or a number of frames"),
+        ({"backend": "fastest"}, "backend 'fastest': expected one of"),
+    ):
+        with pytest.raises(dv.UsageError, match=message):
+            InferenceOptions(**options)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("name", "holds_maps"),
+    [
+        ("nano", False),
+        pytest.param("nano", True, marks=pytest.mark.slow),
+        pytest.param("upsample", False, marks=pytest.mark.slow),
+    ],
+)
+def test_the_exported_program_is_the_network_in_core_operators_alone(name: str, *, holds_maps: bool) -> None:
+    """Folded weights are its inputs: another prior needs no other program."""
+    model = tiny(tail="upsample", scale=4, norm="bias_free", blocks=[1, 1], heads=[1, 2])
+    if name == "nano":
+        model = tiny(past=1, future=1, unshuffle=2, blend=True, blocks=[1, 1, 1], heads=[1, 2, 2])
+    net = network(model)
+    lq = frame(model, 2 * model.multiple, 2 * model.multiple, count=2)
+    graph = FoldedGraph(net, torch.float32, StripSteps(None))
+    first, second = priors(model, 2)
+    with torch.no_grad():
+        for block in graph.blocks():
+            block.fold(first)
+        _, *maps = graph(lq[:1])
+        held = maps if holds_maps else []
+        program = export(WithWeights(graph), lq, held)
+        for node in program.graph.nodes:
+            if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+                assert torch.Tag.core in node.target.tags, node.target
+        for block in graph.blocks():
+            block.fold(second)
+        restored = program.module()(lq, WithWeights(graph).weights(), tuple(held))[0]
+        torch.testing.assert_close(restored, graph(lq, *held)[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def triton_steps() -> BlockSteps:
+    """Under Triton's interpreter where there is no GPU (see conftest.py)."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from diffir_video.inference.cuda.steps import TritonSteps
+
+    return TritonSteps()
+
+
+@pytest.mark.parametrize(("channels", "heads", "norm"), [(16, 2, "bias"), (20, 1, "bias_free")])
+def test_triton_kernels_are_their_plain_twins(
+    triton_steps: BlockSteps, channels: int, heads: int, norm: str
+) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    block = folded_block(channels, heads, norm=norm).to(device)
+    assert_twins(triton_steps, block, features(channels, 5, 15).to(device))
+
+
+@NEEDS_CUDA
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("backend", ["eager", "compile"])
+def test_a_whole_network_is_the_same_on_cuda(backend: str, precision: str) -> None:
+    model = config("denoise-nano")
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    net = network(model).cuda()
+    lq = frame(model, 40, 88, count=4).cuda()
+    folded = FoldedDIRformer(net, dtype=dtype, options=InferenceOptions(backend=backend))  # pyright: ignore[reportArgumentType]
+    for prior in priors(model, 2).cuda():
+        folded.fold(prior)
+        expected = reference(net, lq, prior)
+        limit = 1e-3 if precision == "fp32" else 0.1
+        assert difference(folded.restore(lq), expected, lq, model) <= limit
+        kept = folded.restore_keeping_maps(lq[:1])
+        assert difference(folded.restore_with_held_maps(lq)[:1], kept, lq[:1], model) <= limit

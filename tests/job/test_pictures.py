@@ -1,0 +1,159 @@
+"""Stills and sequences of pictures: in, out, and to and from video."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+
+from diffir_video import (
+    JobOptions,
+    MediaInputError,
+    OutputError,
+    Restorer,
+    UsageError,
+    open_video,
+    restore_file,
+)
+from diffir_video.cli import main
+from diffir_video.job import restore_pictures
+from tests.media_samples import decoded_bytes, sample, video_pts
+
+IDENTITY = Restorer(None)
+
+
+def make_pictures(folder: Path, name: str, *options: str, count: int = 4) -> Path:
+    """`count` pictures by FFmpeg under the pattern `name`; the pattern's path."""
+    folder.mkdir(exist_ok=True)
+    made = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25", "-frames:v", str(count), *options]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *made, str(folder / name)], check=True)
+    return folder / name
+
+
+def samples_of(path: Path, kind: str) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0)).to_ndarray(format=kind)
+
+
+@pytest.mark.parametrize(
+    ("made_as", "kind"),
+    [("rgb24", "rgb24"), ("rgb48be", "rgb48le"), ("gray", "gray"), ("gray16be", "gray16le")],
+)
+def test_png_in_and_out_changes_no_code_at_8_and_16_bits(made_as: str, kind: str, tmp_path: Path) -> None:
+    source = make_pictures(tmp_path / "in", "shot-%03d.png", "-pix_fmt", made_as)
+    report = restore_pictures(source, tmp_path / "out" / "shot-%03d.png", restorer=IDENTITY)
+    assert report.run.frames_out == 4
+    assert sorted(os.listdir(tmp_path / "out")) == sorted(os.listdir(tmp_path / "in"))
+    for name in os.listdir(tmp_path / "in"):
+        with av.open(str(tmp_path / "out" / name)) as container:
+            assert container.streams.video[0].codec_context.pix_fmt == made_as
+        assert np.array_equal(
+            samples_of(tmp_path / "out" / name, kind), samples_of(tmp_path / "in" / name, kind)
+        )
+
+
+def test_a_folder_of_pictures_keeps_their_names(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "frame%d.jpg", "-q:v", "2", count=11)
+    assert main(["restore", "--model", "identity", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    assert sorted(os.listdir(tmp_path / "out")) == sorted(os.listdir(tmp_path / "in"))
+    before, after = (next(iter(open_video(tmp_path / which / "frame10.jpg"))) for which in ("in", "out"))
+    assert (before.data - after.data).abs().mean() < 0.01
+
+
+def test_pictures_become_a_video_and_a_video_pictures(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "frame%d.png", count=11)
+    video = tmp_path / "video.mkv"
+    options = ["--rate", "12", "--encoder", "ffv1", "--segment-frames", "4", "--model", "identity"]
+    assert main(["restore", str(tmp_path / "in" / "frame%d.png"), str(video), *options]) == 0
+    assert len(video_pts(video)) == 11
+    assert max(abs(pts - Fraction(n, 12)) for n, pts in enumerate(video_pts(video))) <= Fraction(1, 2000)
+    assert main(["restore", str(video), str(tmp_path / "out" / "%05d.png"), "--model", "identity"]) == 0
+    for number in (1, 9, 10, 11):
+        before = next(iter(open_video(tmp_path / "in" / f"frame{number}.png"))).data
+        after = next(iter(open_video(tmp_path / "out" / f"{number:05d}.png"))).data
+        # FFV1 holds planes of 9 bits, the nearest that it has.
+        assert (after - before).abs().max() <= 0.51 / 511
+
+
+def test_a_ten_bit_video_becomes_pictures_of_16_bits(tmp_path: Path) -> None:
+    restore_pictures(sample("calm_ten_bit.mkv"), tmp_path / "%d.png", restorer=IDENTITY)
+    assert len(np.unique(samples_of(tmp_path / "1.png", "rgb48le"))) > 256
+
+
+def test_a_still_is_restored_into_a_still(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_pictures(tmp_path, "photo.png", count=1)
+    assert main(["restore", str(tmp_path / "photo.png"), str(tmp_path / "clean.jpg")]) == 0
+    assert "1 frames" in capsys.readouterr().out
+    assert samples_of(tmp_path / "clean.jpg", "rgb24").shape == (48, 64, 3)
+
+
+def test_an_interrupted_sequence_into_a_video_goes_on(tmp_path: Path) -> None:
+    source = make_pictures(tmp_path / "in", "%d.png", count=8)
+    options = JobOptions(encoder="ffv1", segment_frames=3)
+
+    def stop(progress: object) -> None:
+        if (tmp_path / ".out.mkv.diffir-job" / "000001.segment").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY, options=options, progress=stop)
+    assert (
+        restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY, options=options).resumed_segments == 1
+    )
+    restore_file(source, tmp_path / "whole.mkv", restorer=IDENTITY, options=options)
+    assert decoded_bytes(tmp_path / "out.mkv") == decoded_bytes(tmp_path / "whole.mkv")
+
+
+def test_the_order_is_by_number_and_gaps_are_told(tmp_path: Path) -> None:
+    source = make_pictures(tmp_path / "in", "%d.png", count=12)
+    (tmp_path / "in" / "5.png").unlink()
+    with open_video(source) as reader:
+        frames = list(reader)
+        assert reader.notes == ("no pictures have the numbers 5; the others follow each other",)
+    with open_video(tmp_path / "in" / "12.png") as reader:
+        assert torch.equal(next(iter(reader)).data, frames[-1].data)
+    assert [frame.pts_seconds for frame in frames] == [Fraction(n, 25) for n in range(11)]
+    with open_video(tmp_path / "in") as reader:
+        assert all(torch.equal(a.data, b.data) for a, b in zip(reader, frames, strict=True))
+
+
+def test_pictures_of_another_size_are_refused_by_name(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "%d.png")
+    make_pictures(tmp_path / "in", "3.png", "-vf", "scale=32:24", "-y", count=1)
+    with pytest.raises(MediaInputError, match=r"3\.png' is 32x24.*64x48"):
+        restore_pictures(tmp_path / "in", tmp_path / "out", restorer=IDENTITY)
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_pictures_that_exist_are_not_replaced(tmp_path: Path) -> None:
+    source = make_pictures(tmp_path / "in", "%d.png")
+    (tmp_path / "2.png").write_text("precious")
+    for output in (tmp_path / "%d.png", tmp_path / "2.png"):
+        with pytest.raises(OutputError, match="exists"):
+            restore_pictures(source, output, restorer=IDENTITY)
+    with pytest.raises(OutputError, match="holds one picture"):
+        restore_pictures(source, tmp_path / "new.png", restorer=IDENTITY)
+    assert sorted(os.listdir(tmp_path)) == ["2.png", "in"]
+    assert (tmp_path / "2.png").read_text() == "precious"
+
+
+def test_a_pattern_that_nothing_fits_is_one_clear_error(tmp_path: Path) -> None:
+    assert main(["restore", str(tmp_path / "%d.png"), str(tmp_path / "out.mkv")]) == 3
+
+
+@pytest.mark.parametrize("name", ["alpha.mkv", "see-through.png"])
+def test_transparency_is_refused_unless_it_is_given_up(name: str, tmp_path: Path) -> None:
+    source = sample("alpha.mkv") if name == "alpha.mkv" else tmp_path / name
+    if name != "alpha.mkv":
+        make_pictures(tmp_path, name, "-pix_fmt", "rgba", count=1)
+    with pytest.raises(UsageError, match=r"alpha channel.*--alpha drop"):
+        restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY)
+    report = restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY, options=JobOptions(alpha="drop"))
+    assert report.lost() == ["the alpha channel was left out"]
