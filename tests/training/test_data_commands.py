@@ -1,0 +1,114 @@
+"""``diffir-train data`` and ``evaluate``: crops, contact sheets, contamination, figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import diffir_video as dv
+from diffir_video.checkpoint import save_checkpoint
+from tests.training.conftest import Recipe, picture
+from training.cli import main
+from training.data.fingerprints import BITS, SAME_BELOW, Fingerprints, closest, difference_hash
+from training.evaluation.folder import parse_damage
+
+
+def test_crops_cover_the_picture_and_keep_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("blur", "sharp"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        Image.fromarray(picture(70, 100, 0)).save(tmp_path / "in" / name / "a.png")
+    (tmp_path / "in" / "sharp" / "broken.png").write_bytes(b"none")
+    command = ["data", "prepare", "--from", str(tmp_path / "in"), "--to", str(tmp_path / "out")]
+    assert main([*command, "--size", "64", "--step", "32"]) == 0
+    assert "12 crops of 2 pictures" in capsys.readouterr().out
+    names = [p.name for p in sorted((tmp_path / "out" / "blur").iterdir())]
+    assert names == [p.name for p in sorted((tmp_path / "out" / "sharp").iterdir())]
+    last = np.asarray(Image.open(tmp_path / "out" / "blur" / "a-00006-00036.png"))
+    assert np.array_equal(last, picture(70, 100, 0)[6:70, 36:100])
+    assert main([*command, "--size", "64", "--step", "65"]) == 2
+
+
+def fingerprint(frame: np.ndarray) -> Fingerprints:
+    hashed = difference_hash(frame)
+    assert hashed is not None
+    return Fingerprints(Path("x"), hashed[None], (0,))
+
+
+def test_same_scene_is_recognised_through_scaling_noise_and_jpeg(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    original = picture(192, 256, 0)
+    Image.fromarray(original).resize((160, 120)).save(tmp_path / "copy.jpg", quality=40)
+    copy = np.asarray(Image.open(tmp_path / "copy.jpg")).astype(float)
+    noisy = np.clip(copy + rng.normal(0, 15, copy.shape), 0, 255).astype(np.uint8)
+    ours = fingerprint(original)
+    same, other = closest(ours, [fingerprint(noisy)]), closest(ours, [fingerprint(picture(192, 256, 1))])
+    assert same is not None
+    assert other is not None
+    assert same.distance < SAME_BELOW / 2 < SAME_BELOW < other.distance < BITS
+    assert difference_hash(np.full((64, 64, 3), 90, np.uint8)) is None
+
+
+def test_evaluation_material_in_training_is_an_error(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.config()
+    command = ["data", "check", "--config", str(recipe.folder / "recipe.yaml"), "--against"]
+    (recipe.folder / "held").mkdir()
+    Image.fromarray(picture(120, 160, 77)).save(recipe.folder / "held" / "other.png")
+    assert main([*command, str(recipe.folder / "held")]) == 0
+    assert "3 files show nothing of the evaluation material" in capsys.readouterr().out
+    Image.fromarray(picture(72, 88, 1)).resize((110, 90)).save(recipe.folder / "held" / "again.jpg")
+    assert main([*command, str(recipe.folder / "held")]) == 1
+    assert "1.png (frame 0) shows what" in capsys.readouterr().err
+
+
+def test_contact_sheet_shows_lq_beside_ground_truth(recipe: Recipe) -> None:
+    recipe.config()
+    out = recipe.folder / "sheet.png"
+    command = ["data", "show", "--config", str(recipe.folder / "recipe.yaml"), "--out", str(out)]
+    assert main([*command, "--samples", "3"]) == 0
+    assert Image.open(out).size == (64, 96)
+
+
+def test_evaluation_of_a_folder(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
+    """An untrained network that is silenced changes nothing, whatever its prior."""
+    torch.manual_seed(0)
+    first, second = (cls(recipe.config().model) for cls in (dv.DiffIRS1, dv.DiffIRS2))
+    for net, name in ((first, "s1"), (second, "s2")):
+        torch.nn.init.zeros_(net.G.output.weight)
+        save_checkpoint(net, recipe.folder / f"{name}.safetensors")
+    command = [
+        "evaluate",
+        "--model",
+        str(recipe.folder / "s2.safetensors"),
+        "--data",
+        str(recipe.folder / "photos"),
+    ]
+    command += ["--stage1", str(recipe.folder / "s1.safetensors"), "--damage", "sigma=10"]
+    assert (
+        main([*command, "--json", str(recipe.folder / "all.json"), "--plot", str(recipe.folder / "a.png")])
+        == 0
+    )
+    figures = json.loads((recipe.folder / "all.json").read_text())
+    assert len(figures["clips"]) == 3
+    for line in figures["clips"]:
+        assert line["after"]["psnr_y"] == pytest.approx(line["before"]["psnr_y"], abs=0.01)
+        assert 24 < line["before"]["psnr_rgb"] < 32
+    values = list(figures["ablations"]["psnr_y"].values())
+    assert max(values) - min(values) < 1e-4
+    assert figures["ablations"]["relative_prior_error"] > 0
+    assert "| mean |" in capsys.readouterr().out
+    assert main([*command[:4], str(recipe.folder), "--crop", "4", "--damage", "blur"]) == 2
+
+
+def test_damage_is_read_strictly() -> None:
+    assert str(parse_damage("sigma=25,crf=30", 1)) == "σ 25, CRF 30"
+    assert str(parse_damage("none", 2)) == "1/2"
+    for wrong in ("sigma", "blur=3", "crf=3.5", "crf=30,codec=vp8"):
+        with pytest.raises(dv.UsageError, match="damage"):
+            parse_damage(wrong, 1)
