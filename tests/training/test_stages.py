@@ -101,6 +101,7 @@ def test_overfits_one_picture(recipe: Recipe) -> None:
     gt = torch.rand(1, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
     lq = (gt + 0.2 * torch.randn(gt.shape)).clamp(0, 1)
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+    loss = torch.tensor(torch.inf)
     for _ in range(150):
         optimizer.zero_grad()
         loss = (net.restore(lq, net.extract_prior(lq, gt)) - gt).abs().mean()
