@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
@@ -74,7 +75,7 @@ def over_http(played: Path) -> Iterator[str]:
             with running(publish(played, "-f", "flv", "pipe:1"), stdout=subprocess.PIPE) as sender:
                 assert sender.stdout is not None
                 with suppress(ConnectionError):
-                    while data := sender.stdout.read1(65536):
+                    while data := os.read(sender.stdout.fileno(), 65536):
                         self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:
