@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import IO, Any, cast
 
-from streams import unseen
+from streams.unseen import CannotHideError, start
 
 _log = logging.getLogger(__name__)
 
@@ -151,8 +151,8 @@ class FFmpegChild:
 
 def _started(command: Sequence[str], hide: Callable[[str], str], **options: Any) -> subprocess.Popen[bytes]:
     try:
-        return unseen.start(command, hide, **options)
-    except unseen.CannotHideError as exc:
+        return start(command, hide, **options)
+    except CannotHideError as exc:
         _warn_of_visible_secrets(str(exc))
         return cast("subprocess.Popen[bytes]", subprocess.Popen(command, **options))
 

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -149,8 +150,6 @@ def _authorization(token: str | None) -> dict[str, str]:
 
 def _aiortc() -> Any:
     try:
-        import aiortc  # pyright: ignore[reportMissingTypeStubs]
-        import aiortc.mediastreams
+        return import_module("aiortc")
     except ImportError:
         raise UsageError("WHEP needs aiortc: pip install 'diffir-video[webrtc]'") from None
-    return aiortc

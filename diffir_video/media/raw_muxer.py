@@ -9,11 +9,9 @@ from fractions import Fraction
 from typing import Any, cast
 
 import av
-import av.error
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.stream import Stream
-from av.video.stream import VideoStream
 
 from diffir_video.errors import EncoderError
 from diffir_video.media.live_output import NUT_OPTIONS, Memory
@@ -34,13 +32,13 @@ class RawMuxer:
         self._memory = Memory()
         self._container = av.open(self._memory, "w", format="nut", options=NUT_OPTIONS)
         self._size = (picture.width, picture.height)
-        self._video = cast(VideoStream, self._container.add_stream("rawvideo"))
+        self._video = self._container.add_stream("rawvideo")
         self._video.width, self._video.height = self._size
         self._video.pix_fmt = "yuv420p"
         self._video.codec_context.time_base = _TICK
         self._audio: AudioStream | None = None
         if has_audio:
-            self._audio = cast(AudioStream, self._container.add_stream("pcm_s16le", rate=_SAMPLE_RATE))
+            self._audio = self._container.add_stream("pcm_s16le", rate=_SAMPLE_RATE)
             self._audio.codec_context.layout = "stereo"
             self._resampler = AudioResampler("s16", "stereo", _SAMPLE_RATE)
 
