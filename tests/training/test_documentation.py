@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.training.conftest import picture
-from training.evaluation.ffmpeg import encode_x264
+from training.evaluation.ffmpeg import encode
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = re.findall(r"^\$ (.*)$", (ROOT / "docs" / "training.md").read_text(), re.MULTILINE)
@@ -38,7 +38,7 @@ def make_material(folder: Path) -> None:
     # Another subject than the training pictures': `data check` compares them.
     y, x = np.mgrid[:64, :80]
     other = np.stack([128 + 90 * np.sin(x / 17) * np.cos(y / 23)] * 3, axis=-1).astype(np.uint8)
-    encode_x264(np.stack([other, np.roll(other, 1, axis=1)]), 10, folder / "eval" / "clip.mkv")
+    encode(np.stack([other, np.roll(other, 1, axis=1)]), 10, folder / "eval" / "clip.mkv")
 
 
 def reduced(command: str) -> list[str]:
