@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 import diffir_video as dv
-from training.losses import pixel_loss, prior_divergence, prior_loss
+from training.losses import pixel_loss, prior_divergence, prior_loss, restoration_loss
 
 TOLERANCE = 1e-5
 VARIANTS = ("deblur", "inpaint", "sr_x1", "sr_x2", "sr_x4")
@@ -125,6 +125,29 @@ def test_losses_of_the_golden_tensors(golden: Golden) -> None:
     kl = float((log_q.exp() * (log_q - log_p)).sum())
     ours = float(prior_divergence(golden["s2.train.prior"], golden["s1.prior"]))
     assert ours == pytest.approx(kl, rel=1e-4, abs=1e-6)
+
+
+# From the golden tensors alone, in float64 NumPy: stage 1's loss is mean |s1.output - gt|, that of stage 2's
+# prior phase mean |s2.train.prior - s1.prior|. The weights are random, so pictures are far from [0, 1].
+STAGE_LOSSES = {
+    "deblur": (5.884321, 0.060870),
+    "inpaint": (3.923096, 0.054824),
+    "sr_x1": (5.348158, 0.067274),
+    "sr_x2": (14.365151, 0.081685),
+    "sr_x4": (21.605752, 0.096881),
+}
+
+
+@torch.no_grad()
+def test_stage_losses_are_the_published_networks(golden: Golden, request: pytest.FixtureRequest) -> None:
+    """The whole way of a training step: our networks, then our losses, against the numbers above."""
+    stage1, prior_phase = STAGE_LOSSES[request.node.callspec.params["golden"]]
+    lq, gt = golden["lq"], golden["gt"]
+    s1_prior = golden.s1.extract_prior(lq, gt)
+    restored = golden.s1.restore(lq, s1_prior)
+    assert float(restoration_loss(restored, gt, 0.0)) == pytest.approx(stage1, rel=1e-5)
+    prior = golden.s2.estimate_training_prior(lq, s1_prior, golden["noise"])
+    assert float(prior_loss(prior, s1_prior)) == pytest.approx(prior_phase, rel=1e-4)
 
 
 @pytest.mark.parametrize("stage", [1, 2])
