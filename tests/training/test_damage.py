@@ -156,14 +156,8 @@ def test_age_follows_its_shares() -> None:
 
 @pytest.mark.parametrize("codec", ["vp9", "av1"])
 def test_newer_codecs_degrade_in_order_and_repeat(codec: str) -> None:
-<<<<<<< HEAD
-    only = {"vp9": float(codec == "vp9"), "av1": float(codec == "av1")}
-    settings = CodecConfig(
-        share=1, x264=0, x265=0, mpeg2=0, jpeg=0, gop=(2, 4), vp9=only["vp9"], av1=only["av1"]
-=======
     settings = CodecConfig(
         share=1, x264=0, x265=0, mpeg2=0, jpeg=0, gop=(2, 4), vp9=codec == "vp9", av1=codec == "av1"
->>>>>>> refs/heads/training
     )
     clean = moving(5)
     coded = compress_randomly(clean, settings, rng(1))
