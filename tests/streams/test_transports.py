@@ -46,15 +46,14 @@ def test_flv_over_http(tmp_path: Path) -> None:
     check(Received(out))
 
 
-def test_mpegts_inside_rtp(tmp_path: Path) -> None:
-    source, sink = (f"rtp://127.0.0.1:{even_port()}" for _ in range(2))
+def test_mpegts_inside_rtp_in(tmp_path: Path) -> None:
+    source, out = f"rtp://127.0.0.1:{even_port()}", tmp_path / "out.mkv"
     with (
-        running(receive(["-i", sink], tmp_path / "out.mkv")),
-        LiveFilter(source, identity(), sink, UNHURRIED) as live,
+        LiveFilter(source, identity(), str(out), UNHURRIED) as live,
         running(publish(clip(15), "-f", "rtp_mpegts", source)),
     ):
-        assert wait_until(lambda: live.stats.count("out") > 180, 30), live.stats.events()
-    check(Received(tmp_path / "out.mkv"))
+        assert wait_until(lambda: live.stats.count("out") > 100, 30), live.stats.events()
+    check(Received(out))
 
 
 def even_port() -> int:
