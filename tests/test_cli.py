@@ -122,7 +122,7 @@ def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest
         (["restore", "good.mp4", "out.mp4", "--device", "tpu"], 2, "invalid choice"),
         (["restore", "good.mp4", "out.mp4", "--max-prior-age", "0"], 2, "max prior age 0"),
         (["restore", "good.mp4", "out.mp4", "--prior-smoothing", "1"], 2, "prior smoothing 1.0"),
-        (["restore", "good.mp4", "out.mp4", "--refresh", "often"], 2, "expected auto or a number"),
+        (["restore", "good.mp4", "out.mp4", "--refresh", "often"], 2, "expected auto or a whole number"),
         (["restore", "good.mp4", "out.mp4", "--refresh", "9", "--max-prior-age", "9"], 2, "drop either"),
         (["restore", "good.mp4", "out.mp4", "--plot-reuse", "nowhere/plot.png"], 4, "no folder"),
         (["restore", "good.mp4", "out.mp4", "--plot-reuse", "plot.png"], 2, "no priors to plot"),

@@ -127,7 +127,7 @@ def recurrent_network() -> dv.DiffIRS2:
 
 def test_recurrent_network_sees_what_it_made_of_the_frame_before() -> None:
     net = recurrent_network()
-    restorer = dv.Restorer(net, device="cpu")
+    restorer = dv.Restorer(net, device="cpu", precision="fp32")
     clip = dv.Clip(0.4 + 0.2 * torch.rand(4, 3, 32, 32), tuple(range(4)), Fraction(1, 25))
     restored = restorer.restore(clip).data
     noise = torch.randn(1, 16, generator=torch.Generator().manual_seed(0))

@@ -207,7 +207,7 @@ def test_the_exported_program_is_the_network_in_core_operators_alone(name: str, 
 
 @pytest.fixture
 def triton_steps() -> BlockSteps:
-    """Under Triton's interpreter where there is no GPU (see conftest.py)."""
+    """Under Triton's interpreter where there is no GPU (see tests/conftest.py)."""
     pytest.importorskip("triton", reason="Triton is not installed")
     from diffir_video.inference.cuda.steps import TritonSteps
 

@@ -318,7 +318,7 @@ def test_a_recurrent_networks_priors_are_compared_in_turn(tmp_path: Path) -> Non
     first, second = DiffIRS1(config).eval(), DiffIRS2(config).eval()
     inputs = [LabelledInput("clip", Damage(10), picture, to_tensor(truth))]
     comparison = compare_priors(first, second, lambda: inputs, frames_per_clip=3)[Damage(10)]
-    restorer = Restorer(second, device="cpu")
+    restorer = Restorer(second, device="cpu", precision="fp32")
     restored = restorer.restore(Clip(picture[:3], (0, 1, 2), Fraction(1, 25))).data
     expected = float(psnr_y(restored, to_tensor(truth)[:3]).mean())
     assert comparison.stage2 == pytest.approx(expected, abs=1e-3)
