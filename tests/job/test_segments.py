@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -378,8 +377,8 @@ def test_a_signal_ends_the_job_with_its_code_and_keeps_what_is_done(
     output = tmp_path / "out.mp4"
     journal = output.with_name(f".{output.name}.diffir-job") / "journal.jsonl"
     # A shell's background jobs ignore SIGINT, and hand that on to their children.
-    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command(output), stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
+    heeding = ["env", "--default-signal=INT", *command(output)]
+    process = subprocess.Popen(heeding, stderr=subprocess.PIPE, text=True)
     wait_for_lines(journal, 3, process)
     process.send_signal(sent)
     _, message = process.communicate()
