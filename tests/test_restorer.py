@@ -156,3 +156,16 @@ def test_recurrent_network_reaches_back_further_than_its_window() -> None:
     assert restorer.window == (1, 0)
     assert restorer.reach == (24, 0)
     assert dv.Restorer.from_pretrained("denoise-nano", device="cpu").reach == (2, 2)
+
+
+def test_what_the_live_model_knew_before_its_reach_no_longer_shows() -> None:
+    generator = torch.Generator().manual_seed(3)
+    data = (0.5 + 0.1 * torch.randn(40, 3, 48, 64, generator=generator)).clamp(0, 1)
+    restorer = dv.Restorer.from_pretrained("denoise-live", device="cpu", precision="fp32")
+
+    def last_of(frames: torch.Tensor) -> torch.Tensor:
+        return restorer.restore(dv.Clip(frames, tuple(range(len(frames))), Fraction(1, 25))).data[-1]
+
+    before, _ = restorer.reach
+    torch.testing.assert_close(last_of(data[-before - 1 :]), last_of(data), atol=1e-4, rtol=0)
+    assert not torch.allclose(last_of(data[-1:]), last_of(data), atol=1e-2)
