@@ -24,7 +24,7 @@ from diffir_video.errors import BackendError
 from diffir_video.inference.cuda.graphs import GraphedNetwork
 from diffir_video.inference.cuda.tensorrt import TensorRTNetwork, load_torch_tensorrt
 from diffir_video.inference.graph import FoldedGraph
-from diffir_video.inference.native import NativeSteps
+from diffir_video.inference.native import NativeConvolutions, NativeSteps
 from diffir_video.inference.strips import BlockSteps, StripSteps
 from diffir_video.network.dirformer import DIRformer
 
@@ -87,7 +87,8 @@ def build(
     """
     device = net.patch_embed.proj.weight.device
     if backend == "compile" and device.type == "cpu":
-        graph = FoldedGraph(net, dtype, _steps(device, dtype, tile), features=torch.float32)
+        convolutions = NativeConvolutions(net, half=dtype == torch.bfloat16, tile=tile)
+        graph = FoldedGraph(net, dtype, _steps(device, dtype, tile), convolutions)
         return graph, graph
     graph = FoldedGraph(net, dtype, strips)
     if backend == "compile":

@@ -20,7 +20,7 @@ class Convolutions(nn.Module):
         """dtype: of kernels and products. features: of what comes out of them."""
         super().__init__()
         config = net.config
-        self._config, self._dtype, self._features = config, dtype, features
+        self.config, self._dtype, self._features = config, dtype, features
         # Its input comes as planes; a kernel in channels_last would have them rearranged first.
         self._keep("embed", with_unshuffle_before(net.patch_embed.proj.weight, config.unshuffle).to(dtype))
         for n in range(1, len(config.blocks)):
@@ -36,59 +36,67 @@ class Convolutions(nn.Module):
     def _keep(self, name: str, kernel: Tensor) -> None:
         self.register_buffer(f"{name}_kernel", kernel)
 
-    def _kernel(self, name: str) -> Tensor:
+    def names(self) -> list[str]:
+        """Of the kernels, as `kernel` takes them."""
+        return [name.removesuffix("_kernel") for name, _ in self.named_buffers(recurse=False)]
+
+    def kernel(self, name: str) -> Tensor:
         return self.get_buffer(f"{name}_kernel")
 
     def embed(self, lq: Tensor) -> Tensor:
         """(N, lq_channels, H, W) → the first level's features, H and W divided by `unshuffle`."""
-        step = self._config.unshuffle
-        return _channels_last(self._convolve("embed", lq, stride=step, padding=step))
+        step = self.config.unshuffle
+        return _channels_last(self._convolve_by_torch("embed", lq, stride=step, padding=step))
 
     def down(self, number: int, x: Tensor) -> Tensor:
         """From level `number` to the one below: (N, C, H, W) → (N, 2C, H/2, W/2)."""
-        return _channels_last(self._convolve(f"down{number}", x, stride=2, padding=1))
+        return _channels_last(self._convolve_by_torch(f"down{number}", x, stride=2, padding=1))
 
-    def up(self, number: int, x: Tensor) -> Tensor:
-        """To level `number` from the one below: (N, 2C, H/2, W/2) → (N, C, H, W)."""
-        return shuffle(self._convolve(f"up{number}", x))
+    def up(self, number: int, x: Tensor, skip: Tensor) -> Tensor:
+        """To level `number`, beside its `skip`: (N, 2C, H/2, W/2) and (N, C, H, W) → (N, 2C, H, W)."""
+        return torch.cat([shuffle(self._convolve_by_torch(f"up{number}", x)), skip], dim=1)
 
     def reduce(self, number: int, x: Tensor) -> Tensor:
         """The decoder's halving of channels after a skip; level 1 has none."""
         if number == 1:
             return x
-        reduced = F.linear(pixels(x).to(self._dtype), self._kernel(f"reduce{number}"))
+        reduced = F.linear(pixels(x).to(self._dtype), self.kernel(f"reduce{number}"))
         return as_features(reduced.to(self._features), x)
 
     def to_picture(self, x: Tensor, lq: Tensor) -> Tensor:
         """The last features and the windows, (N, lq_channels, H, W) float32, → (N, 3, s·H, s·W) float32."""
-        config = self._config
+        config = self.config
         base = middle_frame(lq, config)[:, :3]
         if config.tail == "upsample":
             return self._onto(base, self._tail(x.to(self._dtype)).float())
-        out = self._convolve("output", x).float()
+        out = self.output(x)
         if config.blend:
             out, logits = torch.split(out, [out.shape[1] - config.blended + 1, config.blended - 1], dim=1)
             base = blend(lq, logits, config)
         return self._onto(base, F.pixel_shuffle(out.contiguous(), config.scale * config.unshuffle))
 
-    def _convolve(self, name: str, x: Tensor, *, stride: int = 1, padding: int = 1) -> Tensor:
-        kernel = self._kernel(name)
+    def output(self, x: Tensor) -> Tensor:
+        """The last features → the picture's channels and a blend's logits, before any shuffle, float32."""
+        return self._convolve_by_torch("output", x).float()
+
+    def _convolve_by_torch(self, name: str, x: Tensor, *, stride: int = 1, padding: int = 1) -> Tensor:
+        kernel = self.kernel(name)
         return F.conv2d(x.to(self._dtype), kernel, stride=stride, padding=padding).to(self._features)
 
     def _onto(self, base: Tensor, out: Tensor) -> Tensor:
-        if not self._config.residual:
+        if not self.config.residual:
             return out
-        if self._config.scale > 1:
-            base = upsample_base(base, self._config)
+        if self.config.scale > 1:
+            base = upsample_base(base, self.config)
         return out.add_(base)
 
     def _output_kernel(self, kernel: Tensor) -> Tensor:
         """A softmax stays the same with the middle frame's logit at 0: one channel less to compute."""
-        blended = self._config.blended
+        blended = self.config.blended
         if not blended:
             return kernel
         picture, logits = torch.split(kernel, [len(kernel) - blended, blended])
-        middle = self._config.past
+        middle = self.config.past
         others = torch.cat([logits[:middle], logits[middle + 1 :]])
         return torch.cat([picture, others - logits[middle]])
 

@@ -22,11 +22,15 @@ class FoldedGraph(nn.Module):
     """
 
     def __init__(
-        self, net: DIRformer, dtype: torch.dtype, steps: BlockSteps, features: torch.dtype | None = None
+        self,
+        net: DIRformer,
+        dtype: torch.dtype,
+        steps: BlockSteps,
+        convolutions: Convolutions | None = None,
     ) -> None:
         """`net`: its weights are copied, on its device, but for the prior's projections.
 
-        dtype: of the weights and their products. features: of what blocks hand on, by default the same.
+        dtype: of the weights and their products. convolutions: by default those of plain torch.
         """
         super().__init__()
         self.config = net.config
@@ -39,7 +43,7 @@ class FoldedGraph(nn.Module):
                 if isinstance(level, nn.ModuleList)
             }
         )
-        self.convolutions = Convolutions(net, dtype, features or dtype)
+        self.convolutions = convolutions or Convolutions(net, dtype, dtype)
 
     def blocks(self) -> Iterator[FoldedBlock]:
         for level in self.levels.values():
@@ -67,8 +71,7 @@ class FoldedGraph(nn.Module):
             x = convolutions.down(number, x)
         x = self._through("latent", x, maps)
         for number in reversed(range(1, depth)):
-            x = torch.cat([convolutions.up(number, x), skips.pop()], dim=1)
-            x = convolutions.reduce(number, x)
+            x = convolutions.reduce(number, convolutions.up(number, x, skips.pop()))
             x = self._through(f"decoder_level{number}", x, maps)
         x = self._through("refinement", x, maps)
         return convolutions.to_picture(x, lq.float()), *maps.made

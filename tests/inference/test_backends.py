@@ -112,8 +112,10 @@ def test_native_half_precision_is_closer_than_plain_half_precision(name: str) ->
 
 
 @pytest.mark.parametrize("tile", ["auto", "off", 16, 50])
-def test_a_whole_network_is_the_same_by_native_kernels(tile: str) -> None:
-    model = config("denoise-nano")
+@pytest.mark.parametrize("name", ["denoise-nano", "denoise-live", "upscale-x2-nano"])
+def test_a_whole_network_is_the_same_by_native_kernels(name: str, tile: str) -> None:
+    """Five frames blended, two and what is smoothed of them, and a blend that is enlarged."""
+    model = config(name)
     net = network(model)
     lq = frame(model, 40, 88, count=2)
     options = InferenceOptions(tile=tile, batch=2, backend="compile")  # pyright: ignore[reportArgumentType]
@@ -121,6 +123,33 @@ def test_a_whole_network_is_the_same_by_native_kernels(tile: str) -> None:
     for prior in priors(model, 2):
         folded.fold(prior)
         assert difference(folded.restore(lq), reference(net, lq, prior), lq, model) <= TOLERANCE
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 200), (72, 8)])
+def test_native_pictures_may_be_smaller_than_what_smoothing_reads(size: tuple[int, int]) -> None:
+    model = config("denoise-live")
+    net = network(model)
+    lq = frame(model, *size)
+    folded = FoldedDIRformer(net, options=InferenceOptions(backend="compile"))
+    (prior,) = priors(model, 1)
+    folded.fold(prior)
+    assert difference(folded.restore(lq), reference(net, lq, prior), lq, model) <= TOLERANCE
+
+
+def test_a_whole_network_gives_the_same_bytes_for_any_number_of_threads() -> None:
+    model = config("denoise-live")
+    lq = frame(model, 104, 168)
+    folded = FoldedDIRformer(network(model), options=InferenceOptions(backend="compile"))
+    (prior,) = priors(model, 1)
+    folded.fold(prior)
+    threads, results = torch.get_num_threads(), list[Tensor]()
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            results.append(folded.restore(lq))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*results)
 
 
 def test_a_machine_without_a_compiler_is_told_so(

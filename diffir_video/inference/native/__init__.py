@@ -1,5 +1,6 @@
-"""The steps of a folded block as kernels in C, compiled once for the processor they run on."""
+"""A folded network's blocks and convolutions as kernels in C, compiled once for the processor they run on."""
 
+from diffir_video.inference.native.convolutions import NativeConvolutions
 from diffir_video.inference.native.steps import NativeSteps
 
-__all__ = ["NativeSteps"]
+__all__ = ["NativeConvolutions", "NativeSteps"]

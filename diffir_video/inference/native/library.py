@@ -1,4 +1,4 @@
-"""kernels.c as a library: compiled by the machine's C compiler for its own processor, and kept."""
+"""The kernels as a library: compiled by the machine's C compiler for its own processor, and kept."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from pathlib import Path
 from diffir_video.errors import BackendError
 from diffir_video.inference.cache import cache_folder
 
-_SOURCE = Path(__file__).with_name("kernels.c")
-_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-pthread")
+_FOLDER = Path(__file__).parent
+_SOURCES = [_FOLDER / name for name in ("blocks.c", "convolutions.c", "memory.c")]
+_HEADERS = [_FOLDER / name for name in ("pieces.h", "products.h")]
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-std=gnu11", "-shared", "-fPIC", "-pthread")
 _COMPILERS = ("cc", "gcc", "clang")
 _SECONDS_TO_COMPILE = 300
 
 
 class PointwiseArgument(ctypes.Structure):
-    """`Pointwise` of kernels.c."""
+    """`Pointwise` of products.h."""
 
     _fields_ = (
         ("weight", ctypes.c_void_p),
@@ -32,25 +34,65 @@ class PointwiseArgument(ctypes.Structure):
     )
 
 
+class GridArgument(ctypes.Structure):
+    """`Grid` of pieces.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64) for name in ("frames", "height", "width", "columns", "rows", "threads")
+    )
+
+
 class FeaturesArgument(ctypes.Structure):
-    """`Features` of kernels.c."""
+    """`Features` of blocks.c."""
 
     _fields_ = (
         ("x", ctypes.c_void_p),
         ("out", ctypes.c_void_p),
-        ("frames", ctypes.c_int64),
-        ("height", ctypes.c_int64),
-        ("width", ctypes.c_int64),
+        ("grid", GridArgument),
         ("channels", ctypes.c_int64),
-        ("columns", ctypes.c_int64),
-        ("rows", ctypes.c_int64),
-        ("threads", ctypes.c_int64),
         ("half", ctypes.c_int64),
     )
 
 
+class ConvolutionArgument(ctypes.Structure):
+    """`Convolution` of convolutions.c."""
+
+    _fields_ = (
+        ("x", ctypes.c_void_p),
+        ("taps", ctypes.POINTER(PointwiseArgument)),
+        ("grid", GridArgument),
+        *((name, ctypes.c_int64) for name in ("height", "width", "channels")),
+        *((name, ctypes.c_int64) for name in ("size", "stride", "padding", "half")),
+    )
+
+
+class StoredArgument(ctypes.Structure):
+    """`Stored` of convolutions.c."""
+
+    _fields_ = (
+        ("convolution", ConvolutionArgument),
+        ("out", ctypes.c_void_p),
+        ("skip", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("channels", "step", "shuffled")),
+    )
+
+
+class BlendArgument(ctypes.Structure):
+    """`Blend` of convolutions.c."""
+
+    _fields_ = (
+        ("convolution", ConvolutionArgument),
+        ("lq", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("pictures", "middle", "unshuffle", "smoothed")),
+    )
+
+
 class Kernels:
-    """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16."""
+    """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16.
+
+    From then on the process keeps up to 256 MiB of what it frees, for the next frame.
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         features, pointwise = ctypes.POINTER(FeaturesArgument), ctypes.POINTER(PointwiseArgument)
@@ -61,6 +103,10 @@ class Kernels:
         self.sums.argtypes = (*step, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
         self.attend.argtypes = (*step, pointwise, ctypes.c_int64)
         self.feed_forward.argtypes = (*step, pointwise)
+        self.convolve, self.blend = library.diffir_convolve, library.diffir_blend
+        self.convolve.argtypes = (ctypes.POINTER(StoredArgument),)
+        self.blend.argtypes = (ctypes.POINTER(BlendArgument),)
+        library.diffir_keep_freed_memory()
         self.lanes: int = library.diffir_lanes()
         self.has_half = bool(library.diffir_has_half())
 
@@ -73,7 +119,8 @@ def load_kernels() -> Kernels:
     """
     compiler = _find_compiler()
     key = hashlib.blake2b(digest_size=12)
-    for part in (_SOURCE.read_bytes(), _version_of(compiler), " ".join(_FLAGS).encode(), _processor()):
+    sources = [path.read_bytes() for path in (*_SOURCES, *_HEADERS)]
+    for part in (*sources, _version_of(compiler), " ".join(_FLAGS).encode(), _processor()):
         key.update(part)
     library = cache_folder() / f"kernels-{key.hexdigest()}.so"
     if not library.is_file():
@@ -96,7 +143,7 @@ def _find_compiler() -> str:
 def _compile(compiler: str, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         part = Path(folder) / library.name
-        command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(part), "-lm"]
+        command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(part), "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS_TO_COMPILE)
         except (OSError, subprocess.SubprocessError) as exc:

@@ -1,0 +1,270 @@
+/* The steps of a folded transformer block on a CPU, each in one pass over the features.
+
+Features are float32, (frames, height, width, channels). A piece is walked down row by row; what the norm and the
+1x1 convolution make of a row is kept for three rows, which is what the depthwise convolution reads, and what that
+makes is consumed at once. Nothing of it ever leaves the cache.
+*/
+
+#include "pieces.h"
+
+#if LANES == 16
+#define ALL_ONES 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+#define LOWER_HALVES (ivec){0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}
+#define UPPER_HALVES (ivec){8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}
+#elif LANES == 8
+#define ALL_ONES 1, 1, 1, 1, 1, 1, 1, 1
+#define LOWER_HALVES (ivec){0, 8, 1, 9, 2, 10, 3, 11}
+#define UPPER_HALVES (ivec){4, 12, 5, 13, 6, 14, 7, 15}
+#else
+#define ALL_ONES 1, 1, 1, 1
+#define LOWER_HALVES (ivec){0, 4, 1, 5}
+#define UPPER_HALVES (ivec){2, 6, 3, 7}
+#endif
+
+typedef struct {
+    const float *x;
+    float *out;
+    Grid grid;
+    i64 channels, half;
+} Features;
+
+int diffir_lanes(void) { return LANES; }
+int diffir_has_half(void) { return HAS_HALF; }
+
+/* The sum of each of as many vectors as there are lanes; sums[i] is that of vectors[i]. Halves are folded onto
+each other, and two vectors share one. */
+INLINE vec sums_of(vec vectors[LANES]) {
+    for (int count = LANES; count > 1; count /= 2)
+        for (int i = 0; i < count / 2; i++) {
+            const vec first = vectors[i], second = vectors[i + count / 2];
+            vectors[i] = __builtin_shuffle(first, second, LOWER_HALVES) + __builtin_shuffle(first, second, UPPER_HALVES);
+        }
+    return vectors[0];
+}
+
+/* Each pixel over its deviation, less its mean if centred; padded with zeros to `padded` channels. As many pixels
+at a time as there are lanes: their means and deviations are then one vector. */
+static void normalise(const float *x, i64 count, i64 channels, i64 padded, i64 centred, void *a, i64 half) {
+    const i64 last = (channels - 1) / LANES * LANES, rest = channels - last;
+    const vec counted = load_some((const float[LANES]){ALL_ONES}, rest);
+    const float share = 1.f / channels;
+    for (i64 first = 0; first < count; first += LANES) {
+        const i64 pixels = least(count - first, LANES);
+        const float *at = x + first * channels;
+        vec totals[LANES];
+        float means[LANES], inverses[LANES];
+        for (i64 p = 0; p < LANES; p++) {
+            totals[p] = (vec){0};
+            if (p >= pixels) continue;
+            const float *pixel = at + p * channels;
+            for (i64 c = 0; c < last; c += LANES) totals[p] += load(pixel + c);
+            totals[p] += load_some(pixel + last, rest);
+        }
+        store(means, sums_of(totals) * share);
+        for (i64 p = 0; p < LANES; p++) {
+            totals[p] = (vec){0};
+            if (p >= pixels) continue;
+            const float *pixel = at + p * channels;
+            for (i64 c = 0; c < last; c += LANES) {
+                const vec difference = load(pixel + c) - means[p];
+                totals[p] += difference * difference;
+            }
+            const vec difference = (load_some(pixel + last, rest) - means[p]) * counted;
+            totals[p] += difference * difference;
+        }
+        store(inverses, sums_of(totals) * share + 1e-5f);
+        for (i64 p = 0; p < LANES; p++) inverses[p] = 1 / __builtin_sqrtf(inverses[p]);
+        for (i64 p = 0; p < pixels; p++) {
+            const float *pixel = at + p * channels, offset = centred ? means[p] : 0;
+            const i64 to = (first + p) * padded;
+            for (i64 c = 0; c < last; c += LANES) put(a, to + c, (load(pixel + c) - offset) * inverses[p], half);
+            put(a, to + last, (load_some(pixel + last, rest) - offset) * (inverses[p] * counted), half);
+        }
+    }
+}
+
+/* x Φ(x); erfc by Abramowitz and Stegun, 7.1.26: within 1.5e-7. */
+INLINE vec gelu(vec x) {
+    vec size = (vec)((ivec)x & 0x7fffffff), u = size * 0.70710678f;
+    vec t = 1 / (1 + 0.3275911f * u);
+    vec p = t * 1.061405429f - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    vec positive = (vec)((ivec)x & (x > 0));
+    return positive - 0.5f * size * (p * t * exponential(-u * u));
+}
+
+/* One vector of channels of a 3x3 depthwise convolution along a row; `emit(pixel, value)` takes what it makes. */
+#define DEPTHWISE(above, at, below, pixel_size, kernel, count, emit) \
+    do { \
+        const float *above_ = (above), *at_ = (at), *below_ = (below), *k_ = (kernel); \
+        vec k0 = load(k_), k1 = load(k_ + LANES), k2 = load(k_ + 2 * LANES), k3 = load(k_ + 3 * LANES), \
+            k4 = load(k_ + 4 * LANES), k5 = load(k_ + 5 * LANES), k6 = load(k_ + 6 * LANES), \
+            k7 = load(k_ + 7 * LANES), k8 = load(k_ + 8 * LANES); \
+        vec one = {0}, two = {0}; \
+        for (i64 x_ = 0; x_ < (count) + 2; x_++) { \
+            vec a_ = load(above_ + x_ * (pixel_size)), b_ = load(at_ + x_ * (pixel_size)), \
+                c_ = load(below_ + x_ * (pixel_size)); \
+            vec done_ = two + a_ * k2 + b_ * k5 + c_ * k8; \
+            two = one + a_ * k1 + b_ * k4 + c_ * k7; \
+            one = a_ * k0 + b_ * k3 + c_ * k6; \
+            if (x_ >= 2) { emit(x_ - 2, done_); } \
+        } \
+    } while (0)
+
+/* ---- pieces, row by row ---- */
+
+typedef struct Work Work;
+struct Work {
+    const Features *f;
+    const Pointwise *in, *out;
+    i64 maps; /* how many `out` there are: one for each frame, or one */
+    const float *kernel;
+    i64 centred, heads;
+    float *sums;
+    i64 sums_size, ring_size, row_size;
+    void (*row)(const Work *, const Piece *, i64 y, float *const rows[3], void *a, float *scratch);
+};
+
+static void fill_row(const Work *w, const Piece *piece, i64 y, float *row, void *a) {
+    const Features *f = w->f;
+    const i64 width = piece->right - piece->left, outputs = w->in->outputs;
+    if (y < 0 || y >= f->grid.height) {
+        memset(row, 0, (width + 2) * outputs * sizeof(float));
+        return;
+    }
+    const i64 from = most(piece->left - 1, 0), to = least(piece->right + 1, f->grid.width);
+    if (piece->left == 0) memset(row, 0, outputs * sizeof(float));
+    if (piece->right == f->grid.width) memset(row + (width + 1) * outputs, 0, outputs * sizeof(float));
+    const float *x = f->x + ((piece->frame * f->grid.height + y) * f->grid.width + from) * f->channels;
+    normalise(x, to - from, f->channels, w->in->inputs, w->centred, a, f->half);
+    multiply(w->in, f->half, to - from, a, w->in->inputs, w->in->bias, 0,
+             row + (from - piece->left + 1) * outputs, outputs);
+}
+
+static void work_piece(const void *task, const Piece *piece, float *ring) {
+    const Work *w = task;
+    float *a = ring + w->ring_size, *scratch = a + w->row_size;
+    const i64 row_size = (piece->right - piece->left + 2) * w->in->outputs;
+    float *rows[3] = {ring, ring + row_size, ring + 2 * row_size};
+    fill_row(w, piece, piece->top - 1, rows[0], a);
+    fill_row(w, piece, piece->top, rows[1], a);
+    for (i64 y = piece->top; y < piece->bottom; y++) {
+        fill_row(w, piece, y + 1, rows[2], a);
+        w->row(w, piece, y, rows, a, scratch);
+        float *oldest = rows[0];
+        rows[0] = rows[1], rows[1] = rows[2], rows[2] = oldest;
+    }
+}
+
+static int work_all(Work *w) {
+    const Grid *g = &w->f->grid;
+    const i64 width = least(g->columns, g->width) + 2;
+    const i64 widest = most(most(w->in->inputs, w->in->outputs), w->f->channels + LANES);
+    w->ring_size = 3 * width * w->in->outputs, w->row_size = width * widest;
+    return work_pieces(g, work_piece, w, w->ring_size + 2 * w->row_size);
+}
+
+/* ---- the three steps ---- */
+
+/* x + a matrix: straight into the frame where channels are whole vectors. */
+static void add_products(const Work *w, const Piece *piece, i64 y, const void *a, float *scratch) {
+    const Features *f = w->f;
+    const Pointwise *matrix = w->out + (w->maps > 1 ? piece->frame : 0);
+    const i64 count = piece->right - piece->left;
+    const i64 first = ((piece->frame * f->grid.height + y) * f->grid.width + piece->left) * f->channels;
+    if (matrix->outputs == f->channels) {
+        multiply(matrix, f->half, count, a, matrix->inputs, f->x + first, f->channels, f->out + first,
+                 f->channels);
+        return;
+    }
+    multiply(matrix, f->half, count, a, matrix->inputs, matrix->bias, 0, scratch, matrix->outputs);
+    for (i64 p = 0; p < count; p++)
+        for (i64 c = 0; c < f->channels; c++) {
+            const i64 at = first + p * f->channels + c;
+            f->out[at] = f->x[at] + scratch[p * matrix->outputs + c];
+        }
+}
+
+static void attend_row(const Work *w, const Piece *piece, i64 y, float *const rows[3], void *a, float *scratch) {
+    const i64 outputs = w->in->outputs, inputs = w->out->inputs, half = w->f->half;
+#define TO_PRODUCT(pixel, value) put(a, (pixel)*inputs + c, value, half)
+    for (i64 c = 0; c < outputs; c += LANES)
+        DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, piece->right - piece->left,
+                  TO_PRODUCT);
+    add_products(w, piece, y, a, scratch);
+}
+
+static void feed_forward_row(const Work *w, const Piece *piece, i64 y, float *const rows[3], void *a,
+                             float *scratch) {
+    const i64 outputs = w->in->outputs, hidden = outputs / 2, inputs = w->out->inputs, half = w->f->half;
+    const i64 count = piece->right - piece->left;
+#define TO_GATE(pixel, value) store(scratch + (pixel)*LANES, value)
+#define GATED(pixel, value) put(a, (pixel)*inputs + c, gelu(load(scratch + (pixel)*LANES)) * (value), half)
+    for (i64 c = 0; c < hidden; c += LANES) {
+        const i64 d = hidden + c;
+        DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, count, TO_GATE);
+        DEPTHWISE(rows[0] + d, rows[1] + d, rows[2] + d, outputs, w->kernel + 9 * d, count, GATED);
+    }
+    add_products(w, piece, y, a, scratch);
+}
+
+/* sums: the Gram matrix of q's channels with k's, (C, gram_width), and the squares of both, (2, padded C).
+Where heads are whole vectors a row holds its own head's columns, else all columns of the heads near it. */
+static void sums_row(const Work *w, const Piece *piece, i64 y, float *const rows[3], void *a, float *scratch) {
+    (void)y, (void)a;
+    const i64 outputs = w->in->outputs, padded = outputs / 2, channels = w->f->channels;
+    const i64 count = piece->right - piece->left, per_head = channels / w->heads;
+    const i64 apart = per_head % LANES == 0, gram_width = apart ? per_head : padded;
+    float *gram = w->sums + piece->number * w->sums_size, *squares = gram + channels * gram_width;
+    for (i64 c = 0; c < outputs; c += LANES) {
+        vec square = load(squares + c);
+#define TO_SUMS(pixel, value) \
+    do { \
+        vec v_ = (value); \
+        store(scratch + (pixel)*outputs + c, v_); \
+        square += v_ * v_; \
+    } while (0)
+        DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, count, TO_SUMS);
+        store(squares + c, square);
+    }
+    for (i64 column = 0; column < padded;) {
+        const i64 head = column / per_head;
+        const i64 end = apart ? (head + 1) * per_head : padded;
+        const int wide = column + LANES < end ? 2 : 1;
+        const i64 last = least((column + wide * LANES + per_head - 1) / per_head * per_head, channels);
+        const i64 first = head * per_head, stored = apart ? column - first : column;
+        const float *q = scratch + first, *k = scratch + padded + column;
+        float *block = gram + first * gram_width + stored;
+#define GRAM_BLOCK(tall, wide) \
+    block_f32(tall, wide, count, q + row, 1, outputs, k, outputs, LANES, block + row * gram_width, gram_width, \
+              block + row * gram_width, gram_width)
+        BY_HEIGHT(GRAM_BLOCK, last - first)
+        column += wide * LANES;
+    }
+}
+
+/* out = x + attention: in makes v of the normed features, kernel is v's, maps takes v to the output. */
+int diffir_attend(const Features *f, const Pointwise *in, const float *kernel, i64 centred,
+                  const Pointwise *maps, i64 count) {
+    Work work = {.f = f, .in = in, .out = maps, .maps = count, .kernel = kernel, .centred = centred};
+    work.row = attend_row;
+    return work_all(&work);
+}
+
+/* out = x + feed-forward: in makes gate and value, each padded, out takes their product to the output. */
+int diffir_feed_forward(const Features *f, const Pointwise *in, const float *kernel, i64 centred,
+                        const Pointwise *out) {
+    Work work = {.f = f, .in = in, .out = out, .maps = 1, .kernel = kernel, .centred = centred};
+    work.row = feed_forward_row;
+    return work_all(&work);
+}
+
+/* What attention maps are made of: sums (pieces, sums_size), zero before. */
+int diffir_sums(const Features *f, const Pointwise *in, const float *kernel, i64 centred, i64 heads,
+                float *sums, i64 sums_size) {
+    Work work = {.f = f, .in = in, .kernel = kernel, .centred = centred, .heads = heads};
+    work.sums = sums, work.sums_size = sums_size, work.row = sums_row;
+    return work_all(&work);
+}

@@ -1,0 +1,124 @@
+"""`NativeConvolutions`: `Convolutions` by convolutions.c."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffir_video.inference.convolutions import Convolutions
+from diffir_video.inference.native.library import (
+    BlendArgument,
+    ConvolutionArgument,
+    GridArgument,
+    PointwiseArgument,
+    StoredArgument,
+)
+from diffir_video.inference.native.packing import PackedMatrix, Packing, checked
+from diffir_video.network.dirformer import DIRformer
+
+# Pieces of frames: their rows and what a product makes of them lie in a core's cache.
+_COLUMNS, _ROWS = 64, 16
+
+
+class NativeConvolutions(Convolutions):
+    """The convolutions of features by the compiled kernels; their input is float32, and so is what they make.
+
+    half: products of bfloat16 with float32 sums. tile: pieces are at most so many pixels wide and high.
+    Raises BackendError as `Packing` does.
+    """
+
+    def __init__(self, net: DIRformer, *, half: bool, tile: int | None = None) -> None:
+        super().__init__(net, torch.bfloat16 if half else torch.float32, torch.float32)
+        packing = Packing(half=half)
+        self._kernels, self._half = packing.kernels, half
+        self._columns, self._rows = tile or _COLUMNS, tile or _ROWS
+        self._taps = {
+            name: _Taps.of(packing.taps(self.kernel(name)), self.kernel(name))
+            for name in self.names()
+            if self.kernel(name).ndim == 4 and name != "embed"
+        }
+
+    def down(self, number: int, x: Tensor) -> Tensor:
+        return self._convolve(f"down{number}", x, stride=2)
+
+    def up(self, number: int, x: Tensor, skip: Tensor) -> Tensor:
+        return self._convolve(f"up{number}", x, skip=skip)
+
+    def to_picture(self, x: Tensor, lq: Tensor) -> Tensor:
+        config = self.config
+        if not config.blend or config.scale > 1:
+            return super().to_picture(x, lq)
+        lq, x = lq.contiguous(), _contiguous(x)
+        count, _, height, width = lq.shape
+        out = lq.new_empty(count, 3, height, width)
+        argument = BlendArgument(
+            convolution=self._argument("output", x, stride=1, padding=1),
+            lq=lq.data_ptr(),
+            out=out.data_ptr(),
+            pictures=config.frames,
+            middle=config.past,
+            unshuffle=config.unshuffle,
+            smoothed=config.blend_smoothed,
+        )
+        return checked(out, self._kernels.blend(ctypes.byref(argument)))
+
+    def output(self, x: Tensor) -> Tensor:
+        return self._convolve("output", x)
+
+    def _convolve(self, name: str, x: Tensor, *, stride: int = 1, skip: Tensor | None = None) -> Tensor:
+        """With `skip`, (N, C', 2H, 2W), the result shuffled to that size and `skip` after it."""
+        x = _contiguous(x)
+        skip = None if skip is None else _contiguous(skip)
+        argument, corners = self._argument(name, x, stride=stride, padding=1), 1 if skip is None else 2
+        grid, channels = argument.grid, self._taps[name].channels
+        made = channels // corners**2
+        step = made + (0 if skip is None else skip.shape[1])
+        out = x.new_empty(grid.frames, grid.height * corners, grid.width * corners, step)
+        stored = StoredArgument(
+            convolution=argument,
+            out=out.data_ptr(),
+            skip=None if skip is None else skip.data_ptr(),
+            channels=channels,
+            step=step,
+            shuffled=skip is not None,
+        )
+        return checked(out, self._kernels.convolve(ctypes.byref(stored))).permute(0, 3, 1, 2)
+
+    def _argument(self, name: str, x: Tensor, *, stride: int, padding: int) -> ConvolutionArgument:
+        count, channels, height, width = x.shape
+        taps = self._taps[name]
+        rows, columns = ((length + 2 * padding - taps.size) // stride + 1 for length in (height, width))
+        return ConvolutionArgument(
+            x=x.data_ptr(),
+            taps=taps.arguments,
+            grid=GridArgument(count, rows, columns, self._columns, self._rows, torch.get_num_threads()),
+            height=height,
+            width=width,
+            channels=channels,
+            size=taps.size,
+            stride=stride,
+            padding=padding,
+            half=self._half,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Taps:
+    """A convolution's matrices, kept, and what points to them; channels that it makes, size of its kernel."""
+
+    matrices: list[PackedMatrix]
+    arguments: ctypes.Array[PointwiseArgument]
+    channels: int
+    size: int
+
+    @classmethod
+    def of(cls, matrices: list[PackedMatrix], kernel: Tensor) -> _Taps:
+        arguments = (PointwiseArgument * len(matrices))(*(matrix.fields() for matrix in matrices))
+        return cls(matrices, arguments, channels=len(kernel), size=kernel.shape[-1])
+
+
+def _contiguous(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,93 @@
+"""Weights as the kernels want them: output channels in whole vectors, the rest zeros."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffir_video.errors import BackendError
+from diffir_video.inference.native.library import Kernels, PointwiseArgument, load_kernels
+
+
+@dataclass(frozen=True, slots=True)
+class PackedMatrix:
+    """Holds what a `Pointwise` of products.h points to; inputs and outputs as padded."""
+
+    weight: Tensor
+    bias: Tensor
+    inputs: int
+    outputs: int
+
+    def fields(self) -> tuple[int, int, int, int]:
+        return self.weight.data_ptr(), self.bias.data_ptr(), self.inputs, self.outputs
+
+    def argument(self) -> object:
+        return ctypes.byref(PointwiseArgument(*self.fields()))
+
+
+class Packing:
+    """How weights are laid out for the kernels of this processor.
+
+    half: weights in bfloat16. Raises BackendError where the kernels can't be compiled, or can't multiply in
+    bfloat16 here.
+    """
+
+    def __init__(self, *, half: bool) -> None:
+        self.kernels: Kernels = load_kernels()
+        if half and not self.kernels.has_half:
+            raise BackendError(
+                "this processor has no AVX512-BF16, so backend compile has no bf16 here; "
+                "use precision fp32, or backend eager"
+            )
+        self.half = half
+
+    def matrix(
+        self, weight: Tensor, bias: Tensor | None = None, *, parts: int = 1, whole_inputs: bool = True
+    ) -> PackedMatrix:
+        """(O, C) and (O,): each of `parts` of O padded to whole vectors.
+
+        whole_inputs: pad C to whole vectors too, as features are that a kernel makes; else to an even number.
+        """
+        padded = self._padded(weight.float(), parts)
+        multiple = self.kernels.lanes if whole_inputs else 2
+        padded = F.pad(padded, (0, -weight.shape[1] % multiple))
+        by_vector = padded.view(-1, self.kernels.lanes, padded.shape[1])
+        if self.half:
+            packed = by_vector.view(*by_vector.shape[:2], -1, 2).permute(0, 2, 1, 3).bfloat16()
+        else:
+            packed = by_vector.permute(0, 2, 1)
+        bias = weight.new_zeros(len(weight)) if bias is None else bias
+        return PackedMatrix(
+            packed.contiguous(),
+            self._padded(bias.float(), parts),
+            inputs=padded.shape[1],
+            outputs=len(padded),
+        )
+
+    def taps(self, kernel: Tensor) -> list[PackedMatrix]:
+        """(O, C, k, k): a matrix for each row of the kernel, its inputs in the order of the features."""
+        rows = kernel.float().permute(2, 0, 3, 1).flatten(2)
+        return [self.matrix(row, whole_inputs=False) for row in rows]
+
+    def depthwise(self, kernel: Tensor, *, parts: int = 1) -> Tensor:
+        """(O, 1, 3, 3) → (O / lanes, 9, lanes), each of `parts` of O padded."""
+        padded = self._padded(kernel.float().flatten(1), parts)
+        return padded.view(-1, self.kernels.lanes, 9).permute(0, 2, 1).contiguous()
+
+    def _padded(self, weights: Tensor, parts: int) -> Tensor:
+        missing = -(len(weights) // parts) % self.kernels.lanes
+        if not missing:
+            return weights.contiguous()
+        zeros = weights.new_zeros(missing, *weights.shape[1:])
+        return torch.cat([piece for part in weights.chunk(parts) for piece in (part, zeros)])
+
+
+def checked(out: Tensor, failure: int) -> Tensor:
+    """`out`, if the kernel that filled it had the memory for its rows; raises torch.OutOfMemoryError."""
+    if failure:
+        raise torch.OutOfMemoryError("no memory for the kernels' rows")
+    return out

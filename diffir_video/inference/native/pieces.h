@@ -1,0 +1,76 @@
+/* Frames cut into pieces, columns wide and rows high, which threads take one after the other. Pieces depend on
+the frame's size alone, and each pixel is summed in the same order whatever the pieces and threads are, so results
+are the same for any number of threads.
+*/
+#ifndef DIFFIR_PIECES_H
+#define DIFFIR_PIECES_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "products.h"
+
+enum { OK = 0, OUT_OF_MEMORY = 1 };
+
+typedef struct {
+    i64 frames, height, width, columns, rows, threads;
+} Grid;
+
+typedef struct {
+    i64 frame, left, right, top, bottom, number;
+} Piece;
+
+typedef void PieceWork(const void *task, const Piece *piece, float *memory);
+
+typedef struct {
+    const Grid *grid;
+    PieceWork *work;
+    const void *task;
+    i64 memory, across, down;
+    atomic_llong next;
+    atomic_int failure;
+} Pieces;
+
+static i64 across(const Grid *g) { return (g->width + g->columns - 1) / g->columns; }
+static i64 down(const Grid *g) { return (g->height + g->rows - 1) / g->rows; }
+
+static void *take_pieces(void *argument) {
+    Pieces *all = argument;
+    const Grid *g = all->grid;
+    float *memory = aligned_alloc(64, (all->memory * sizeof(float) + 63) / 64 * 64);
+    if (!memory) {
+        atomic_store(&all->failure, OUT_OF_MEMORY);
+        return NULL;
+    }
+    const i64 count = g->frames * all->across * all->down;
+    for (i64 n; (n = atomic_fetch_add(&all->next, 1)) < count;) {
+        const i64 x = n % all->across, y = n / all->across % all->down;
+        const Piece piece = {
+            .frame = n / all->across / all->down,
+            .left = x * g->columns,
+            .right = least((x + 1) * g->columns, g->width),
+            .top = y * g->rows,
+            .bottom = least((y + 1) * g->rows, g->height),
+            .number = n,
+        };
+        all->work(all->task, &piece, memory);
+    }
+    free(memory);
+    return NULL;
+}
+
+/* `memory`: how many floats each thread works in. */
+static int work_pieces(const Grid *g, PieceWork *work, const void *task, i64 memory) {
+    Pieces all = {.grid = g, .work = work, .task = task, .memory = memory, .across = across(g), .down = down(g)};
+    atomic_init(&all.next, 0);
+    atomic_init(&all.failure, OK);
+    const i64 helpers = most(0, least(least(g->threads, 256), g->frames * all.across * all.down) - 1);
+    pthread_t threads[256];
+    i64 started = 0;
+    while (started < helpers && !pthread_create(&threads[started], NULL, take_pieces, &all)) started++;
+    take_pieces(&all);
+    for (i64 i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    return atomic_load(&all.failure);
+}
+
+#endif

@@ -1,0 +1,190 @@
+/* Vectors of floats, and products of small matrices, in float32 or, with `half`, of bfloat16 with float32 sums
+(AVX512-BF16). Channels are padded to whole vectors with zeros; weights come packed by vectors of output channels.
+*/
+#ifndef DIFFIR_PRODUCTS_H
+#define DIFFIR_PRODUCTS_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define TALL 12
+#elif defined(__AVX__)
+#define LANES 8
+#define TALL 6
+#else
+#define LANES 4
+#define TALL 6
+#endif
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512BF16__)
+#define HAS_HALF 1
+#else
+#define HAS_HALF 0
+#endif
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int64_t i64;
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* A matrix; outputs are a multiple of LANES, inputs are even with `half`. weight: (outputs / LANES, inputs, LANES)
+float or, half, (outputs / LANES, inputs / 2, LANES, 2) bfloat16. */
+typedef struct {
+    const void *weight;
+    const float *bias;
+    i64 inputs, outputs;
+} Pointwise;
+
+INLINE vec load(const float *p) { return *(const vec *)p; }
+INLINE void store(float *p, vec v) { *(vec *)p = v; }
+
+/* The first `count` floats, and zeros. */
+INLINE vec load_some(const float *p, i64 count) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+#else
+    float parts[LANES] = {0};
+    memcpy(parts, p, count * sizeof(float));
+    return load(parts);
+#endif
+}
+
+INLINE vec splat(float s) { return s - (vec){0}; }
+INLINE i64 least(i64 a, i64 b) { return a < b ? a : b; }
+INLINE i64 most(i64 a, i64 b) { return a > b ? a : b; }
+
+/* ---- products ---- */
+
+/* A block of `tall` rows and `wide` vectors of columns: out = init + a b. a(r, k) is a[r * a_row + k * a_k]. */
+INLINE void block_f32(const int tall, const int wide, i64 inner, const float *a, i64 a_row, i64 a_k,
+                      const float *b, i64 b_k, i64 b_vector, const float *init, i64 init_row, float *out,
+                      i64 out_row) {
+    vec sums[TALL][2];
+#pragma GCC unroll 12
+    for (int r = 0; r < tall; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < wide; v++) sums[r][v] = load(init + r * init_row + v * LANES);
+    for (i64 k = 0; k < inner; k++) {
+        vec first = load(b + k * b_k), second = wide > 1 ? load(b + k * b_k + b_vector) : first;
+#pragma GCC unroll 12
+        for (int r = 0; r < tall; r++) {
+            vec factor = splat(a[r * a_row + k * a_k]);
+            sums[r][0] += factor * first;
+            if (wide > 1) sums[r][1] += factor * second;
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < tall; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < wide; v++) store(out + r * out_row + v * LANES, sums[r][v]);
+}
+
+#if HAS_HALF
+INLINE void block_half(const int tall, const int wide, i64 pairs, const uint16_t *a, i64 a_row,
+                       const uint16_t *b, i64 b_vector, const float *init, i64 init_row, float *out,
+                       i64 out_row) {
+    __m512 sums[TALL][2];
+#pragma GCC unroll 12
+    for (int r = 0; r < tall; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < wide; v++) sums[r][v] = _mm512_loadu_ps(init + r * init_row + v * LANES);
+    for (i64 k = 0; k < pairs; k++) {
+        __m512bh first = (__m512bh)_mm512_loadu_si512(b + k * 2 * LANES);
+        __m512bh second = wide > 1 ? (__m512bh)_mm512_loadu_si512(b + b_vector + k * 2 * LANES) : first;
+#pragma GCC unroll 12
+        for (int r = 0; r < tall; r++) {
+            int32_t pair;
+            memcpy(&pair, a + r * a_row + 2 * k, 4);
+            __m512bh factors = (__m512bh)_mm512_set1_epi32(pair);
+            sums[r][0] = _mm512_dpbf16_ps(sums[r][0], factors, first);
+            if (wide > 1) sums[r][1] = _mm512_dpbf16_ps(sums[r][1], factors, second);
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < tall; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < wide; v++) _mm512_storeu_ps(out + r * out_row + v * LANES, sums[r][v]);
+}
+#endif
+
+#define BY_WIDTH(call, tall) \
+    if (wide > 1) call(tall, 2); \
+    else call(tall, 1)
+
+/* Walks `count` rows in blocks as tall as there are registers for. */
+#define BY_HEIGHT(call, count) \
+    for (i64 row = 0; row < (count);) { \
+        i64 left = (count)-row; \
+        if (left >= TALL) { BY_WIDTH(call, TALL); row += TALL; } \
+        else if (left >= 6) { BY_WIDTH(call, 6); row += 6; } \
+        else if (left >= 3) { BY_WIDTH(call, 3); row += 3; } \
+        else if (left >= 2) { BY_WIDTH(call, 2); row += 2; } \
+        else { BY_WIDTH(call, 1); row += 1; } \
+    }
+
+/* out (count, outputs) = init + a (count, inputs) weight. Rows of a are a_row apart, they may overlap; init_row
+is 0 for a bias. */
+static void multiply(const Pointwise *w, i64 half, i64 count, const void *a, i64 a_row, const float *init,
+                     i64 init_row, float *out, i64 out_row) {
+    const i64 inner = w->inputs, vectors = w->outputs / LANES;
+    for (i64 vector = 0; vector < vectors; vector += 2) {
+        const int wide = vector + 1 < vectors ? 2 : 1;
+        const i64 column = vector * LANES;
+#if HAS_HALF
+        if (half) {
+            const uint16_t *b = (const uint16_t *)w->weight + column * inner;
+#define HALF_BLOCK(tall, wide) \
+    block_half(tall, wide, inner / 2, (const uint16_t *)a + row * a_row, a_row, b, inner * LANES, \
+               init + row * init_row + column, init_row, out + row * out_row + column, out_row)
+            BY_HEIGHT(HALF_BLOCK, count)
+            continue;
+        }
+#endif
+        const float *b = (const float *)w->weight + column * inner;
+#define FLOAT_BLOCK(tall, wide) \
+    block_f32(tall, wide, inner, (const float *)a + row * a_row, a_row, 1, b, LANES, inner * LANES, \
+              init + row * init_row + column, init_row, out + row * out_row + column, out_row)
+        BY_HEIGHT(FLOAT_BLOCK, count)
+    }
+}
+
+/* ---- what lies between products ---- */
+
+/* One vector of what goes into the next product. */
+INLINE void put(void *a, i64 index, vec value, i64 half) {
+#if HAS_HALF
+    if (half) {
+        __m256bh rounded = _mm512_cvtneps_pbh((__m512)value);
+        memcpy((uint16_t *)a + index, &rounded, sizeof rounded);
+        return;
+    }
+#endif
+    store((float *)a + index, value);
+}
+
+INLINE vec exponential(vec x) {
+    const vec lowest = splat(-87.f);
+    ivec too_low = x < lowest;
+    x = (vec)(((ivec)lowest & too_low) | ((ivec)x & ~too_low));
+    const float magic = 12582912.f;
+    vec n = (x * 1.44269504f + magic) - magic;
+    vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1;
+    ivec power = (__builtin_convertvector(n, ivec) + 127) << 23;
+    return p * (vec)power;
+}
+
+#endif
