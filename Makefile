@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval eval-reuse calibrate-reuse train-denoise-nano train-denoise-live clean
+.PHONY: venv demo test test-live test-all check format bench eval eval-reuse calibrate-reuse train-denoise-nano train-denoise-live train-upscale-x2-nano clean
 
 venv: $(STAMP)
 
@@ -51,7 +51,7 @@ bench: $(STAMP)
 	$(PYTHON) -m pytest tests/benchmarks --benchmark-only
 
 eval: $(STAMP)
-	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-live
+	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-live upscale-x2-nano
 
 eval-reuse: $(STAMP)
 	$(PYTHON) -m training.evaluation.reuse --data $(DATA)
@@ -71,6 +71,12 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
 	$(VENV)/bin/diffir-train stage1 --config configs/train/denoise-live/stage1.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/stage2.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine.yaml
+
+train-upscale-x2-nano: $(STAMP)
+	$(VENV)/bin/diffir-train data fetch --root $(DATA)
+	$(VENV)/bin/diffir-train stage1 --config configs/train/upscale-x2-nano/stage1.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/upscale-x2-nano/stage2.yaml
 
 clean:
 	rm -rf demo build dist .pytest_cache .ruff_cache

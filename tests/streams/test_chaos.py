@@ -96,7 +96,7 @@ def check_recordings(files: Sequence[Path]) -> None:
 def test_soak(tmp_path: Path) -> None:
     seconds = float(os.environ.get("DIFFIR_SOAK_SECONDS", "1800"))
     source, me = f"udp://127.0.0.1:{free_port()}", psutil.Process()
-    restorer = dv.Restorer.from_pretrained("identity", device="cpu")
+    restorer = dv.Restorer.from_pretrained("denoise-live", device="cpu", reuse="prior")
     target = ("-f", "mpegts", f"{source}?pkt_size=1316")
     with (
         LiveFilter(source, restorer, str(tmp_path / "out.ts")) as live,
