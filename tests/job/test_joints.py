@@ -1,6 +1,6 @@
 """Where two segments meet, pictures are as good as anywhere, next to those of a job in one piece.
 
-A segment begins with a keyframe, and no frame before it may look past it. The piece they are compared with has
+A segment begins with a keyframe, and no frame before it looks past it. The piece they are compared with has
 closed GOPs of the same frames: what those cost by themselves is the encoder's.
 """
 
