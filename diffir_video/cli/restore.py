@@ -16,6 +16,7 @@ from diffir_video.errors import UsageError
 
 if TYPE_CHECKING:
     from diffir_video.job import FileReport, FileRestorer, JobOptions
+    from diffir_video.media.probe import StrPath
     from diffir_video.prior import ReusePolicy
 
 _PIPE = "-"
@@ -91,6 +92,11 @@ def _add_job_options(restore: argparse.ArgumentParser) -> None:
     restore.add_argument(
         "--dry-run", action="store_true", help="say what would be done and how long it takes; write nothing"
     )
+    restore.add_argument(
+        "--allow-network",
+        action="store_true",
+        help="IN may be an http:// or https:// address; no journal then",
+    )
     restore.add_argument("--overwrite", action="store_true", help="replace an existing output")
     restore.add_argument(
         "--restart", action="store_true", help="throw away what an unfinished job left, instead of going on"
@@ -143,7 +149,7 @@ def _restore(arguments: argparse.Namespace) -> int:
 def _kind_of(arguments: argparse.Namespace) -> _Kind:
     from diffir_video.media import find_pictures, names_pictures
 
-    if _PIPE in (arguments.input, arguments.output):
+    if _PIPE in (arguments.input, arguments.output) or _is_network(arguments):
         return "pipe"
     pictures = find_pictures(arguments.input)
     if names_pictures(arguments.output, from_pictures=pictures is not None):
@@ -244,16 +250,27 @@ def _restore_folder(arguments: argparse.Namespace, restorer: FileRestorer, optio
 
 def _restore_pipe(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:
     from diffir_video.job import restore_pipe
-    from diffir_video.media import StandardInput
 
     report = restore_pipe(
-        StandardInput() if arguments.input == _PIPE else arguments.input,
+        _piped_input(arguments),
         sys.stdout.buffer if arguments.output == _PIPE else arguments.output,
         restorer=restorer,
         options=options,
     )
     print(report, file=sys.stderr)
     return report.exit_code
+
+
+def _piped_input(arguments: argparse.Namespace) -> StrPath:
+    from diffir_video.media import NetworkAddress, StandardInput
+
+    if _is_network(arguments):
+        return NetworkAddress(arguments.input)
+    return StandardInput() if arguments.input == _PIPE else arguments.input
+
+
+def _is_network(arguments: argparse.Namespace) -> bool:
+    return arguments.allow_network and "://" in arguments.input and not Path(arguments.input).exists()
 
 
 def _restore_pictures(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:

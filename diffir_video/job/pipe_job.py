@@ -1,4 +1,4 @@
-"""`restore_pipe`: from standard input, to standard output, or both; as it comes, without a journal."""
+"""`restore_pipe`: from standard input or the network, to standard output, or both; no journal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def restore_pipe(
     options: JobOptions = _DEFAULTS,
     progress: Callable[[Progress], None] | None = None,
 ) -> PlainReport:
-    """Restore the video of `input` (`StandardInput()`, or a file) into `output`.
+    """Restore the video of `input` (`StandardInput()`, a `NetworkAddress`, or a file) into `output`.
 
     output: an open binary stream gets uncompressed Y4M, a name a file as `VideoWriter` makes it. What
     came through a pipe can be read only once: its audio and other tracks are not copied.

@@ -12,7 +12,7 @@ from diffir_video.media.opening import open_video
 from diffir_video.media.picture_writer import WRITTEN_SUFFIXES, PictureWriter, names_pictures, picture_names
 from diffir_video.media.pictures import PictureReader, find_pictures, is_pattern
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
-from diffir_video.media.probe import MediaInfo, StandardInput, TrackInfo, probe_media
+from diffir_video.media.probe import MediaInfo, NetworkAddress, StandardInput, TrackInfo, probe_media
 from diffir_video.media.publish import CONTAINERS, VIDEO_SUFFIXES, check_output, publish
 from diffir_video.media.raw_muxer import RawMuxer
 from diffir_video.media.reader import VideoReader
@@ -38,6 +38,7 @@ __all__ = [
     "MediaInfo",
     "MediaPacket",
     "Muxer",
+    "NetworkAddress",
     "PacketMuxer",
     "PictureReader",
     "PictureWriter",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import av
 import av.error
@@ -23,6 +24,12 @@ StrPath = str | os.PathLike[str]
 
 # These formats make FFmpeg open further files or hosts that the user never named.
 _PLAYLIST_FORMATS = frozenset({"hls", "concat", "dash", "imf", "rtsp", "sdp", "tee", "ffmetadata"})
+
+_NETWORK_PLAYLISTS = frozenset({"hls", "dash"})
+
+# Whatever a playlist on the network names, it isn't a file of this machine.
+_NETWORK_PROTOCOLS = "http,https,tcp,tls,crypto"
+_NETWORK_SECONDS = 20.0
 
 # What a pipe holds: larger reads get no more, and cost more memory traffic.
 _PIPE_BYTES = 1 << 16
@@ -63,6 +70,29 @@ class _CountedPipe:
             raise MediaInputError(f"can't read standard input: {exc.strerror}") from exc
         self._source.bytes_read += len(data)
         return data
+
+
+class NetworkAddress(os.PathLike[str]):
+    """In place of a file's path: an http:// or https:// address that may be read, and what it leads to.
+
+    A playlist there may name further addresses, inner hosts among them, but no files. Printed without user
+    name and password. Raises MediaInputError for any other address.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise MediaInputError(
+                f"{url!r} can't be read from the network; give an http:// or https:// address"
+            )
+        self._url = url
+        self._shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+    def __fspath__(self) -> str:
+        return self._url
+
+    def __str__(self) -> str:
+        return self._shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,28 +154,38 @@ def probe_media(path: StrPath) -> MediaInfo:
 def open_input(path: StrPath) -> InputContainer:
     """Open a file by its literal name: `-y` or `concat:a` is a file name, never an option or a protocol.
 
+    Only a `NetworkAddress` is looked for on the network.
     Raises MediaInputError (one line: the path and what to do) for a file that is missing, empty, no
     media, or a playlist that points elsewhere.
     """
-    if not isinstance(path, StandardInput):
+    is_network = isinstance(path, NetworkAddress)
+    if not isinstance(path, StandardInput | NetworkAddress):
         _check_file(path)
     try:
         container = av.open(
-            path.open() if isinstance(path, StandardInput) else f"file:{os.fspath(path)}",
+            _opened(path),
             "r",
             options={
-                "protocol_whitelist": "file",
+                "protocol_whitelist": _NETWORK_PROTOCOLS if is_network else "file",
                 "max_pixels": str(largest_pixel_count()),
             },
+            timeout=_NETWORK_SECONDS if is_network else None,
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError, MemoryError) as exc:
         raise MediaInputError(f"can't read {str(path)!r}: {_why_unreadable(path, exc)}") from exc
-    if _PLAYLIST_FORMATS.intersection(container.format.name.split(",")):
+    allowed = _NETWORK_PLAYLISTS if is_network else frozenset[str]()
+    if (_PLAYLIST_FORMATS - allowed).intersection(container.format.name.split(",")):
         name = container.format.name
         container.close()
         raise MediaInputError(f"{str(path)!r} is a playlist ({name}); give the media file itself")
     return container
+
+
+def _opened(path: StrPath) -> str | _CountedPipe:
+    if isinstance(path, StandardInput):
+        return path.open()
+    return os.fspath(path) if isinstance(path, NetworkAddress) else f"file:{os.fspath(path)}"
 
 
 def main_video_stream(container: InputContainer, path: StrPath) -> VideoStream:
@@ -218,7 +258,7 @@ def missing_bytes(path: StrPath) -> int:
 
     A cut file ends inside a box, segment or transport packet whose size goes past the end of the file.
     """
-    if isinstance(path, StandardInput):
+    if isinstance(path, StandardInput | NetworkAddress):
         return 0
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -236,7 +276,8 @@ def _check_file(path: StrPath) -> None:
     file = Path(path)
     try:
         if not file.exists():
-            raise MediaInputError(f"no such file: {str(path)!r}; check the path")
+            hint = "or allow the network (--allow-network)" if "://" in str(path) else ""
+            raise MediaInputError(f"no such file: {str(path)!r}; check the path {hint}".rstrip())
         if not file.is_file():
             raise MediaInputError(f"{str(path)!r} is not a regular file; give a video file")
         if file.stat().st_size == 0:
@@ -250,6 +291,9 @@ def _why_unreadable(path: StrPath, exc: Exception) -> str:
         return "permission denied"
     if isinstance(path, StandardInput):
         return "it is empty, or in no format that FFmpeg reads from a pipe"
+    if isinstance(path, NetworkAddress):
+        reason = exc.strerror if isinstance(exc, av.error.FFmpegError) else "no readable media"
+        return f"{reason}; check the address, and that a video is there"
     try:
         with open(path, "rb") as file:
             is_mp4 = file.read(12)[4:8] == b"ftyp"
