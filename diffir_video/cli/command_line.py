@@ -16,7 +16,8 @@ from diffir_video.cli.convert import add_convert
 from diffir_video.cli.info import add_info
 from diffir_video.cli.models import add_models
 from diffir_video.cli.restore import add_restore
-from diffir_video.errors import DiffirVideoError
+from diffir_video.cli.worker import Supervisor, why_crashed
+from diffir_video.errors import DiffirVideoError, MediaInputError
 from diffir_video.version import engine_version
 
 # Heavy modules (torch, PyAV) are imported inside the commands, so that --help and usage errors are instant.
@@ -36,11 +37,17 @@ _GOES_ON = "what is finished is kept, and the same command goes on from there"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code, one of `errors` or of a signal, and never raises."""
+    """Run the command line; returns the exit code, one of `errors` or of a signal, and never raises.
+
+    argv: None for the process's own. `restore` then does its work in a process of its own.
+    """
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
+    arguments.supervisor = Supervisor()
+    if argv is None and arguments.supervised and (code := _supervise(arguments.supervisor)) is not None:
+        return code
     try:
         with _raising_at_sigterm():
             return arguments.command(arguments)
@@ -53,6 +60,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
         hint = "" if arguments.debug else " (run again with --debug for the trace)"
         return _fail(f"{type(exc).__name__}: {exc}{hint}", 1, debug=arguments.debug)
+
+
+def _supervise(supervisor: Supervisor) -> int | None:
+    """None in a worker. In the supervisor, the exit code, once no worker is needed any more."""
+    while True:
+        crashes = len(supervisor.crashed)
+        code = supervisor.start_worker()
+        if code is None or code >= 0:
+            return code
+        name, at = signal.Signals(-code).name, supervisor.current
+        if len(supervisor.crashed) == crashes:
+            return _fail(f"the worker was ended by {name}, out of memory perhaps; {_GOES_ON}", 1, debug=False)
+        if not supervisor.goes_on:
+            return _fail(f"{why_crashed(at, name)}; {_GOES_ON}", MediaInputError.exit_code, debug=False)
 
 
 class _TerminatedError(KeyboardInterrupt):
@@ -93,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {engine_version()}")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="show the trace of an error")
+    shared.set_defaults(supervised=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add_command in (add_restore, add_models, add_info, add_compare, add_convert, add_bench):
         add_command(commands, shared)

@@ -12,7 +12,8 @@ from diffir_video.cli.encoding import add_encoder_options, add_preset_option, en
 from diffir_video.cli.printing import check_folder, progress_bar, write_json
 from diffir_video.cli.restoring import add_restorer_options, restorer_of
 from diffir_video.cli.values import crop, duration, rate, seconds, size
-from diffir_video.errors import UsageError
+from diffir_video.cli.worker import Supervisor, why_crashed
+from diffir_video.errors import MediaInputError, UsageError
 
 if TYPE_CHECKING:
     from diffir_video.job import FileReport, FileRestorer, JobOptions
@@ -60,7 +61,7 @@ def add_restore(commands: Any, shared: argparse.ArgumentParser) -> None:
     add_encoder_options(restore)
     _add_job_options(restore)
     _add_report_options(restore)
-    restore.set_defaults(command=_restore)
+    restore.set_defaults(command=_restore, supervised=True)
 
 
 def _add_picture_options(restore: argparse.ArgumentParser) -> None:
@@ -126,6 +127,7 @@ def _restore(arguments: argparse.Namespace) -> int:
 
     options = _job_options(arguments)
     kind = _kind_of(arguments)
+    arguments.supervisor.is_at(arguments.input)
     _check(arguments, kind)
     restorer = restorer_of(
         arguments, record_decisions=arguments.report_decisions or arguments.plot_reuse is not None
@@ -232,7 +234,12 @@ def _restore_file(
 def _restore_folder(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:
     from diffir_video.job import FolderEntry, restore_file, restore_folder
 
+    supervisor: Supervisor = arguments.supervisor
+
     def restore(video: Path, place: Path) -> FileReport:
+        if signal_name := supervisor.crashed.get(str(video)):
+            raise MediaInputError(why_crashed(str(video), signal_name))
+        supervisor.is_at(str(video), of_many=True)
         with progress_bar(str(video)) as progress:
             return restore_file(video, place, restorer=restorer, options=options, progress=progress)
 
