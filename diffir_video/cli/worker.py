@@ -53,7 +53,8 @@ class Supervisor:
         Signals sent to the supervisor are passed on to the worker, which doesn't outlive it.
         """
         self._current[:2] = bytes(2)
-        sys.stdout.flush(), sys.stderr.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
         supervisor = os.getpid()
         worker = os.fork()
         if worker == 0:
