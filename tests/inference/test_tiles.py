@@ -1,0 +1,77 @@
+"""Tiles of every size, on real pictures of odd sizes: what comes out is what one piece gives."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+import diffir_video as dv
+from diffir_video.inference import Backend, Tile
+from diffir_video.prior import ReuseLevel
+from tests.inference.test_folded import TOLERANCE
+from tests.network.test_variants import PUBLISHED, config
+
+TILES: list[Tile] = [64, 128, 256, 512]
+
+
+def clip(height: int, width: int, frames: int = 3) -> dv.Clip:
+    """A photograph that moves by a pixel per frame, with noise."""
+    photo = torch.from_numpy(skimage.data.coffee()).permute(2, 0, 1)[None].float() / 255
+    whole = interpolate(photo, (height, width + frames), mode="bicubic").clamp(0, 1)[0]
+    pictures = torch.stack([whole[:, :, at : at + width] for at in range(frames)])
+    noise = 0.1 * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(3))
+    return dv.Clip((pictures + noise).clamp(0, 1), tuple(range(frames)), Fraction(1, 25))
+
+
+def restored(net: dv.DiffIRS2, lq: dv.Clip, tile: Tile, reuse: ReuseLevel, backend: Backend) -> Tensor:
+    restorer = dv.Restorer(net, device="cpu", precision="fp32", tile=tile, reuse=reuse, backend=backend)
+    return restorer.restore(lq).data
+
+
+def assert_tiles_change_nothing(
+    net: dv.DiffIRS2, lq: dv.Clip, reuse: ReuseLevel, backend: Backend, tiles: list[Tile]
+) -> None:
+    whole = restored(net, lq, "off", reuse, backend)
+    for tile in tiles:
+        difference = restored(net, lq, tile, reuse, backend) - whole
+        relative = float(difference.norm() / whole.norm())
+        print(f"{reuse}, {backend}, {lq.data.shape[-1]}x{lq.data.shape[-2]}, tile {tile}: {relative:.1e}")
+        assert relative <= TOLERANCE
+
+
+def built_in(name: str) -> dv.DiffIRS2:
+    return dv.Restorer.from_pretrained(name, device="cpu").network.net  # pyright: ignore[reportOptionalMemberAccess]
+
+
+@pytest.mark.parametrize("reuse", ["prior", "statistics"])
+@pytest.mark.parametrize("backend", ["eager", "compile"])
+def test_tiles_of_a_picture_of_odd_size(backend: Backend, reuse: ReuseLevel) -> None:
+    assert_tiles_change_nothing(built_in("denoise-live"), clip(241, 321), reuse, backend, [64, 128])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(481, 641), (721, 1281)])
+@pytest.mark.parametrize("reuse", ["prior", "statistics"])
+@pytest.mark.parametrize("backend", ["eager", "compile"])
+@pytest.mark.parametrize("name", ["denoise-nano", "denoise-live", "upscale-x2-nano"])
+def test_tiles_of_larger_pictures(
+    name: str, backend: Backend, reuse: ReuseLevel, size: tuple[int, int]
+) -> None:
+    assert_tiles_change_nothing(built_in(name), clip(*size), reuse, backend, TILES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reuse", ["prior", "statistics"])
+@pytest.mark.parametrize("backend", ["eager", "compile"])
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name != "inpaint"])
+def test_tiles_of_published_networks(name: str, backend: Backend, reuse: ReuseLevel) -> None:
+    """With weights drawn by chance, and on small pictures: they take seconds for each."""
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(config(name)).eval()
+    size = (137, 203) if net.config.scale * net.config.unshuffle > 1 else (105, 139)
+    assert_tiles_change_nothing(net, clip(*size, frames=2), reuse, backend, [64, 128])
