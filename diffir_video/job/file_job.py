@@ -190,6 +190,7 @@ class _Job:
             segments=len(work.segments),
             resumed_segments=resumed,
             run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
+            restorer=dict(self.restorer.settings),
             losses=replace(
                 source.losses,
                 refused_packets=muxer.refused_packets,

@@ -25,7 +25,7 @@ class FileReport:
     losses: what could not be read of the input. dropped: data tracks, attachments or chapters that the
     output's container can't hold. notes: changes of pixel format. segments: how many the video was cut
     into; resumed_segments: those of them that an earlier, unfinished job had left. run: what restoring
-    the others took. exit_code: 0, or 5 with losses.
+    the others took. restorer: its settings, what "auto" stood for among them. exit_code: 0, or 5 with losses.
     """
 
     input: str
@@ -37,6 +37,7 @@ class FileReport:
     segments: int
     resumed_segments: int
     run: RunReport
+    restorer: Mapping[str, str]
     losses: ReadLosses
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
@@ -97,13 +98,10 @@ class FileReport:
         lines = [
             f"{self.output}: {check.frames} frames of {picture}",
             f"{run.wall_seconds:.1f} s, {run.fps:.1f} fps; busy: {stages}; bottleneck: {run.bottleneck}",
+            "on {device} in {precision}, backend {backend}".format(**self.restorer),
             *([] if run.reuse.level == "off" else [str(run.reuse)]),
             f"timestamps {pts}; {check.copied_tracks} other tracks copied ({check.copied_packets} packets)",
-            *(
-                [f"went on after {self.resumed_segments} of {self.segments} segments"]
-                if self.resumed_segments
-                else []
-            ),
+            *self._resumed(),
             *(f"note: {note}" for note in self.notes),
             *(f"not held by the container: {name}" for name in self.dropped),
             *(f"LOST: {what}" for what in self.lost()),
