@@ -16,10 +16,12 @@ import pytest
 import torch
 
 from diffir_video import EncoderError, Frame, JobOptions, OutputError, Restorer
+from diffir_video.bench import write_sample_clip
 from diffir_video.job import FileReport, restore_file
 from diffir_video.media import VideoReader
 from diffir_video.pipeline import Progress
 from diffir_video.restorer import RestorerStream
+from tests.job.joints import measure as measure_joints
 from tests.media_samples import decoded_bytes, packets, sample, video_pts
 
 FAST = {"preset": "ultrafast"}
@@ -122,6 +124,27 @@ def test_a_window_sees_across_the_cuts(tmp_path: Path) -> None:
     with VideoReader(tmp_path / "one.mkv") as one, VideoReader(tmp_path / "many.mkv") as many:
         for left, right in zip(one, many, strict=True):
             assert torch.equal(left.data, right.data)
+
+
+@pytest.mark.parametrize(("encoder", "options"), [("libx264", {"qp": "18"}), ("ffv1", {})])
+def test_pictures_around_joints_are_as_good_as_elsewhere(
+    encoder: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    clip = tmp_path / "pan.mkv"
+    write_sample_clip(clip, 96, 64, frames=45)
+    joints = measure_joints(
+        clip,
+        tmp_path,
+        Restorer.from_pretrained("denoise-nano", device="cpu", backend="eager"),
+        segment_frames=15,
+        encoder=encoder,
+        encoder_options=options,
+    )
+    assert joints.segments == 3
+    assert joints.cost <= 0.1
+    one, many = packets(tmp_path / "one.mkv"), packets(tmp_path / "many.mkv")
+    assert video_pts(tmp_path / "many.mkv") == video_pts(tmp_path / "one.mkv") == video_pts(clip)
+    assert one.keys() == many.keys()
 
 
 def test_an_interrupted_job_goes_on_after_its_last_finished_segment(tmp_path: Path) -> None:
