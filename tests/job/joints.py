@@ -1,6 +1,6 @@
 """What joints cost: PSNR of a job in segments less that of one uninterrupted, around joints and elsewhere.
 
-`python -m tests.job.joints CLIP` prints it for x264 at its defaults here, at a constant quantiser, and for FFV1.
+`python -m tests.job.joints CLIP` prints it for x264 as it is and at a constant quantiser, and for FFV1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EQUAL_DB = 100.0
 
 @dataclass(frozen=True)
 class Joints:
-    """dB that cutting into segments gained or cost, on average over the frames around joints and the others."""
+    """dB that cutting into segments gained or cost: the mean of the frames around joints and of the others."""
 
     segments: int
     around: float
