@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,12 @@ def test_reuse_is_reported_and_plotted(tmp_path: Path, capsys: pytest.CaptureFix
         str(plot),
     ]
     command = ["restore", str(sample("upright.mp4")), str(tmp_path / "out.mkv"), *options]
-    assert main([*command, "--report", str(report)]) == 0
-    assert "reuse prior: 2 priors for 5 frames (1 first, 1 age); 3 held" in capsys.readouterr().out
+    assert main([*command, "--device", "cpu", "--report", str(report)]) == 0
+    printed = capsys.readouterr().out
+    assert "reuse prior: 2 priors for 5 frames (1 first, 1 age); 3 held" in printed
+    chosen = json.loads(report.read_text())["model"]
+    assert (chosen["precision"], chosen["backend"]) in product(("fp32", "bf16"), ("eager", "compile"))
+    assert f"device cpu, precision {chosen['precision']}, backend {chosen['backend']}" in printed
     assert plot.read_bytes().startswith(b"\x89PNG")
     reuse = json.loads(report.read_text())["run"]["reuse"]
     assert (reuse["frames"], reuse["refreshes"]) == (5, {"first": 1, "age": 1})

@@ -187,6 +187,7 @@ class _Job:
             encoder=self.options.encoder,
             segments=len(work.segments),
             resumed_segments=resumed,
+            model=dict(self.restorer.settings),
             run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
             losses=replace(
                 source.losses,

@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ratio, isolated = _ratio(clip, arguments.pairs, arguments.encoder, arguments.encoder_option)
         growth = _growth(clip)
     print(
-        f"median ratio {ratio:.3f}, isolated {isolated:.3f}; memory over {_TIMES_LONGER} times the length: {growth:.3f}"
+        f"median ratio {ratio:.3f}, isolated {isolated:.3f}; "
+        f"memory over {_TIMES_LONGER} times the length: {growth:.3f}"
     )
     return 0
 

@@ -29,7 +29,7 @@ _EQUAL_DB = 100.0
 
 @dataclass(frozen=True)
 class Joints:
-    """dB that cutting into segments gained or cost: the mean of the frames around joints and of the others."""
+    """dB that cutting into segments gained or cost: the means of frames around joints and of others."""
 
     segments: int
     around: float
