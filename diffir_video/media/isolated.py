@@ -23,7 +23,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from diffir_video import errors
 from diffir_video.errors import DiffirVideoError, MediaInputError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.deinterlace import Deinterlace
@@ -146,10 +145,10 @@ class _Raised:
     """An error on its way to the other process."""
 
     def __init__(self, exc: DiffirVideoError) -> None:
-        self._name, self._message = type(exc).__name__, str(exc)
+        self._kind, self._message = type(exc), str(exc)
 
     def error(self) -> DiffirVideoError:
-        return getattr(errors, self._name)(self._message)
+        return self._kind(self._message)
 
 
 def _frame_bytes(info: StreamInfo) -> int:
