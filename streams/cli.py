@@ -6,14 +6,13 @@ import argparse
 import logging
 import os
 import signal
-import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from diffir_video.cli.printing import fail
 from diffir_video.errors import DiffirVideoError, UsageError
 from streams.addresses import Address
 from streams.default_model import DEFAULT_MODEL
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 # Heavy modules (torch, PyAV) are imported inside the functions, so that --help and usage errors are instant.
 
 _log = logging.getLogger(__name__)
+
+_PROGRAM = "diffir-stream"
 
 _EXIT_CODES = """exit codes:
   0  the source ended, or a signal ended the stream
@@ -49,16 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _serve(arguments)
     except DiffirVideoError as exc:
-        return _fail(str(exc), exc.exit_code, debug=arguments.debug)
+        return fail(_PROGRAM, str(exc), exc.exit_code, debug=arguments.debug)
     except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
-        return _fail(f"{type(exc).__name__}: {exc}", 1, debug=arguments.debug)
-
-
-def _fail(message: str, code: int, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(f"diffir-stream: {' '.join(message.split())}", file=sys.stderr)
-    return code
+        return fail(_PROGRAM, f"{type(exc).__name__}: {exc}", 1, debug=arguments.debug)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -169,7 +163,7 @@ def _from_environment(address: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="diffir-stream",
+        prog=_PROGRAM,
         description="Restore a live stream with DiffIR.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,12 @@ def test_reuse_is_reported_and_plotted(tmp_path: Path, capsys: pytest.CaptureFix
         str(plot),
     ]
     command = ["restore", str(sample("upright.mp4")), str(tmp_path / "out.mkv"), *options]
-    assert main([*command, "--report", str(report)]) == 0
-    assert "reuse prior: 2 priors for 5 frames (1 first, 1 age); 3 held" in capsys.readouterr().out
+    assert main([*command, "--device", "cpu", "--report", str(report)]) == 0
+    printed = capsys.readouterr().out
+    assert "reuse prior: 2 priors for 5 frames (1 first, 1 age); 3 held" in printed
+    chosen = json.loads(report.read_text())["model"]
+    assert (chosen["precision"], chosen["backend"]) in product(("fp32", "bf16"), ("eager", "compile"))
+    assert f"device cpu, precision {chosen['precision']}, backend {chosen['backend']}" in printed
     assert plot.read_bytes().startswith(b"\x89PNG")
     reuse = json.loads(report.read_text())["run"]["reuse"]
     assert (reuse["frames"], reuse["refreshes"]) == (5, {"first": 1, "age": 1})
@@ -100,10 +105,6 @@ def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["restore", "missing.mp4", "out.mp4"], 3, "no such file"),
-        (["restore", "empty.mp4", "out.mp4"], 3, "empty"),
-        (["restore", "text.mp4", "out.mp4"], 3, "no such format"),
-        (["restore", "no_index.mp4", "out.mp4"], 3, "moov"),
         (["restore", "good.mp4", "nowhere/out.mp4"], 4, "no folder"),
         (["restore", "good.mp4", "good.mp4", "--overwrite"], 4, "is the input"),
         (["restore", "good.mp4", "link.mp4", "--overwrite"], 4, "is the input"),
@@ -231,8 +232,6 @@ class Evil:
 def lay_out_bad_inputs(folder: Path) -> None:
     (folder / "good.mp4").write_bytes(sample("upright.mp4").read_bytes())
     (folder / "link.mp4").symlink_to("good.mp4")
-    (folder / "no_index.mp4").write_bytes(sample("cut_index_at_end.mp4").read_bytes())
-    (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("not a video\n" * 50)
     (folder / "old.mp4").write_text("precious")
     torch.save({"params": Evil()}, folder / "evil.pth", pickle_module=pickle)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffir_video.cli.printing import fail
 from diffir_video.errors import DiffirVideoError
 from training.config import load_config
 from training.data.commands import add_data_commands
@@ -27,13 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.run(args)
     except DiffirVideoError as exc:
-        if args.debug:
-            traceback.print_exc()
-        print(f"diffir-train: {exc}", file=sys.stderr)
-        return exc.exit_code
+        return fail("diffir-train", str(exc), exc.exit_code, debug=args.debug)
     except KeyboardInterrupt:
-        print("diffir-train: interrupted; --resume continues from the last checkpoint", file=sys.stderr)
-        return 1
+        return fail(
+            "diffir-train",
+            "interrupted; --resume continues from the last checkpoint",
+            1,
+            debug=args.debug,
+        )
     return 0
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 import threading
-import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +13,7 @@ from diffir_video.cli.compare import add_compare
 from diffir_video.cli.convert import add_convert
 from diffir_video.cli.info import add_info
 from diffir_video.cli.models import add_models
+from diffir_video.cli.printing import fail
 from diffir_video.cli.restore import add_restore
 from diffir_video.cli.worker import Supervisor, why_crashed
 from diffir_video.errors import DiffirVideoError, MediaInputError
@@ -22,6 +21,8 @@ from diffir_video.version import engine_version
 
 # Heavy modules (torch, PyAV) are imported inside the commands, so that --help and usage errors are instant.
 # Progress and errors go to stderr; what a command was asked for goes to stdout.
+
+_PROGRAM = "diffir-video"
 
 _EXIT_CODES = """exit codes:
   0  done
@@ -52,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _raising_at_sigterm():
             return arguments.command(arguments)
     except DiffirVideoError as exc:
-        return _fail(str(exc), exc.exit_code, debug=arguments.debug)
+        return fail(_PROGRAM, str(exc), exc.exit_code, debug=arguments.debug)
     except _TerminatedError:
-        return _fail(f"terminated; {_GOES_ON}", _TERMINATED, debug=arguments.debug)
+        return fail(_PROGRAM, f"terminated; {_GOES_ON}", _TERMINATED, debug=arguments.debug)
     except KeyboardInterrupt:
-        return _fail(f"interrupted; {_GOES_ON}", _INTERRUPTED, debug=arguments.debug)
+        return fail(_PROGRAM, f"interrupted; {_GOES_ON}", _INTERRUPTED, debug=arguments.debug)
     except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
         hint = "" if arguments.debug else " (run again with --debug for the trace)"
-        return _fail(f"{type(exc).__name__}: {exc}{hint}", 1, debug=arguments.debug)
+        return fail(_PROGRAM, f"{type(exc).__name__}: {exc}{hint}", 1, debug=arguments.debug)
 
 
 def _supervise(supervisor: Supervisor) -> int | None:
@@ -71,9 +72,13 @@ def _supervise(supervisor: Supervisor) -> int | None:
             return code
         name, at = signal.Signals(-code).name, supervisor.current
         if len(supervisor.crashed) == crashes:
-            return _fail(f"the worker was ended by {name}, out of memory perhaps; {_GOES_ON}", 1, debug=False)
+            return fail(
+                _PROGRAM, f"the worker was ended by {name}, out of memory perhaps; {_GOES_ON}", 1, debug=False
+            )
         if not supervisor.goes_on:
-            return _fail(f"{why_crashed(at, name)}; {_GOES_ON}", MediaInputError.exit_code, debug=False)
+            return fail(
+                _PROGRAM, f"{why_crashed(at, name)}; {_GOES_ON}", MediaInputError.exit_code, debug=False
+            )
 
 
 class _TerminatedError(KeyboardInterrupt):
@@ -97,16 +102,9 @@ def _raising_at_sigterm() -> Generator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _fail(message: str, code: int, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(f"diffir-video: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="diffir-video",
+        prog=_PROGRAM,
         description="Restore video with DiffIR.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,9 +1,10 @@
-"""What commands show and write: a progress bar, JSON, columns."""
+"""What commands show and write: why they failed, a progress bar, JSON, columns."""
 
 from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,14 @@ def write_json(content: Mapping[str, Any], path: str) -> None:
         Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as exc:
         raise OutputError(f"can't write {path!r}: {exc.strerror}") from exc
+
+
+def fail(program: str, message: str, code: int, *, debug: bool) -> int:
+    """Say in one line on stderr why a command ends; debug: the trace of the error, before it."""
+    if debug:
+        traceback.print_exc()
+    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    return code
 
 
 def print_fields(fields: Mapping[str, object]) -> None:

@@ -103,6 +103,11 @@ def _add_job_options(restore: argparse.ArgumentParser) -> None:
         "--restart", action="store_true", help="throw away what an unfinished job left, instead of going on"
     )
     restore.add_argument(
+        "--isolate",
+        action="store_true",
+        help="decode in another process, so that an input that crashes its decoder ends as a damaged one",
+    )
+    restore.add_argument(
         "--segment-frames",
         type=int,
         default=250,
@@ -182,6 +187,7 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
         segment_frames=arguments.segment_frames,
         restart=arguments.restart,
         verify=arguments.verify,
+        isolate=arguments.isolate,
     )
 
 

@@ -19,16 +19,14 @@ from diffir_video.job.options import JobOptions
 from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, StrPath
 from diffir_video.job.sizing import ResizingSink, output_info
-from diffir_video.job.source import identity_of, open_source
+from diffir_video.job.source import Source, identity_of, open_source
 from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
     Muxer,
-    PictureReader,
     Segment,
     SegmentWriter,
     TimeRange,
-    VideoReader,
     check_output,
     find_pictures,
     join_segments,
@@ -113,7 +111,7 @@ class _Job:
     restorer: FileRestorer
     options: JobOptions
 
-    def plan(self, source: VideoReader | PictureReader, scratch: Path) -> FilePlan:
+    def plan(self, source: Source, scratch: Path) -> FilePlan:
         info = output_info(source.info, self.restorer.scale, self.options)
         with self._open_muxer(scratch / "output", info, self.options.part) as muxer:
             writer = SegmentWriter(
@@ -157,7 +155,7 @@ class _Job:
 
     def run(
         self,
-        source: VideoReader | PictureReader,
+        source: Source,
         work: WorkFolder,
         progress: Callable[[Progress], None] | None,
     ) -> FileReport:
@@ -189,8 +187,8 @@ class _Job:
             encoder=self.options.encoder,
             segments=len(work.segments),
             resumed_segments=resumed,
+            model=dict(self.restorer.settings),
             run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
-            restorer=dict(self.restorer.settings),
             losses=replace(
                 source.losses,
                 refused_packets=muxer.refused_packets,
@@ -212,7 +210,7 @@ class _Job:
 
     def _restore_segments(
         self,
-        source: VideoReader | PictureReader,
+        source: Source,
         work: WorkFolder,
         info: StreamInfo,
         progress: Callable[[Progress], None] | None,

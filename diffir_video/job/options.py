@@ -31,6 +31,7 @@ class JobOptions:
     segment_frames: no segment of a job is longer, so that no more than these are done again after a crash.
     restart: throw away what an unfinished job left, instead of going on.
     verify: decode the finished file to its end.
+    isolate: decode a video in another process, which a crash of its decoder ends instead of the job.
 
     Raises UsageError for `segment_frames` < 1, and for `size` together with `max_size`.
     """
@@ -49,6 +50,7 @@ class JobOptions:
     segment_frames: int = SEGMENT_FRAMES
     restart: bool = False
     verify: bool = False
+    isolate: bool = False
 
     def __post_init__(self) -> None:
         if self.segment_frames < 1:

@@ -14,6 +14,7 @@ from diffir_video.job.verification import Check, Verification
 from diffir_video.media import ReadLosses
 from diffir_video.pipeline import RunReport, StageTime
 from diffir_video.prior import ReuseReport
+from diffir_video.zoo import IDENTITY
 
 StrPath = str | os.PathLike[str]
 
@@ -24,8 +25,9 @@ class FileReport:
 
     losses: what could not be read of the input. dropped: data tracks, attachments or chapters that the
     output's container can't hold. notes: changes of pixel format. segments: how many the video was cut
-    into; resumed_segments: those of them that an earlier, unfinished job had left. run: what restoring
-    the others took. restorer: its settings, what "auto" stood for among them. exit_code: 0, or 5 with losses.
+    into; resumed_segments: those of them that an earlier, unfinished job had left. model: all that decided
+    what it made of a frame, the device, precision and backend that "auto" chose among it. run: what
+    restoring the others took. exit_code: 0, or 5 with losses.
     """
 
     input: str
@@ -36,8 +38,8 @@ class FileReport:
     encoder: str
     segments: int
     resumed_segments: int
+    model: Mapping[str, str]
     run: RunReport
-    restorer: Mapping[str, str]
     losses: ReadLosses
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
@@ -85,6 +87,12 @@ class FileReport:
         lines = [f"{a:<{first}}  {b:<{second}}  {c:<{third}}  {d}" for a, b, c, d in rows]
         return "\n".join(line.rstrip() for line in lines)
 
+    def _how_it_ran(self) -> list[str]:
+        """Nothing for the identity, which nothing runs."""
+        if self.model.get("weights") == IDENTITY:
+            return []
+        return [", ".join(f"{key} {self.model[key]}" for key in ("device", "precision", "backend"))]
+
     def _resumed(self) -> list[str]:
         if not self.resumed_segments:
             return []
@@ -98,7 +106,7 @@ class FileReport:
         lines = [
             f"{self.output}: {check.frames} frames of {picture}",
             f"{run.wall_seconds:.1f} s, {run.fps:.1f} fps; busy: {stages}; bottleneck: {run.bottleneck}",
-            "on {device} in {precision}, backend {backend}".format(**self.restorer),
+            *self._how_it_ran(),
             *([] if run.reuse.level == "off" else [str(run.reuse)]),
             f"timestamps {pts}; {check.copied_tracks} other tracks copied ({check.copied_packets} packets)",
             *self._resumed(),

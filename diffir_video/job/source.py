@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffir_video.errors import MediaInputError, UsageError
 from diffir_video.job.options import JobOptions
-from diffir_video.media import PictureReader, VideoReader, find_pictures, open_video
+from diffir_video.media import IsolatedReader, PictureReader, VideoReader, find_pictures, open_video
 from diffir_video.media.probe import StrPath
 
 # Samples of a file that tell it from another one of the same size and time.
@@ -15,7 +15,10 @@ _SAMPLES = 16
 _SAMPLE_BYTES = 1 << 16
 
 
-def open_source(input: StrPath, options: JobOptions) -> VideoReader | PictureReader:
+Source = VideoReader | PictureReader | IsolatedReader
+
+
+def open_source(input: StrPath, options: JobOptions) -> Source:
     """A job's input. Raises what `open_video` raises, and UsageError for transparency that nobody gave up."""
     reader = open_video(
         input,
@@ -25,6 +28,7 @@ def open_source(input: StrPath, options: JobOptions) -> VideoReader | PictureRea
         crop=options.crop,
         rate=options.rate,
         excursions=True,
+        isolate=options.isolate,
     )
     if reader.losses.alpha and options.alpha == "refuse":
         reader.close()

@@ -4,6 +4,7 @@ from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.geometry import Crop, fitted_to, limited_to, resized
+from diffir_video.media.isolated import IsolatedReader
 from diffir_video.media.live_input import LiveInput, LivePicture, Readable
 from diffir_video.media.live_output import LiveEncoder, MediaPacket, PacketMuxer, TrackFormat
 from diffir_video.media.losses import ReadLosses
@@ -32,6 +33,7 @@ __all__ = [
     "Crop",
     "Deinterlace",
     "EncoderSettings",
+    "IsolatedReader",
     "LiveEncoder",
     "LiveInput",
     "LivePicture",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadLosses:
     """What a file held, or said it held, and reading could not give. False when nothing was lost.
 
@@ -17,6 +17,7 @@ class ReadLosses:
     decoder. unordered_frames: left out, their pts did not increase. refused_packets: of the other tracks,
     left out by whoever copies those: out of order, without a timestamp or malformed. unreadable_tracks:
     other tracks left out as nothing in them tells their format. alpha: transparency was left out.
+    crashed: the process that decoded ended before its time; what follows is missing.
     inferred_pts counts frames without a timestamp, to which one was given: no loss by itself.
     """
 
@@ -31,6 +32,7 @@ class ReadLosses:
     refused_packets: int = 0
     unreadable_tracks: int = 0
     alpha: bool = False
+    crashed: bool = False
     inferred_pts: int = 0
 
     def __bool__(self) -> bool:
@@ -54,26 +56,9 @@ class ReadLosses:
             phrases.append(f"{self.missing_seconds:.2f} s missing at the end")
         if self.alpha:
             phrases.append("the alpha channel was left out")
+        if self.crashed:
+            phrases.append("the decoder crashed, what follows is missing")
         return phrases
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@dataclass(slots=True)
-class ReadCounts:
-    """What a reader counts as it goes; the fields of `ReadLosses`."""
-
-    missing_bytes: int = 0
-    missing_frames: int = 0
-    missing_seconds: float = 0.0
-    truncated_packets: int = 0
-    corrupt_packets: int = 0
-    undecodable_packets: int = 0
-    concealed_frames: int = 0
-    unordered_frames: int = 0
-    alpha: bool = False
-    inferred_pts: int = 0
-
-    def losses(self) -> ReadLosses:
-        return ReadLosses(**asdict(self))

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.geometry import Crop
+from diffir_video.media.isolated import IsolatedReader
 from diffir_video.media.pictures import DEFAULT_RATE, PictureReader, find_pictures
 from diffir_video.media.probe import StrPath
 from diffir_video.media.reader import VideoReader
@@ -20,7 +21,8 @@ def open_video(
     crop: Crop | None = None,
     rate: Fraction | None = None,
     excursions: bool = False,
-) -> VideoReader | PictureReader:
+    isolate: bool = False,
+) -> VideoReader | PictureReader | IsolatedReader:
     """The frames of a video file, a still, a folder of pictures or a pattern such as `shot-%04d.png`.
 
     ::
@@ -28,12 +30,13 @@ def open_video(
         for frame in open_video("clip.mp4", start=Fraction(90)):
             frame.data, frame.pts_seconds
 
-    rate: frames per second of pictures, by default 25; a video has timestamps of its own. For the others,
-    what a frame holds and what is raised, see `VideoReader`.
+    rate: frames per second of pictures, by default 25; a video has timestamps of its own. isolate: decode
+    a video in another process, so that a crash of its decoder is an error, or ends the frames. For the
+    others, what a frame holds and what is raised, see `VideoReader`.
     """
     pictures = find_pictures(path)
     if pictures is None:
-        return VideoReader(
+        return (IsolatedReader if isolate else VideoReader)(
             path, deinterlace=deinterlace, start=start, end=end, crop=crop, excursions=excursions
         )
     return PictureReader(

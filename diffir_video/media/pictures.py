@@ -164,7 +164,12 @@ class PictureReader:
 def _added(before: ReadLosses, more: ReadLosses) -> ReadLosses:
     """Both losses; a picture has no timestamp to be inferred."""
     summed = {field.name: getattr(before, field.name) + getattr(more, field.name) for field in fields(before)}
-    return replace(ReadLosses(**summed), alpha=before.alpha or more.alpha, inferred_pts=0)
+    return replace(
+        ReadLosses(**summed),
+        alpha=before.alpha or more.alpha,
+        crashed=before.crashed or more.crashed,
+        inferred_pts=0,
+    )
 
 
 def _notes_on_gaps(paths: Sequence[Path]) -> tuple[str, ...]:

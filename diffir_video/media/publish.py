@@ -67,7 +67,7 @@ def _is_same_file(a: Path, b: Path) -> bool:
     try:
         return a.samefile(b)
     except OSError:
-        return a.resolve() == b.resolve()
+        return os.path.realpath(a) == os.path.realpath(b)
 
 
 def create_part_file(path: Path) -> Path:

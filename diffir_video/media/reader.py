@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from math import ceil
@@ -24,7 +25,7 @@ from diffir_video.media.color import PictureDecoder, has_alpha
 from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interlaced
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hdr import content_light_of, mastering_display_of
-from diffir_video.media.losses import ReadCounts, ReadLosses
+from diffir_video.media.losses import ReadLosses
 from diffir_video.media.orientation import Orientation
 from diffir_video.media.probe import (
     StrPath,
@@ -85,7 +86,7 @@ class VideoReader:
             if strict:
                 options["err_detect"] = "crccheck+bitstream+buffer+explode"
             self._stream.codec_context.options = options
-            self._counts = ReadCounts()
+            self._counts = ReadLosses()
             self._undecoded_before: int | None = None
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
@@ -129,7 +130,8 @@ class VideoReader:
 
     @property
     def losses(self) -> ReadLosses:
-        return self._counts.losses()
+        """So far; what is counted later doesn't change it."""
+        return replace(self._counts)
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames

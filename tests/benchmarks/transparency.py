@@ -30,7 +30,9 @@ _RESTORE = """
 import resource, sys, time
 import diffir_video as dv
 source, output, encoder = sys.argv[1:4]
-options = dv.JobOptions(encoder=encoder, encoder_options=dict(o.split("=", 1) for o in sys.argv[4:]))
+isolate = sys.argv[4] == "isolated"
+given = dict(o.split("=", 1) for o in sys.argv[5:])
+options = dv.JobOptions(encoder=encoder, encoder_options=given, isolate=isolate)
 restorer = dv.Restorer(None)
 started = time.perf_counter()
 report = dv.restore_file(source, output, restorer=restorer, options=options)
@@ -50,20 +52,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     with TemporaryDirectory(prefix="diffir-transparency-") as folder:
         clip = Path(folder) / "clip.mkv"
         write_sample_clip(clip, _WIDTH, _HEIGHT, frames=arguments.frames)
-        ratio = _ratio(clip, arguments.pairs, arguments.encoder, arguments.encoder_option)
+        ratio, isolated = _ratio(clip, arguments.pairs, arguments.encoder, arguments.encoder_option)
         growth = _growth(clip)
-    print(f"median ratio {ratio:.3f}; memory over {_TIMES_LONGER} times the length: {growth:.3f}")
+    print(
+        f"median ratio {ratio:.3f}, isolated {isolated:.3f}; "
+        f"memory over {_TIMES_LONGER} times the length: {growth:.3f}"
+    )
     return 0
 
 
-def _ratio(clip: Path, pairs: int, encoder: str, options: Sequence[str]) -> float:
+def _ratio(clip: Path, pairs: int, encoder: str, options: Sequence[str]) -> tuple[float, float]:
+    """Of a job as it is, and of one with `isolate`."""
     ratios: list[float] = []
+    isolated_ratios: list[float] = []
     for number in range(1, pairs + 1):
         theirs = _ffmpeg_seconds(clip, encoder, options)
         ours, _ = _restore(clip, encoder, options)
+        isolated, _ = _restore(clip, encoder, options, isolate=True)
         ratios.append(ours / theirs)
+        isolated_ratios.append(isolated / theirs)
         print(f"pair {number}: ffmpeg {theirs:.2f} s, identity {ours:.2f} s, ratio {ratios[-1]:.3f}")
-    return median(ratios)
+    return median(ratios), median(isolated_ratios)
 
 
 def _growth(clip: Path) -> float:
@@ -89,11 +98,12 @@ def _ffmpeg_seconds(clip: Path, encoder: str, options: Sequence[str]) -> float:
     return time.perf_counter() - started
 
 
-def _restore(clip: Path, encoder: str, options: Sequence[str]) -> tuple[float, int]:
+def _restore(clip: Path, encoder: str, options: Sequence[str], *, isolate: bool = False) -> tuple[float, int]:
     """Seconds and peak bytes of a job, without the start of the interpreter."""
     output = clip.with_name("ours.mkv")
     output.unlink(missing_ok=True)
-    command = [sys.executable, "-c", _RESTORE, str(clip), str(output), encoder, *options]
+    command = [sys.executable, "-c", _RESTORE, str(clip), str(output), encoder]
+    command += ["isolated" if isolate else "plain", *options]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return float(printed[0]), int(printed[1]) * 1024
 
