@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval eval-reuse calibrate-reuse train-denoise-nano train-denoise-live train-upscale-x2-nano clean
+.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse calibrate-reuse train-denoise-nano train-denoise-live train-upscale-x2-nano clean
 
 venv: $(STAMP)
 
@@ -49,6 +49,12 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(PYTHON) -m pytest tests/benchmarks --benchmark-only
+
+# Nothing that is evaluated on was trained on, in any stage of any built-in recipe; by perceptual hash.
+check-held-out: $(STAMP)
+	$(VENV)/bin/diffir-train data check --against $(DATA)/eval --config $(wildcard \
+		configs/train/denoise-nano/*.yaml configs/train/denoise-live/*.yaml \
+		configs/train/deblock-nano/*.yaml configs/train/upscale-x2-nano/*.yaml)
 
 eval: $(STAMP)
 	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-live upscale-x2-nano
