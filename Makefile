@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval eval-reuse calibrate-reuse train-denoise-nano train-denoise-live train-upscale-x2-nano clean
+.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse calibrate-reuse compare-held-prior train-denoise-nano train-denoise-live train-upscale-x2-nano clean
 
 venv: $(STAMP)
 
@@ -50,6 +50,12 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(PYTHON) -m pytest tests/benchmarks --benchmark-only
 
+# Nothing that is evaluated on was trained on, in any stage of any built-in recipe; by perceptual hash.
+check-held-out: $(STAMP)
+	$(VENV)/bin/diffir-train data check --against $(DATA)/eval --config $(wildcard \
+		configs/train/denoise-nano/*.yaml configs/train/denoise-live/*.yaml \
+		configs/train/deblock-nano/*.yaml configs/train/upscale-x2-nano/*.yaml)
+
 eval: $(STAMP)
 	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-live upscale-x2-nano
 
@@ -58,6 +64,19 @@ eval-reuse: $(STAMP)
 
 calibrate-reuse: $(STAMP)
 	$(PYTHON) -m training.evaluation.calibrate_reuse --data $(DATA) --plot docs/images/reuse-calibration.png
+
+# The same training twice, with a prior for each frame and with one for all frames of a clip; then what age costs.
+compare-held-prior: $(STAMP)
+	$(VENV)/bin/diffir-train stage1 --config configs/train/held-prior/stage1.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/held-prior/stage2.yaml
+	$(VENV)/bin/diffir-train stage1 --config configs/train/held-prior/stage1.yaml \
+		--set shared_prior=true --set output=runs/held-prior/clips-stage1
+	$(VENV)/bin/diffir-train stage2 --config configs/train/held-prior/stage2.yaml \
+		--set shared_prior=true --set output=runs/held-prior/clips-stage2 \
+		--set stage1=runs/held-prior/clips-stage1/checkpoints/last.safetensors
+	$(PYTHON) -m training.evaluation.held_prior --data $(DATA) --plot docs/images/held-prior.png --model \
+		$(foreach run,images-stage1 clips-stage1 images-stage2 clips-stage2, \
+		runs/held-prior/$(run)/checkpoints/last.safetensors)
 
 train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)

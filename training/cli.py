@@ -52,8 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_recipe_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=Path, required=True, metavar="FILE", help="recipe (YAML)")
+def _add_recipe_options(command: argparse.ArgumentParser, *, many: bool = False) -> None:
+    what = {"nargs": "+", "help": "recipes (YAML)"} if many else {"help": "recipe (YAML)"}
+    command.add_argument("--config", type=Path, required=True, metavar="FILE", **what)
     command.add_argument(
         "--with",
         dest="overlays",

@@ -61,10 +61,54 @@ def test_evaluation_material_in_training_is_an_error(
     (recipe.folder / "held").mkdir()
     Image.fromarray(picture(120, 160, 77)).save(recipe.folder / "held" / "other.png")
     assert main([*command, str(recipe.folder / "held")]) == 0
-    assert "3 files show nothing of the evaluation material" in capsys.readouterr().out
+    assert "3 files show nothing of the evaluation material (1 files)" in capsys.readouterr().out
     Image.fromarray(picture(72, 88, 1)).resize((110, 90)).save(recipe.folder / "held" / "again.jpg")
     assert main([*command, str(recipe.folder / "held")]) == 1
     assert "1.png (frame 0) shows what" in capsys.readouterr().err
+
+
+def test_evaluation_material_without_a_fingerprint_is_an_error(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.config()
+    held = recipe.folder / "held"
+    held.mkdir()
+    command = ["data", "check", "--config", str(recipe.folder / "recipe.yaml"), "--against", str(held)]
+    assert main(command) == 2
+    assert "no clips or pictures there" in capsys.readouterr().err
+    (held / "broken.png").write_bytes(b"none")
+    assert main(command) == 2
+    assert "broken.png has no fingerprint" in capsys.readouterr().err
+
+
+def test_all_recipes_of_a_command_are_compared(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the second recipe alone trains on is found, too."""
+    recipe.config()
+    first = recipe.folder / "recipe.yaml"
+    other = recipe.folder / "other"
+    other.mkdir()
+    Image.fromarray(picture(120, 160, 77)).save(other / "a.png")
+    second = recipe.folder / "second.yaml"
+    second.write_text(first.read_text().replace(str(recipe.folder / "photos"), str(other)))
+    assert second.read_text() != first.read_text()
+    command = ["data", "check", "--against", str(other), "--config", str(first)]
+    assert main(command) == 0
+    assert main([*command, str(second)]) == 1
+    assert "0 of 256 bits differ" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(Path("data", name).is_dir() for name in ("photos", "clips", "more-clips", "eval")),
+    reason="the built-in models' material is not in data/",
+)
+def test_built_in_models_were_not_trained_on_evaluation_material(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("denoise-nano", "denoise-live", "deblock-nano", "upscale-x2-nano")
+    recipes = [str(path) for name in names for path in sorted(Path("configs/train", name).glob("*.yaml"))]
+    assert len(recipes) >= 2 * len(names)
+    assert main(["data", "check", "--against", "data/eval", "--config", *recipes]) == 0
+    with capsys.disabled():
+        print(capsys.readouterr().out)
 
 
 def test_contact_sheet_shows_lq_beside_ground_truth(recipe: Recipe) -> None:

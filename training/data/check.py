@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diffir_video.errors import DiffirVideoError
+from diffir_video.errors import DiffirVideoError, UsageError
 from training.config import SourceConfig, TrainConfig
 from training.data.fingerprints import Resemblance, closest, fingerprints_of, media_files
 from training.data.frames import load_source
@@ -28,25 +28,61 @@ class SourceReport:
     cuts: int
 
 
-def describe_sources(config: TrainConfig) -> Iterator[SourceReport]:
-    """Open every training source as a run would; raises UsageError for one that is missing or empty."""
-    for source in config.data.train:
-        if config.data.samples == "pictures":
-            largest = max(phase.patch_size for phase in config.all_phases) * source.shrink
-            count = len(list_pictures(source, largest, scale=config.model.scale))
-            yield SourceReport(source, count, count, 0)
-        else:
-            footage = load_source(source, config.data.cache)
-            frames = sum(len(clip.frames) for clip in footage)
-            yield SourceReport(source, len(footage), frames, sum(len(clip.cuts) for clip in footage))
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """For every training file, what in the evaluation material is most like it; the closest first.
+
+    unseen: training files that can't be decoded, or show next to nothing, and so were not compared.
+    """
+
+    resemblances: Sequence[Resemblance]
+    unseen: Sequence[Path]
+    evaluation_files: int
 
 
-def resemblances(config: TrainConfig, evaluation: Sequence[Path]) -> list[Resemblance]:
-    """For every training file, what in the evaluation folders (or files) is most like it; closest first."""
-    held_out = fingerprints_of([file for folder in evaluation for file in media_files(folder)])
-    trained_on = fingerprints_of(sorted({file for s in config.data.train for file in _files_of(s)}))
-    found = [closest(ours, held_out) for ours in trained_on]
-    return sorted((r for r in found if r is not None), key=lambda r: r.distance)
+def describe_sources(configs: Sequence[TrainConfig]) -> Iterator[SourceReport]:
+    """Open every training source once as a run would; raises UsageError for one that is missing or empty."""
+    described: set[tuple[SourceConfig, int, int]] = set()
+    # Which pictures are large enough depends on the patch and the scale; clips are all read.
+    for config in configs:
+        of_pictures = config.data.samples == "pictures"
+        largest = max(phase.patch_size for phase in config.all_phases) if of_pictures else 0
+        for source in config.data.train:
+            # Weights and the like differ from stage to stage of the same material.
+            material = replace(source, weight=1.0, encoded_variants=0, picked=0.0)
+            key = (material, largest, config.model.scale if of_pictures else 1)
+            if key in described:
+                continue
+            described.add(key)
+            if of_pictures:
+                count = len(list_pictures(source, largest * source.shrink, scale=config.model.scale))
+                yield SourceReport(source, count, count, 0)
+            else:
+                footage = load_source(source, config.data.cache)
+                frames = sum(len(clip.frames) for clip in footage)
+                yield SourceReport(source, len(footage), frames, sum(len(clip.cuts) for clip in footage))
+
+
+def compare(configs: Sequence[TrainConfig], evaluation: Sequence[Path]) -> Comparison:
+    """Every training file of every recipe against everything in the evaluation folders (or files).
+
+    Raises UsageError if there is no evaluation material, or some of it has no fingerprint: a comparison that
+    leaves it out proves nothing.
+    """
+    files = [file for folder in evaluation for file in media_files(folder)]
+    held_out = fingerprints_of(files)
+    unseen = sorted(set(files) - {each.path for each in held_out})
+    if unseen or not files:
+        what = f"{unseen[0]} has no fingerprint" if unseen else "no clips or pictures there"
+        raise UsageError(f"evaluation material {', '.join(map(str, evaluation))}: {what}")
+    ours = sorted({file for config in configs for s in config.data.train for file in _files_of(s)})
+    trained_on = fingerprints_of(ours)
+    found = [closest(each, held_out) for each in trained_on]
+    return Comparison(
+        sorted((r for r in found if r is not None), key=lambda r: r.distance),
+        sorted(set(ours) - {each.path for each in trained_on}),
+        len(held_out),
+    )
 
 
 def require_held_out(found: Sequence[Resemblance]) -> None:

@@ -13,7 +13,7 @@ _Commands = Any
 
 
 def add_data_commands(commands: _Commands, add_recipe_options: Any) -> None:
-    """`add_recipe_options`: gives a command --config, --with and --set."""
+    """`add_recipe_options`: gives a command --config (or, with `many`, several), --with and --set."""
     data = commands.add_parser("data", help="material to train on").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -29,8 +29,8 @@ def add_data_commands(commands: _Commands, add_recipe_options: Any) -> None:
     prepare.add_argument("--step", type=int, default=256, metavar="PIXELS", help="from crop to crop (256)")
     prepare.set_defaults(run=_run_prepare)
 
-    check = data.add_parser("check", help="list what a recipe trains on; find evaluation material in it")
-    add_recipe_options(check)
+    check = data.add_parser("check", help="list what recipes train on; find evaluation material in it")
+    add_recipe_options(check, many=True)
     check.add_argument(
         "--against",
         type=Path,
@@ -62,18 +62,24 @@ def _run_prepare(args: argparse.Namespace) -> None:
 
 
 def _run_check(args: argparse.Namespace) -> None:
-    from training.data.check import describe_sources, require_held_out, resemblances
+    from training.data.check import compare, describe_sources, require_held_out
 
-    config = load_config(args.config, args.set, args.overlays)
-    for report in describe_sources(config):
+    configs = [load_config(path, args.set, args.overlays) for path in args.config]
+    for report in describe_sources(configs):
         source = report.source
         cuts = f", {report.cuts} cuts" if source.kind == "clips" else ""
         print(f"{source.root} ({source.kind}): {report.files} files, {report.frames} frames{cuts}")
     if args.against:
-        found = resemblances(config, args.against)
-        require_held_out(found)
+        compared = compare(configs, args.against)
+        require_held_out(compared.resemblances)
+        for path in compared.unseen:
+            print(f"{path} can't be decoded or shows next to nothing: not compared")
+        found = compared.resemblances
         nearest = f"; the closest is {found[0].ours}, {found[0].distance} of 256 bits away" if found else ""
-        print(f"{len(found)} files show nothing of the evaluation material{nearest}")
+        print(
+            f"{len(found)} files show nothing of the evaluation material ({compared.evaluation_files} files)"
+            f"{nearest}"
+        )
 
 
 def _run_show(args: argparse.Namespace) -> None:

@@ -1,0 +1,245 @@
+"""What a held prior costs as it ages: the prior of frame t - k restores frame t, for every model and age k.
+
+``python -m training.evaluation.held_prior --data DIR --model FILE FILE --ages 24 48 --plot FILE.png``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffir_video.chart import BLUE, GREEN, ORANGE, PURPLE, RED, Axis, Chart
+from diffir_video.checkpoint import load_checkpoint
+from diffir_video.errors import DiffirVideoError, UsageError
+from diffir_video.metrics import psnr_y, temporal_flicker
+from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
+from diffir_video.prior import CutDetector, FrameStatistics
+from diffir_video.tiling import pad_to_multiple
+from diffir_video.zoo import find_weights
+from training.evaluation.material import CLIPS, EvaluationClip, add_noise, ground_truth, to_bytes, to_tensor
+from training.evaluation.programmes import noise_rising
+from training.evaluation.report import markdown_table, write_if_asked
+
+logger = logging.getLogger(__name__)
+
+AGES = (0, 1, 6, 12, 24, 48)
+STEADY, RISING = "σ 25", "σ 5 rising to 45"
+_FRAMES = 60
+_NOISE_SEED = 0
+_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model on one clip. psnr_y: mean over the frames, dB. flicker: 8-bit levels."""
+
+    model: str
+    damage: str
+    clip: str
+    age: int
+    psnr_y: float
+    flicker: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ageing:
+    """All rows; every age of a clip restores the same frames."""
+
+    rows: Sequence[Row]
+
+    @property
+    def models(self) -> list[str]:
+        return list(dict.fromkeys(row.model for row in self.rows))
+
+    @property
+    def ages(self) -> list[int]:
+        return sorted({row.age for row in self.rows})
+
+    def psnr_y(self, model: str, damage: str, age: int) -> float:
+        return fmean(r.psnr_y for r in self._rows(model, damage, age))
+
+    def loss(self, model: str, damage: str, age: int) -> float:
+        """dB of PSNR-Y lost against a prior of age 0, mean over the clips; a gain is negative."""
+        return self.psnr_y(model, damage, 0) - self.psnr_y(model, damage, age)
+
+    def flicker(self, model: str, damage: str, age: int) -> float:
+        return fmean(r.flicker for r in self._rows(model, damage, age))
+
+    def to_markdown(self) -> str:
+        """For each damage, dB lost and flicker by age, a row for each model."""
+        return "\n\n".join(self._table(damage) for damage in dict.fromkeys(r.damage for r in self.rows))
+
+    def _table(self, damage: str) -> str:
+        heading = [f"{damage}: dB lost (flicker)", "PSNR-Y at age 0", *(f"age {age}" for age in self.ages)]
+        rows = [
+            [
+                model,
+                f"{self.psnr_y(model, damage, 0):.3f}",
+                *(
+                    f"{self.loss(model, damage, age):+.4f} ({self.flicker(model, damage, age):.3f})"
+                    for age in self.ages
+                ),
+            ]
+            for model in self.models
+        ]
+        return markdown_table(heading, rows)
+
+    def draw(self, path: Path) -> None:
+        """dB lost by age, a line for each model, where noise is steady."""
+        lines = {m: [(float(age), self.loss(m, STEADY, age)) for age in self.ages] for m in self.models}
+        values = [loss for line in lines.values() for _, loss in line]
+        margin = max(0.001, 0.1 * (max(values) - min(values)))
+        chart = Chart(
+            f"PSNR-Y lost by a prior of another frame, {STEADY}",
+            Axis("frames ago", 0, max(self.ages) + 1),
+            Axis("dB lost", min(values) - margin, max(values) + margin),
+        )
+        for index, (model, line) in enumerate(lines.items()):
+            colour = _COLOURS[index % len(_COLOURS)]
+            chart.line(line, colour, model)
+            chart.points(line, colour, radius=4)
+        chart.save(path)
+
+    def _rows(self, model: str, damage: str, age: int) -> list[Row]:
+        return [r for r in self.rows if (r.model, r.damage, r.age) == (model, damage, age)]
+
+
+def evaluate(
+    models: Sequence[str],
+    data: Path,
+    *,
+    ages: Sequence[int] = AGES,
+    clips: Sequence[EvaluationClip] = CLIPS,
+    frame_limit: int = _FRAMES,
+) -> Ageing:
+    """Measure models of either stage; stage 1's prior is that of an earlier frame's LQ and ground truth.
+
+    ages: of the prior, in frames; 0 is added. Frames are those with the oldest prior's behind them in their
+    shot; a clip without two of them is left out, with a warning. Raises DiffirVideoError for unknown models,
+    recurrent or enlarging ones, a negative age, and where no clip is long enough.
+    """
+    ages = sorted({0, *ages})
+    if ages[0] < 0:
+        raise UsageError(f"ages {ages}: expected 0 or more frames")
+    networks = {_name_of(model): _load(model) for model in models}
+    if len(networks) != len(models):
+        raise UsageError(f"two of the models have one name: {', '.join(map(_name_of, models))}")
+    rows: list[Row] = []
+    for clip in clips:
+        truth = ground_truth(data, clip, frame_limit)
+        start, end = longest_shot(truth)
+        truth = truth[start:end]
+        for damage, damaged in (
+            (STEADY, add_noise(truth, clip.name, 25)),
+            (RISING, noise_rising(truth, clip.name)),
+        ):
+            for name, net in networks.items():
+                found = [Row(name, damage, clip.name, *each) for each in _by_age(net, damaged, truth, ages)]
+                if not found:
+                    logger.warning("%s: left out, no shot as long as age %d asks for", clip.name, ages[-1])
+                rows += found
+    if not rows:
+        raise UsageError(f"no shot of {frame_limit} frames is long enough for priors {ages[-1]} frames old")
+    return Ageing(rows)
+
+
+def longest_shot(truth: NDArray[np.uint8]) -> tuple[int, int]:
+    """(start, end) of the longest stretch without a cut, `end` exclusive; (T, H, W, 3) uint8."""
+    cuts = CutDetector()
+    starts = [i for i, s in enumerate(FrameStatistics.of(list(to_tensor(truth)))) if cuts.starts_shot(s)]
+    edges = sorted({0, *starts, len(truth)})
+    return max(pairwise(edges), key=lambda shot: shot[1] - shot[0])
+
+
+def _name_of(model: str) -> str:
+    """A run folder's name for a checkpoint in it."""
+    path = Path(model)
+    return path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
+
+
+def _load(model: str) -> DiffIR:
+    net = load_checkpoint(find_weights(model)).eval()
+    if net.config.recurrent or net.config.scale > 1:
+        raise UsageError(
+            f"{model} is recurrent or enlarges: expected a model that restores frames one by one"
+        )
+    return net
+
+
+@torch.inference_mode()
+def _by_age(
+    net: DiffIR, damaged: NDArray[np.uint8], truth: NDArray[np.uint8], ages: Sequence[int]
+) -> Iterator[tuple[int, float, float]]:
+    """(age, PSNR-Y, flicker) over the frames that have a prior of every age."""
+    past, future = net.config.past, net.config.future
+    middles = range(max(ages) + past, len(truth) - future)
+    if len(middles) < 2:
+        return
+    lq, gt = (pad_to_multiple(to_tensor(frames), net.multiple) for frames in (damaged, truth))
+    windows = {t: lq[t - past : t + future + 1].flatten(0, 1)[None] for t in range(past, len(truth) - future)}
+    priors = {t: _prior(net, window, gt[t : t + 1]) for t, window in windows.items()}
+    height, width = truth.shape[1:3]
+    expected = to_tensor(truth)[list(middles)]
+    for age in ages:
+        restored = torch.cat([net.restore(windows[t], priors[t - age]) for t in middles])
+        # Rounded to 8 bits like the file it would become.
+        pictures = to_tensor(to_bytes(restored[..., :height, :width].clamp(0, 1)))
+        flicker = temporal_flicker(pictures, expected).mean().item() * 255
+        yield age, psnr_y(pictures, expected).mean().item(), flicker
+
+
+def _prior(net: DiffIR, window: Tensor, gt: Tensor) -> Tensor:
+    if isinstance(net, DiffIRS1):
+        return net.extract_prior(window, gt)
+    assert isinstance(net, DiffIRS2)
+    generator = torch.Generator().manual_seed(_NOISE_SEED)
+    return net.estimate_prior(window, torch.randn(1, net.config.prior_width, generator=generator))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the comparison; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.evaluation.held_prior", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="where the clips are or are fetched to")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="built-in names or checkpoints, either stage",
+    )
+    parser.add_argument("--ages", type=int, nargs="+", default=AGES, help="of the prior, in frames")
+    parser.add_argument("--clips", nargs="*", help="only these clips")
+    parser.add_argument("--frames", type=int, default=_FRAMES, help="frames of each clip")
+    parser.add_argument("--json", type=Path, help="write every figure here")
+    parser.add_argument("--plot", type=Path, help="draw dB lost by age here")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        clips = [c for c in CLIPS if options.clips is None or c.name in options.clips]
+        result = evaluate(
+            options.model, options.data, ages=options.ages, clips=clips, frame_limit=options.frames
+        )
+        print(result.to_markdown())
+        write_if_asked(options.json, json.dumps([asdict(row) for row in result.rows], indent=1))
+        if options.plot is not None:
+            result.draw(options.plot)
+    except DiffirVideoError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return exc.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
