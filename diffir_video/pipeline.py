@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, runtime_c
 
 import torch
 
+from diffir_video.allocator import prepare_allocator
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import ReuseReport
@@ -192,6 +193,7 @@ def run(
     raised; when `run` returns or raises, its threads have ended. Raises UsageError for `batch` or `queue`
     < 1 and DiffirVideoError when the restorer returns another number of frames than it was given.
     """
+    prepare_allocator()
     if batch is None:
         batch = _batch_for(source.info, restorer)
     if batch < 1:

@@ -340,7 +340,8 @@ def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
 
 def command(output: Path) -> list[str]:
     arguments = ["restore", str(sample("short.mp4")), str(output), "--model", "identity"]
-    options = ["--segment-frames", "10", "--encoder-option", "preset=ultrafast"]
+    # Slow enough that ten kills don't see the end of twenty segments.
+    options = ["--segment-frames", "10", "--encoder-option", "preset=veryslow"]
     return [sys.executable, "-m", "diffir_video.cli", *arguments, *options]
 
 
@@ -351,7 +352,7 @@ def kill_at_random(output: Path, kills: int, rng: random.Random) -> list[int]:
     for _ in range(kills):
         process = subprocess.Popen(command(output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for_lines(journal, done[-1] if done else 0, process)
-        time.sleep(rng.uniform(0, 0.05))
+        time.sleep(rng.uniform(0, 0.03))
         process.kill()
         process.wait()
         done.append(len(journal.read_bytes().splitlines()) if journal.exists() else 0)

@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 import diffir_video as dv
-from streams import LiveFilter
+from streams import LiveConfig, LiveFilter
+from streams.governor import GovernorConfig
 from streams.web import StatusServer
 from tests.streams.peers import ffmpeg, free_port, publish, running
 from tests.streams.test_page import browser
@@ -21,7 +22,7 @@ _SECONDS, _TOKEN = 40, "t0ken-of-the-picture"
 
 
 def noisy_pattern(path: Path) -> Path:
-    pattern = "testsrc2=size=640x360:rate=25:duration=8,hue=s=0.5,noise=alls=25:allf=t"
+    pattern = "testsrc2=size=384x216:rate=12:duration=8,hue=s=0.5,noise=alls=25:allf=t"
     encoded = ("-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-crf", "18", "-g", "25")
     command = [
         ffmpeg(),
@@ -48,7 +49,9 @@ def main() -> None:
     restorer = dv.Restorer.from_pretrained("denoise-live", device="cpu", reuse="prior")
     with (
         TemporaryDirectory() as folder,
-        LiveFilter(source, restorer, f"{folder}/out.mkv") as live,
+        LiveFilter(
+            source, restorer, f"{folder}/out.mkv", LiveConfig(governor=GovernorConfig(latency_seconds=1.0))
+        ) as live,
         StatusServer(live, "127.0.0.1:0", token=_TOKEN) as server,
         browser() as window,
         running(
@@ -61,6 +64,7 @@ def main() -> None:
             )
         ),
     ):
+        window.set_window_size(900, 1350)
         window.get(f"{server.url}?token={_TOKEN}")
         time.sleep(_SECONDS)
         shot = Image.open(io.BytesIO(window.get_screenshot_as_png())).convert("RGB")

@@ -12,11 +12,12 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from diffir_video.allocator import prepare_allocator
 from diffir_video.errors import BackendError
 from diffir_video.inference.cache import cache_folder
 
 _FOLDER = Path(__file__).parent
-_SOURCES = [_FOLDER / name for name in ("blocks.c", "convolutions.c", "memory.c")]
+_SOURCES = [_FOLDER / name for name in ("blocks.c", "convolutions.c")]
 _HEADERS = [_FOLDER / name for name in ("pieces.h", "products.h")]
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-std=gnu11", "-shared", "-fPIC", "-pthread")
 _COMPILERS = ("cc", "gcc", "clang")
@@ -89,10 +90,7 @@ class BlendArgument(ctypes.Structure):
 
 
 class Kernels:
-    """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16.
-
-    From then on the process keeps up to 256 MiB of what it frees, for the next frame.
-    """
+    """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         features, pointwise = ctypes.POINTER(FeaturesArgument), ctypes.POINTER(PointwiseArgument)
@@ -106,7 +104,6 @@ class Kernels:
         self.convolve, self.blend = library.diffir_convolve, library.diffir_blend
         self.convolve.argtypes = (ctypes.POINTER(StoredArgument),)
         self.blend.argtypes = (ctypes.POINTER(BlendArgument),)
-        library.diffir_keep_freed_memory()
         self.lanes: int = library.diffir_lanes()
         self.has_half = bool(library.diffir_has_half())
 
@@ -117,6 +114,7 @@ def load_kernels() -> Kernels:
 
     Raises BackendError where there is no C compiler or it fails.
     """
+    prepare_allocator()
     compiler = _find_compiler()
     key = hashlib.blake2b(digest_size=12)
     sources = [path.read_bytes() for path in (*_SOURCES, *_HEADERS)]
