@@ -102,7 +102,7 @@ class Ageing:
         values = [loss for line in lines.values() for _, loss in line]
         margin = max(0.001, 0.1 * (max(values) - min(values)))
         chart = Chart(
-            f"PSNR-Y lost by a prior of another frame, {STEADY}",
+            "PSNR-Y lost by a prior of another frame, sigma 25",
             Axis("frames ago", 0, max(self.ages) + 1),
             Axis("dB lost", min(values) - margin, max(values) + margin),
         )
