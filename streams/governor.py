@@ -15,7 +15,7 @@ from streams.stats import percentiles
 _TOO_MUCH = 1.0
 _ENOUGH = 0.85
 # Share of the budget that the measured delay may take before something is given up.
-_NEARLY_LATE = 0.9
+_NEARLY_LATE = 0.8
 _WINDOW = 50
 _SMOOTHING = 0.1
 # A source that has just connected delivers what it had gathered all at once: no measure of its pace.
@@ -125,6 +125,7 @@ class Governor:
         self._lock = threading.Lock()
         self._index = 0
         self._full_cost: float | None = None
+        self._latest_cost: float | None = None
         self._interval: float | None = None
         self._arrivals = 0
         self._last_arrival: float | None = None
@@ -167,7 +168,26 @@ class Governor:
         """The network worked `seconds` on one frame at the present level."""
         with self._lock:
             if self.level.frame_cost:
-                self._full_cost = _smoothed(self._full_cost, seconds / self.level.frame_cost)
+                self._latest_cost = seconds / self.level.frame_cost
+                self._full_cost = _smoothed(self._full_cost, self._latest_cost)
+
+    def has_time_for(self, age: float) -> bool:
+        """Whether a frame that came `age` seconds ago can still be restored within the budget.
+
+        Going by what restoring took on average and, where that was longer, the last time. Where there is no
+        time, the delay that it would have had counts as one.
+        """
+        with self._lock:
+            budget = self._config.latency_seconds
+            if budget is None or self._full_cost is None or self._latest_cost is None:
+                return True
+            cost = max(self._full_cost, self._latest_cost) * self.level.frame_cost
+            # One slow frame is no reason to let more than one frame pass.
+            self._latest_cost = self._full_cost
+            if age + cost <= _NEARLY_LATE * budget:
+                return True
+            self._delays.append(age + cost)
+            return False
 
     def delivered(self, delay: float, now: float) -> None:
         """A frame left, `delay` seconds after it arrived; decides whether the level changes."""
@@ -228,7 +248,7 @@ class Governor:
             self._stepped_up_at = now
         self._delays.clear()
         if self.level.passes or (direction < 0 and self._levels[self._index + 1].passes):
-            self._full_cost = None
+            self._full_cost = self._latest_cost = None
 
 
 def _smoothed(old: float | None, new: float) -> float:

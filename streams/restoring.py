@@ -111,7 +111,7 @@ class LiveRestorerStream:
         if key != self._key:
             self._end_stream()
             self._key = key
-        if self._is_due(level):
+        if self._is_due(level) and self._is_in_time(frame):
             self._restore(frame, level)
         else:
             self._slots.append(_Slot(frame, done=frame))
@@ -122,6 +122,13 @@ class LiveRestorerStream:
             return False
         self._since_restored = 0
         return True
+
+    def _is_in_time(self, frame: LiveFrame) -> bool:
+        # Frames before this one that wait for their future wait for this one.
+        if self._slots or self._owner.governor.has_time_for(time.monotonic() - frame.arrived):
+            return True
+        self._owner.stats.count_frame("late")
+        return False
 
     def _restore(self, frame: LiveFrame, level: Level) -> None:
         seen = frame if level.shrink == 1 else frame.with_data(_shrunk(frame.data, level.shrink))

@@ -47,9 +47,9 @@ class _Window:
 class LiveStats:
     """Counters, histograms and gauges of one filter, in a registry of its own. Safe from any thread.
 
-    Frames are counted where they are decoded ("in"), restored ("restored") and handed to the sinks
-    ("out"); bridging frames, which no source sent, as "bridge". in = out + dropped + in flight holds
-    without those.
+    Frames are counted where they are decoded ("in"), restored ("restored"), passed because there was no time
+    left to restore them ("late") and handed to the sinks ("out"); bridging frames, which no source sent, as
+    "bridge". in = out + dropped + in flight holds without those.
     """
 
     def __init__(self) -> None:

@@ -81,7 +81,7 @@ def summary(live: LiveFilter) -> dict[str, Any]:
     return {
         "ready": live.is_ready,
         "fps": {stage: round(stats.fps(stage), 2) for stage in ("in", "restored", "out")},
-        "frames": {stage: stats.count(stage) for stage in ("in", "restored", "out", "bridge")},
+        "frames": {stage: stats.count(stage) for stage in ("in", "restored", "late", "out", "bridge")},
         "dropped": {stage: stats.count(f"dropped/{stage}") for stage in ("mailbox", "sink")},
         "latency_ms": {
             stage: [None if s is None else round(s * 1000, 1) for s in stats.percentiles(stage, 0.5, 0.99)]

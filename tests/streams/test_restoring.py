@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tests.test_prior import noisy, scene
 
 # Every frame is late, so that each fifth one costs a level; or none is, so that each one gives a level back.
 HURRIED = GovernorConfig(latency_seconds=1e-9, settle_seconds=0, calm_seconds=60)
+HALF_A_SECOND = GovernorConfig(latency_seconds=0.5, settle_seconds=0)
 CALM = GovernorConfig(latency_seconds=3600, settle_seconds=0, calm_seconds=0, retry_seconds=0)
 
 
@@ -57,6 +59,34 @@ class Live:
         return self.stats.sample("diffir_prior_refreshes_total", reason=reason)
 
 
+class Brightening:
+    """Restores nothing and takes its time; what went through it is brighter."""
+
+    reuse = ReuseReport()
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def open_stream(self) -> Brightening:
+        return self
+
+    def push(self, given: Sequence[Frame]) -> list[Frame]:
+        time.sleep(self.seconds)
+        return [frame.with_data((frame.data + 0.1).clamp(0, 1)) for frame in given]
+
+    def finish(self) -> list[Frame]:
+        return []
+
+
+def brighter(before: Sequence[Frame], after: Sequence[Frame]) -> list[bool]:
+    return [bool((b.data > a.data).any()) for a, b in zip(before, after, strict=True)]
+
+
+def late_frame(number: int) -> LiveFrame:
+    (frame,) = frames(1, start=number)
+    return replace(frame, arrived=frame.arrived - 0.45)
+
+
 def test_a_step_to_more_sharing_and_back_breaks_nothing() -> None:
     live = Live(restorer(), LADDER[:3], HURRIED)
     live.push(frames(20))
@@ -72,6 +102,31 @@ def test_a_step_to_more_sharing_and_back_breaks_nothing() -> None:
     # One beginning: the stream has gone on through every change of level.
     assert report.refreshes["first"] == 1
     assert report.refreshes["level"] == 3
+
+
+def test_a_frame_that_would_be_late_passes_as_it_is() -> None:
+    live = Live(Brightening(seconds=0.005), LADDER, HALF_A_SECOND)
+    given = [*frames(30), late_frame(30), *frames(1, start=31)]
+    for frame in given:
+        live.push([replace(frame, arrived=time.monotonic() - (0.45 if frame is given[30] else 0))])
+    assert brighter(given, live.out) == [True] * 30 + [False, True]
+    assert live.stats.count("late") == 1
+    assert live.governor.level.name == "full"
+
+
+def test_where_all_would_be_late_less_is_done_though_none_of_them_leaves_late() -> None:
+    live = Live(Brightening(seconds=0.02), LADDER, HALF_A_SECOND)
+    live.push(frames(1))
+    live.push([late_frame(number) for number in range(1, 8)])
+    assert live.stats.count("late") >= 5
+    assert live.governor.index > 0
+
+
+def test_a_frame_that_others_need_as_their_future_is_restored_however_late() -> None:
+    live = Live(restorer(), LADDER[:1], HALF_A_SECOND)
+    live.push([late_frame(number) for number in range(8)])
+    assert len(live.out) == 7
+    assert live.stats.count("late") == 0
 
 
 def test_refreshes_are_counted_by_reason_and_the_prior_has_an_age() -> None:
@@ -91,20 +146,7 @@ def test_refreshes_are_counted_by_reason_and_the_prior_has_an_age() -> None:
 
 @pytest.mark.parametrize("level", LADDER, ids=lambda level: level.name)
 def test_a_restorer_that_cannot_share_serves_at_every_level(level: Level) -> None:
-    class Brightening:
-        reuse = ReuseReport()
-
-        def open_stream(self) -> Brightening:
-            return self
-
-        def push(self, given: Sequence[Frame]) -> list[Frame]:
-            return [frame.with_data((frame.data + 0.1).clamp(0, 1)) for frame in given]
-
-        def finish(self) -> list[Frame]:
-            return []
-
     live, given = Live(Brightening(), [level], CALM), frames(4)
     live.push(given)
-    brighter = [bool((b.data > a.data).any()) for a, b in zip(given, live.out, strict=True)]
-    assert sum(brighter) == (0 if level.passes else 4 // level.every)
+    assert sum(brighter(given, live.out)) == (0 if level.passes else 4 // level.every)
     assert live.stats.sample("diffir_errors_total", stage="restore") == 0
