@@ -15,6 +15,7 @@ SEGMENT_FRAMES = 250
 class SegmentSource:
     """The frames of one segment, between those of its neighbours that a restorer's window sees.
 
+    follows_another: whether it is not the stream's first.
     Iterating gives all of them in order; `holds` tells the segment's own from its neighbours'.
     """
 
@@ -23,6 +24,7 @@ class SegmentSource:
         first = cutter.peek(0)
         assert first is not None
         self._first_pts = self._last_pts = first.pts
+        self.follows_another = cutter.has_begun
 
     @property
     def info(self) -> StreamInfo:
@@ -43,6 +45,10 @@ class SegmentSource:
         """Whether a frame that iterating gave is the segment's own."""
         return self._first_pts <= frame.pts <= self._last_pts
 
+    def is_followed(self) -> bool:
+        """Whether the stream goes on; to be asked once its frames have been iterated."""
+        return self._cutter.peek(0) is not None
+
     def close(self) -> None:
         """Nothing to close: the stream goes on with the next segment."""
 
@@ -62,6 +68,7 @@ class SegmentCutter:
         self._longest, self._future = longest, reach[1]
         self._past: deque[Frame] = deque(maxlen=reach[0])
         self._ahead: deque[Frame] = deque()
+        self.has_begun = False
 
     def __iter__(self) -> Iterator[SegmentSource]:
         while self.peek(0) is not None:
@@ -69,6 +76,7 @@ class SegmentCutter:
 
     def pass_over(self, last_pts: int) -> None:
         """Begin after the frame of `last_pts`; what the source gives up to there is only looked at."""
+        self.has_begun = True
         while (frame := self.peek(0)) is not None and frame.pts <= last_pts:
             self.advance()
 
@@ -87,6 +95,7 @@ class SegmentCutter:
 
     def advance(self) -> None:
         self._past.append(self._ahead.popleft())
+        self.has_begun = True
 
     def before(self) -> list[Frame]:
         return list(self._past)

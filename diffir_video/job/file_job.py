@@ -224,7 +224,12 @@ class _Job:
         tell = _JobProgress(work, info.frame_count if self.options.part == TimeRange() else None, progress)
         for segment in cutter:
             writer = SegmentWriter(
-                work.next_segment(), info, self.options.encoding, global_header=global_header
+                work.next_segment(),
+                info,
+                self.options.encoding,
+                global_header=global_header,
+                follows_another=segment.follows_another,
+                is_followed=segment.is_followed,
             )
             tell.writer = writer
             yield run(segment, self.restorer, _OwnFrames(segment, ResizingSink(writer, info)), progress=tell)

@@ -17,6 +17,7 @@ from av.codec.context import CodecContext
 from av.codec.context import Flags as CodecFlags
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 
 from diffir_video.errors import DiffirVideoError, EncoderError, OutputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
@@ -65,6 +66,10 @@ class VideoEncoder:
 
     def encode(self, frame: Frame) -> list[Packet[Any]]:
         """Take one frame; returns what is ready. Blocks while the encoder is busy."""
+        return self.encode_picture(self.picture(frame))
+
+    def picture(self, frame: Frame) -> VideoFrame:
+        """The next frame of the stream in the encoder's pixel format, for `encode_picture`."""
         self._check(frame)
         picture = self._pictures.encode(frame.data)
         picture.pts = frame.pts
@@ -74,6 +79,10 @@ class VideoEncoder:
             self._durations[frame.pts] = frame.duration
         self.pts.append(frame.pts)
         self.end = None if frame.duration is None else frame.pts + frame.duration
+        return picture
+
+    def encode_picture(self, picture: VideoFrame) -> list[Packet[Any]]:
+        """Take one picture; returns what is ready. Blocks while the encoder is busy."""
         return self._timed(self.context.encode(picture))
 
     def finish(self) -> list[Packet[Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +24,7 @@ from diffir_video.media.encoder import (
     separate_context,
     translating_write_errors,
 )
+from diffir_video.media.mirrored import MirroredEncoder, led_settings
 from diffir_video.media.muxer import Muxer
 
 
@@ -64,19 +65,29 @@ class Segment:
 class SegmentWriter:
     """The sink of one segment: encodes frames into `path`, which is on the disk when `close` returns.
 
+    follows_another, is_followed: whether there are segments before it and, asked at its end, after it, so
+    that pictures where they meet are as good as elsewhere.
     Raises OutputError when the disk takes no more, EncoderError as `VideoEncoder` does; then, and after
     `abort`, no file is left.
     """
 
     def __init__(
-        self, path: Path, info: StreamInfo, settings: EncoderSettings, *, global_header: bool
+        self,
+        path: Path,
+        info: StreamInfo,
+        settings: EncoderSettings,
+        *,
+        global_header: bool,
+        follows_another: bool = False,
+        is_followed: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._path, self._settings = path, settings
+        self._path, self._settings, self._is_followed = path, settings, is_followed
         self._packets: list[StoredPacket] = []
         self._digest = hashlib.blake2b(digest_size=16)
         with translating_write_errors(path, settings.name):
             context = separate_context(settings.name, global_header=global_header)
-            self._encoder = VideoEncoder(info, settings, context)
+            self._encoder = VideoEncoder(info, led_settings(settings), context)
+            self._pictures = MirroredEncoder(self._encoder, is_led_in=follows_another)
             self._file = path.open("wb")
 
     @property
@@ -96,12 +107,12 @@ class SegmentWriter:
 
     def write(self, frame: Frame) -> None:
         with translating_write_errors(self._path, self._settings.name):
-            self._store(self._encoder.encode(frame))
+            self._store(self._pictures.encode(frame))
 
     def close(self) -> None:
         try:
             with translating_write_errors(self._path, self._settings.name):
-                self._store(self._encoder.finish())
+                self._store(self._pictures.finish(is_followed=self._is_followed()))
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._file.close()
