@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
+from diffir_video.floors import MachineRates, floors_of, measure_rates
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.inference import Backend, Batch, Tile
 from diffir_video.job import JobOptions, restore_file
@@ -35,7 +36,7 @@ from diffir_video.network import DiffIR, DiffIRS2, ModelConfig
 from diffir_video.pipeline import NullSink, run
 from diffir_video.prior import ReuseLevel
 from diffir_video.reference import ReferenceRestorer
-from diffir_video.restorer import Device, Precision, Refresh, Restorer
+from diffir_video.restorer import DTYPES, Device, Precision, Refresh, Restorer
 from diffir_video.version import engine_version
 from diffir_video.zoo import find_weights
 
@@ -116,6 +117,37 @@ class BenchRow:
         return f"{size:<10}{self.stage:<12}{way:<26}{self.fps:10.3f} fps{memory}{quality}{overlap}".rstrip()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloorRow:
+    """What DIRformer can't take less than, for a "model" row; see `Floors`.
+
+    products, traffic: the machine's best, in FLOP and bytes per second. reached: the row's fps over what the
+    higher floor would allow.
+    """
+
+    model: str
+    width: int
+    height: int
+    device: str
+    precision: str
+    reuse: str
+    backend: str
+    flop: int
+    bytes: int
+    products: float
+    traffic: float
+    fps: float
+    reached: float
+
+    def format(self) -> str:
+        """A line of a table for people."""
+        way = f"{self.precision} {self.reuse} {self.backend}"
+        done = f"{self.flop / 1e9:.1f} GFLOP at {self.products / 1e9:.0f}/s, "
+        done += f"{self.bytes / 1e9:.2f} GB at {self.traffic / 1e9:.0f}/s"
+        size = f"{self.width}x{self.height}"
+        return f"{size:<10}{'at most':<12}{way:<26}{self.fps:10.3f} fps  {done}; {self.reached:.0%} reached"
+
+
 def _versions() -> dict[str, str]:
     return {"diffir-video": engine_version()} | {name: version(name) for name in ("torch", "av")}
 
@@ -133,6 +165,7 @@ class BenchReport:
     """What was measured, and on what. commit: of the checkout it ran from, None outside of one."""
 
     rows: tuple[BenchRow, ...]
+    floors: tuple[FloorRow, ...]
     repeats: int
     frames: int
     machine: Machine = field(default_factory=this_machine)
@@ -149,6 +182,7 @@ class BenchReport:
         for row in self.rows:
             ratio = row.fps / reference[row.width, row.height]
             lines.append(row.format() + (f"{ratio:8.2f}x" if row.stage == "model" else ""))
+        lines += [floor.format() for floor in self.floors]
         return "\n".join([*lines, str(self.machine)])
 
 
@@ -160,13 +194,50 @@ def bench(plan: BenchPlan) -> BenchReport:
     """
     net = load_network(plan.model)
     rows: list[BenchRow] = []
+    floors: list[FloorRow] = []
     with tempfile.TemporaryDirectory(prefix="diffir-bench-") as folder:
         for width, height in plan.sizes:
             clip = plan.clip or Path(folder) / f"{width}x{height}.mkv"
             if plan.clip is None:
                 write_sample_clip(clip, width, height, plan.frames)
-            rows += _Clip(plan, net, clip, Path(folder) / "restored.mkv").rows()
-    return BenchReport(tuple(rows), plan.repeats, plan.frames)
+            measured = [*_Clip(plan, net, clip, Path(folder) / "restored.mkv").rows()]
+            rows += measured
+            floors += _floors_under(net, [row for row in measured if row.stage == "model"])
+    return BenchReport(tuple(rows), tuple(floors), plan.repeats, plan.frames)
+
+
+@torch.inference_mode()
+def _floors_under(net: DiffIRS2, rows: Sequence[BenchRow]) -> Iterator[FloorRow]:
+    """For each of the rows, which are of one size."""
+    device, multiple = torch.device(rows[0].device), net.multiple
+    net = deepcopy(net).to(device)
+    width, height = (-(-side // multiple) * multiple for side in (rows[0].width, rows[0].height))
+    lq = torch.rand(1, net.config.lq_channels, height, width, device=device)
+    rates: dict[str, MachineRates] = {}
+    for row in rows:
+        assert row.precision is not None
+        assert row.reuse is not None
+        assert row.backend is not None
+        dtype = DTYPES[row.precision]
+        if row.precision not in rates:
+            rates[row.precision] = measure_rates(device, dtype)
+        best = rates[row.precision]
+        floors = floors_of(net, lq, cast(ReuseLevel, row.reuse), dtype, best)
+        yield FloorRow(
+            model=row.model,
+            width=row.width,
+            height=row.height,
+            device=row.device,
+            precision=row.precision,
+            reuse=row.reuse,
+            backend=row.backend,
+            flop=floors.flop,
+            bytes=floors.bytes,
+            products=best.products,
+            traffic=best.traffic,
+            fps=1 / floors.seconds,
+            reached=row.fps * floors.seconds,
+        )
 
 
 class _Clip:

@@ -36,7 +36,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Refresh = Literal["auto"] | int
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 # A recurrent network's result is that of the whole stream, but for rounding, after so many frames.
@@ -83,7 +83,7 @@ class Restorer:
         self.seed = seed
         self.policy = _choose_policy(reuse, refresh)
         self.record_decisions = record_decisions
-        dtype = _DTYPES[self.precision]
+        dtype = DTYPES[self.precision]
         self.inference = InferenceOptions(tile, batch, backend).on(self.device, dtype)
         self.network = None if net is None else PriorNetwork(net, self.device, dtype, seed, self.inference)
 

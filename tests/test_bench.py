@@ -75,6 +75,10 @@ def test_bench_measures_every_stage_of_every_combination(config: Path) -> None:
     assert all((row.overlap_efficiency or 0) > 0 for row in wholes)
     assert (report.machine.cores, report.versions["torch"]) >= (1, torch.__version__)
     assert report.machine.cpu in report.format()
+    assert [(row.precision, row.reuse, row.width) for row in report.floors] == [
+        (row.precision, row.reuse, row.width) for row in models
+    ]
+    assert all(0 < floor.reached < 1 for floor in report.floors)
 
 
 def test_the_reference_is_the_network_itself(tmp_path: Path) -> None:
@@ -125,7 +129,7 @@ def test_command_prints_a_table_and_writes_json_and_a_chart(
     assert "end_to_end" in capsys.readouterr().out
     written = json.loads(report.read_text())
     assert written["machine"]["cores"] >= 1
-    assert {"rows", "versions", "commit"} <= written.keys()
+    assert {"rows", "floors", "versions", "commit"} <= written.keys()
     assert [row["stage"] for row in written["rows"]] == [
         "reference",
         "decode",
