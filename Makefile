@@ -91,6 +91,7 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage1 --config configs/train/denoise-live/stage1.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/stage2.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-photos.yaml
 
 train-upscale-x2-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
