@@ -47,7 +47,6 @@ class MirroredEncoder:
         self._head: list[VideoFrame] | None = [] if self._before else None
         # The last of them is not encoded yet: only at the end it is known to be the last.
         self._tail: deque[VideoFrame] = deque(maxlen=lead.after + 1)
-        self._has_pending = False
 
     def encode(self, frame: Frame) -> list[Packet[Any]]:
         """Take one frame; returns what is ready. Blocks while the encoder is busy."""
@@ -60,7 +59,7 @@ class MirroredEncoder:
     def finish(self, *, is_followed: bool) -> list[Packet[Any]]:
         """The packets still inside; no frame may follow. is_followed: the stream goes on behind them."""
         packets = self._lead_in() if self._head else []
-        if self._has_pending:
+        if self._tail:
             packets += self._lead_out() if is_followed else self._encoder.encode_picture(self._tail[-1])
         return self._own(packets + self._encoder.finish())
 
@@ -90,9 +89,8 @@ class MirroredEncoder:
 
     def _follow(self, picture: VideoFrame) -> list[Packet[Any]]:
         """Encode the picture before this one."""
-        packets = self._encoder.encode_picture(self._tail[-1]) if self._has_pending else []
+        packets = self._encoder.encode_picture(self._tail[-1]) if self._tail else []
         self._tail.append(picture)
-        self._has_pending = True
         return packets
 
     def _encode_mirrored(self, picture: VideoFrame, about: VideoFrame) -> list[Packet[Any]]:
