@@ -7,28 +7,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
-from diffir_video.frame import Frame
+from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.encoder import EncoderSettings, VideoEncoder
 
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """How many frames an encoder gets before and after a stretch."""
+    """How many frames an encoder gets before and after a stretch, and the options that it needs for it."""
 
     before: int = 0
     after: int = 0
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 # What rate controls remember, and how far they look ahead. At a constant rate factor x264 begins a stream
-# several dB poorer than it goes on, and both give the last frames before an end less, as nothing is made of
-# them. x265 begins well, and what it makes after a forced keyframe can't be decoded without what was before.
-_LEADS: Mapping[str, Lead] = {"libx264": Lead(8, 8), "libx265": Lead(0, 8)}
+# several dB poorer than it goes on, and all three give the last frames before an end less, as nothing is made
+# of them. x265 begins well, and what it makes after a forced keyframe can't be decoded without what was
+# before. SVT-AV1 begins well too; what it shows of dropped frames isn't needed for those before, which have
+# the hidden ones in their own packets (AV1 specification, 7.5: one shown frame in each temporal unit).
+_LEADS: Mapping[str, Lead] = {
+    "libx264": Lead(8, 8, {"forced-idr": "1"}),
+    "libx265": Lead(0, 8),
+    "libsvtav1": Lead(0, 8),
+}
 
 
 class MirroredEncoder:
@@ -38,11 +46,15 @@ class MirroredEncoder:
     keyframe then (IDR).
     Frames of the stretch itself serve because its neighbours may not be at hand, and because what is encoded
     then depends on nothing but the stretch. Encoders that take no notice of neighbours get none.
+    Raises what `VideoEncoder` does.
     """
 
-    def __init__(self, encoder: VideoEncoder, *, is_led_in: bool) -> None:
-        lead = _LEADS.get(encoder.context.name, Lead())
-        self._encoder = encoder
+    def __init__(
+        self, info: StreamInfo, settings: EncoderSettings, context: VideoCodecContext, *, is_led_in: bool
+    ) -> None:
+        lead = _LEADS.get(settings.name, Lead())
+        led = EncoderSettings(settings.name, {**settings.options, **lead.options})
+        self.encoder = VideoEncoder(info, led, context)
         self._before = lead.before if is_led_in else 0
         self._head: list[VideoFrame] | None = [] if self._before else None
         # The last of them is not encoded yet: only at the end it is known to be the last.
@@ -50,7 +62,7 @@ class MirroredEncoder:
 
     def encode(self, frame: Frame) -> list[Packet[Any]]:
         """Take one frame; returns what is ready. Blocks while the encoder is busy."""
-        picture = self._encoder.picture(frame)
+        picture = self.encoder.picture(frame)
         if self._head is None:
             return self._own(self._follow(picture))
         self._head.append(picture)
@@ -60,8 +72,8 @@ class MirroredEncoder:
         """The packets still inside; no frame may follow. is_followed: the stream goes on behind them."""
         packets = self._lead_in() if self._head else []
         if self._tail:
-            packets += self._lead_out() if is_followed else self._encoder.encode_picture(self._tail[-1])
-        return self._own(packets + self._encoder.finish())
+            packets += self._lead_out() if is_followed else self.encoder.encode_picture(self._tail[-1])
+        return self._own(packets + self.encoder.finish())
 
     def _lead_in(self) -> list[Packet[Any]]:
         assert self._head
@@ -81,7 +93,7 @@ class MirroredEncoder:
         if before:
             # Not a B-frame: that would be made of what is dropped.
             last.pict_type = PictureType.P if last.pict_type == PictureType.NONE else last.pict_type
-        packets = self._encoder.encode_picture(last)
+        packets = self.encoder.encode_picture(last)
         for picture in reversed(before):
             picture.pict_type = PictureType.NONE
             packets += self._encode_mirrored(picture, last)
@@ -89,7 +101,7 @@ class MirroredEncoder:
 
     def _follow(self, picture: VideoFrame) -> list[Packet[Any]]:
         """Encode the picture before this one."""
-        packets = self._encoder.encode_picture(self._tail[-1]) if self._tail else []
+        packets = self.encoder.encode_picture(self._tail[-1]) if self._tail else []
         self._tail.append(picture)
         return packets
 
@@ -98,19 +110,12 @@ class MirroredEncoder:
         assert own is not None
         assert at is not None
         picture.pts = 2 * at - own
-        packets = self._encoder.encode_picture(picture)
+        packets = self.encoder.encode_picture(picture)
         picture.pts = own
         return packets
 
     def _own(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
-        if not self._encoder.pts:
+        if not self.encoder.pts:
             return packets
-        first, last = self._encoder.pts[0], self._encoder.pts[-1]
+        first, last = self.encoder.pts[0], self.encoder.pts[-1]
         return [packet for packet in packets if packet.pts is None or first <= packet.pts <= last]
-
-
-def led_settings(settings: EncoderSettings) -> EncoderSettings:
-    """`settings` with what `MirroredEncoder` needs of the encoder."""
-    if settings.name not in _LEADS:
-        return settings
-    return EncoderSettings(settings.name, {**settings.options, "forced-idr": "1"})

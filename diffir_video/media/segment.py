@@ -24,7 +24,7 @@ from diffir_video.media.encoder import (
     separate_context,
     translating_write_errors,
 )
-from diffir_video.media.mirrored import MirroredEncoder, led_settings
+from diffir_video.media.mirrored import MirroredEncoder
 from diffir_video.media.muxer import Muxer
 
 
@@ -86,8 +86,8 @@ class SegmentWriter:
         self._digest = hashlib.blake2b(digest_size=16)
         with translating_write_errors(path, settings.name):
             context = separate_context(settings.name, global_header=global_header)
-            self._encoder = VideoEncoder(info, led_settings(settings), context)
-            self._pictures = MirroredEncoder(self._encoder, is_led_in=follows_another)
+            self._pictures = MirroredEncoder(info, settings, context, is_led_in=follows_another)
+            self._encoder = self._pictures.encoder
             self._file = path.open("wb")
 
     @property
