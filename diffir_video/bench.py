@@ -6,49 +6,37 @@ where the machine's speed doesn't.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffir_video.checkpoint import load_checkpoint
+from diffir_video.bench_material import load_network, write_sample_clip
+from diffir_video.bench_report import BenchReport, BenchRow, FloorRow, Stage
 from diffir_video.errors import UsageError
 from diffir_video.floors import MachineRates, floors_of, measure_rates
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.inference import Backend, Batch, Tile
 from diffir_video.job import JobOptions, restore_file
-from diffir_video.machine import Machine, peak_memory, this_machine
+from diffir_video.machine import peak_memory, processors
 from diffir_video.media import VideoReader, VideoWriter
-from diffir_video.network import DiffIR, DiffIRS2, ModelConfig
+from diffir_video.network import DiffIRS2
 from diffir_video.pipeline import NullSink, run
 from diffir_video.prior import ReuseLevel
 from diffir_video.reference import ReferenceRestorer
 from diffir_video.restorer import DTYPES, Device, Precision, Refresh, Restorer
-from diffir_video.version import engine_version
-from diffir_video.zoo import find_weights
-
-Stage = Literal["reference", "model", "decode", "encode", "end_to_end"]
-
-_TICK = Fraction(1, 25)
 
 # Frames that the reference path restores, slow as it is, and that the others are compared with.
 _COMPARED_FRAMES = 4
-
-# What an untrained network is made to add to a frame, root mean square: the damage in a frame of 20 dB.
-_ADDED = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,110 +68,6 @@ class BenchPlan:
         for name, count in (("frames", self.frames), ("repeats", self.repeats)):
             if count < 1:
                 raise UsageError(f"{name} must be at least 1, got {count}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchRow:
-    """One stage of one combination; None where something has no say in it.
-
-    stage: "reference" is the network as trained, eager, float32, contiguous tensors, one frame and one prior
-        at a time. "model" is a `Restorer` on frames in memory. "decode" and "encode" are each alone,
-        "end_to_end" is a file job with all of them at once.
-    peak_memory_bytes: of the process or, on CUDA, of the device, weights included; None where unknown.
-    psnr_vs_reference: of frames in [0, 1], in dB.
-    overlap_efficiency: fps over the slowest of decode, model and encode alone; 1 when the loop costs nothing.
-    """
-
-    model: str
-    width: int
-    height: int
-    device: str
-    precision: str | None
-    reuse: str | None
-    backend: str | None
-    stage: Stage
-    fps: float
-    peak_memory_bytes: int | None
-    psnr_vs_reference: float | None = None
-    overlap_efficiency: float | None = None
-
-    def format(self) -> str:
-        """A line of a table for people."""
-        way = " ".join(part or "" for part in (self.precision, self.reuse, self.backend)).strip()
-        memory = "" if self.peak_memory_bytes is None else f"{self.peak_memory_bytes / 2**20:8.0f} MiB"
-        quality = "" if self.psnr_vs_reference is None else f"{self.psnr_vs_reference:7.1f} dB"
-        overlap = "" if self.overlap_efficiency is None else f"{self.overlap_efficiency:6.2f} of the slowest"
-        size = f"{self.width}x{self.height}"
-        return f"{size:<10}{self.stage:<12}{way:<26}{self.fps:10.3f} fps{memory}{quality}{overlap}".rstrip()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloorRow:
-    """What DIRformer can't take less than, for a "model" row; see `Floors`.
-
-    products, traffic: the machine's best, in FLOP and bytes per second. reached: the row's fps over what the
-    higher floor would allow.
-    """
-
-    model: str
-    width: int
-    height: int
-    device: str
-    precision: str
-    reuse: str
-    backend: str
-    flop: int
-    bytes: int
-    products: float
-    traffic: float
-    fps: float
-    reached: float
-
-    def format(self) -> str:
-        """A line of a table for people."""
-        way = f"{self.precision} {self.reuse} {self.backend}"
-        done = f"{self.flop / 1e9:.1f} GFLOP at {self.products / 1e9:.0f}/s, "
-        done += f"{self.bytes / 1e9:.2f} GB at {self.traffic / 1e9:.0f}/s"
-        size = f"{self.width}x{self.height}"
-        return f"{size:<10}{'at most':<12}{way:<26}{self.fps:10.3f} fps  {done}; {self.reached:.0%} reached"
-
-
-def _versions() -> dict[str, str]:
-    return {"diffir-video": engine_version()} | {name: version(name) for name in ("torch", "av")}
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class BenchReport:
-    """What was measured, and on what. commit: of the checkout it ran from, None outside of one."""
-
-    rows: tuple[BenchRow, ...]
-    floors: tuple[FloorRow, ...]
-    repeats: int
-    frames: int
-    machine: Machine = field(default_factory=this_machine)
-    versions: dict[str, str] = field(default_factory=_versions)
-    commit: str | None = field(default_factory=_commit)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def format(self) -> str:
-        """A table for people, each rate against the reference's of its size."""
-        lines = [self.rows[0].model]
-        reference = {(row.width, row.height): row.fps for row in self.rows if row.stage == "reference"}
-        for row in self.rows:
-            ratio = row.fps / reference[row.width, row.height]
-            lines.append(row.format() + (f"{ratio:8.2f}x" if row.stage == "model" else ""))
-        lines += [floor.format() for floor in self.floors]
-        return "\n".join([*lines, str(self.machine)])
 
 
 def bench(plan: BenchPlan) -> BenchReport:
@@ -308,6 +192,7 @@ class _Clip:
             peak_memory_bytes=measured.peak_memory_bytes,
             psnr_vs_reference=psnr,
             overlap_efficiency=overlap,
+            processors_busy=measured.processors_busy if self._reference.device.type == "cpu" else None,
         )
 
     def _restore(self, restorer: Restorer | ReferenceRestorer, frames: Sequence[Frame]) -> int:
@@ -351,77 +236,34 @@ class _Clip:
         return restore_file(self._clip, self._output, restorer=restorer, options=options).run.frames_out
 
 
-def load_network(name_or_path: str) -> DiffIRS2:
-    """A stage-2 network: a built-in one, a checkpoint, or an untrained one of a .yaml config.
-
-    An untrained one adds to a frame about what a trained one does, so that dB mean what they mean there.
-    Raises UnknownModelError, CheckpointError, and UsageError for a config or network that can't be used.
-    """
-    is_config = Path(name_or_path).suffix in {".yaml", ".yml"}
-    net: DiffIR = _untrained(Path(name_or_path)) if is_config else load_checkpoint(find_weights(name_or_path))
-    # Refuses what can't restore video.
-    Restorer(deepcopy(net), device="cpu", backend="eager")
-    net = cast(DiffIRS2, net).eval()
-    if is_config:
-        _calm(net)
-    return net
-
-
-def _untrained(config: Path) -> DiffIRS2:
-    try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as exc:
-        raise UsageError(f"can't read model config {str(config)!r}: {exc}") from exc
-    if not isinstance(settings, dict):
-        raise UsageError(f"model config {str(config)!r} holds no settings")
-    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]
-    return DiffIRS2(ModelConfig.from_dict(cast(dict[str, Any], settings))).eval()
-
-
-@torch.inference_mode()
-def _calm(net: DiffIRS2) -> None:
-    """Scale the last convolution so that the network adds `_ADDED` to a noisy frame, root mean square."""
-    config, size = net.config, 4 * net.multiple
-    frame = _noisy(_texture(size, size), torch.Generator().manual_seed(1))
-    lq = frame.repeat(1, config.frames, 1, 1)
-    # As the restorers draw it: an untrained network depends on it a good deal.
-    noise = torch.randn(1, config.prior_width, generator=torch.Generator().manual_seed(0))
-    last = net.G.output if config.tail == "conv" else net.G.tail[1]
-    outputs: list[Tensor] = []
-
-    def keep(_: nn.Module, __: object, output: Tensor) -> None:
-        outputs.append(output)
-
-    handle = cast(nn.Module, last).register_forward_hook(keep)
-    net.restore(lq, net.estimate_prior(lq, noise))
-    handle.remove()
-    factor = _ADDED / float(outputs[0].square().mean().sqrt())
-    for parameter in cast(nn.Module, last).parameters():
-        parameter.mul_(factor)
-
-
 @dataclass(frozen=True, slots=True)
 class _Measured:
     fps: float
     peak_memory_bytes: int | None
+    processors_busy: float
 
 
 def _measure(
     ways: Mapping[tuple[Stage, int], Callable[[], int]], repeats: int, device: torch.device
 ) -> dict[tuple[Stage, int], _Measured]:
     """Median rates; the ways take turns, and their first turns don't count. Each returns its frames."""
-    spent: dict[tuple[Stage, int], list[float]] = {name: [] for name in ways}
+    seconds: dict[tuple[Stage, int], list[float]] = {name: [] for name in ways}
+    busy: dict[tuple[Stage, int], list[float]] = {name: [] for name in ways}
     peaks: dict[tuple[Stage, int], int | None] = {}
     for _ in range(repeats + 1):
         for name, way in ways.items():
             with peak_memory(device) as peak:
-                started = time.perf_counter()
+                worked, started = time.process_time(), time.perf_counter()
                 frames = way()
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
-                spent[name].append((time.perf_counter() - started) / frames)
+                spent = time.perf_counter() - started
+            seconds[name].append(spent / frames)
+            busy[name].append((time.process_time() - worked) / spent / processors())
             peaks[name] = peak.bytes
-    return {name: _Measured(1 / median(seconds[1:]), peaks[name]) for name, seconds in spent.items()}
+    return {
+        name: _Measured(1 / median(seconds[name][1:]), peaks[name], median(busy[name][1:])) for name in ways
+    }
 
 
 def _psnr(restored: Tensor, expected: Tensor) -> float | None:
@@ -452,23 +294,3 @@ class _Kept(NullSink):
 
     def write(self, frame: Frame) -> None:
         self.kept.append(frame)
-
-
-def write_sample_clip(path: Path, width: int, height: int, frames: int) -> None:
-    """A noisy pan over a smooth texture, for a benchmark without a file: x264 at its defaults."""
-    generator = torch.Generator().manual_seed(1)
-    texture = _texture(width + frames, height + frames)
-    info = StreamInfo(width, height, _TICK, "yuv420p", average_rate=1 / _TICK)
-    with VideoWriter(path, info) as writer:
-        for t in range(frames):
-            noisy = _noisy(texture[:, t : t + height, t : t + width], generator)
-            writer.write(Frame(noisy, t, _TICK, 1))
-
-
-def _texture(width: int, height: int) -> Tensor:
-    coarse = torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))
-    return F.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)[0]
-
-
-def _noisy(picture: Tensor, generator: torch.Generator) -> Tensor:
-    return (picture + 0.04 * torch.randn(picture.shape, generator=generator)).clamp(0, 1)

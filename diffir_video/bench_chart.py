@@ -6,7 +6,7 @@ from os import PathLike
 
 from PIL import Image, ImageDraw, ImageFont
 
-from diffir_video.bench import BenchReport
+from diffir_video.bench_report import BenchReport
 from diffir_video.chart import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, WHITE, Colour
 from diffir_video.errors import OutputError
 

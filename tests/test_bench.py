@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 import diffir_video as dv
-from diffir_video.bench import BenchPlan, bench, load_network, write_sample_clip
+from diffir_video.bench import BenchPlan, bench
+from diffir_video.bench_material import load_network, write_sample_clip
 from diffir_video.cli import main
 from diffir_video.media import VideoReader
 from diffir_video.pipeline import NullSink, run
@@ -30,6 +31,7 @@ ROW = {
     "peak_memory_bytes",
     "psnr_vs_reference",
     "overlap_efficiency",
+    "processors_busy",
 }
 
 
@@ -73,6 +75,7 @@ def test_bench_measures_every_stage_of_every_combination(config: Path) -> None:
     assert len(exact) == 2
     assert all(row.psnr_vs_reference is None or row.psnr_vs_reference > 100 for row in exact)
     assert all((row.overlap_efficiency or 0) > 0 for row in wholes)
+    assert all(0 < (row.processors_busy or 0) <= 1.1 for row in wholes)
     assert (report.machine.cores, report.versions["torch"]) >= (1, torch.__version__)
     assert report.machine.cpu in report.format()
     assert [(row.precision, row.reuse, row.width) for row in report.floors] == [

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import imageio_ffmpeg
 
-from diffir_video.bench import write_sample_clip
+from diffir_video.bench_material import write_sample_clip
 from diffir_video.machine import this_machine
 from diffir_video.media import VideoReader
 from diffir_video.media.encoder import ENCODER_THREADS, EncoderSettings, all_options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,21 @@ def test_native_kernels_give_the_same_bytes_for_any_number_of_threads() -> None:
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(one, three) for one, three in zip(*results, strict=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch's OpenMP has another interface here")
+@torch.inference_mode()
+def test_native_kernels_work_in_torchs_threads_and_give_the_same_bytes_in_their_own() -> None:
+    """Threads beside those would share processors with them: they spin after each of torch's operations."""
+    block, x, steps = folded_block(32, 4), features(32, 90, 150), NativeSteps(half=False)
+    kernels = library.load_kernels()
+    assert kernels.team.value == library.torch_team() is not None
+    shared = steps.feed_forward(block, x)
+    kernels.team.value = None
+    try:
+        assert torch.equal(steps.feed_forward(block, x), shared)
+    finally:
+        kernels.team.value = library.torch_team()
 
 
 @torch.inference_mode()

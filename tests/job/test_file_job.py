@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from diffir_video import EncoderError, JobOptions, MediaInputError, OutputError, Restorer, StreamInfo
-from diffir_video.bench import write_sample_clip
+from diffir_video.bench_material import write_sample_clip
 from diffir_video.job import FileReport, restore_file, save_report
 from diffir_video.media import VideoReader, read_timeline
 from diffir_video.media.segment import _read_packets

@@ -28,6 +28,8 @@ typedef struct {
     i64 channels, half;
 } Features;
 
+Team *diffir_team;
+
 int diffir_lanes(void) { return LANES; }
 int diffir_has_half(void) { return HAS_HALF; }
 

@@ -12,6 +12,8 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from diffir_video.allocator import prepare_allocator
 from diffir_video.errors import BackendError
 from diffir_video.inference.cache import cache_folder
@@ -90,7 +92,10 @@ class BlendArgument(ctypes.Structure):
 
 
 class Kernels:
-    """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16."""
+    """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16.
+
+    team: what starts its work in threads; without a value they are its own.
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         features, pointwise = ctypes.POINTER(FeaturesArgument), ctypes.POINTER(PointwiseArgument)
@@ -106,6 +111,8 @@ class Kernels:
         self.blend.argtypes = (ctypes.POINTER(BlendArgument),)
         self.lanes: int = library.diffir_lanes()
         self.has_half = bool(library.diffir_has_half())
+        self.team = ctypes.c_void_p.in_dll(library, "diffir_team")
+        self.team.value = torch_team()
 
 
 @lru_cache(maxsize=1)
@@ -124,6 +131,15 @@ def load_kernels() -> Kernels:
     if not library.is_file():
         _compile(compiler, library)
     return Kernels(ctypes.CDLL(str(library)))
+
+
+def torch_team() -> int | None:
+    """The address of GOMP_parallel, which starts work in torch's own threads; None if its OpenMP lacks it."""
+    try:
+        torch_library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return ctypes.cast(torch_library.GOMP_parallel, ctypes.c_void_p).value
+    except (OSError, AttributeError):
+        return None
 
 
 def _find_compiler() -> str:

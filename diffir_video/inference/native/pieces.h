@@ -1,6 +1,7 @@
-/* Frames cut into pieces, columns wide and rows high, which threads take one after the other. Pieces depend on
-the frame's size alone, and each pixel is summed in the same order whatever the pieces and threads are, so results
-are the same for any number of threads.
+/* Frames cut into pieces, columns wide and rows high, which threads take one after the other: those of the OpenMP that
+torch uses, where it could be found, as they spin for a while after each of torch's operations, and others beside
+them would share their processors. Pieces depend on the frame's size alone, and each pixel is summed in the same
+order whatever the pieces and threads are, so results are the same for any number of threads.
 */
 #ifndef DIFFIR_PIECES_H
 #define DIFFIR_PIECES_H
@@ -11,6 +12,10 @@ are the same for any number of threads.
 #include "products.h"
 
 enum { OK = 0, OUT_OF_MEMORY = 1 };
+
+/* GOMP_parallel of GCC's OpenMP: has `threads` of them, the calling one among them, run `work` on `task`. */
+typedef void Team(void (*work)(void *), void *task, unsigned threads, unsigned flags);
+extern Team *diffir_team;
 
 typedef struct {
     i64 frames, height, width, columns, rows, threads;
@@ -34,13 +39,13 @@ typedef struct {
 static i64 across(const Grid *g) { return (g->width + g->columns - 1) / g->columns; }
 static i64 down(const Grid *g) { return (g->height + g->rows - 1) / g->rows; }
 
-static void *take_pieces(void *argument) {
-    Pieces *all = argument;
+static void take_pieces(void *task) {
+    Pieces *all = task;
     const Grid *g = all->grid;
     float *memory = aligned_alloc(64, (all->memory * sizeof(float) + 63) / 64 * 64);
     if (!memory) {
         atomic_store(&all->failure, OUT_OF_MEMORY);
-        return NULL;
+        return;
     }
     const i64 count = g->frames * all->across * all->down;
     for (i64 n; (n = atomic_fetch_add(&all->next, 1)) < count;) {
@@ -56,7 +61,20 @@ static void *take_pieces(void *argument) {
         all->work(all->task, &piece, memory);
     }
     free(memory);
+}
+
+static void *take_pieces_in_thread(void *task) {
+    take_pieces(task);
     return NULL;
+}
+
+static void take_pieces_by_threads(Pieces *all, i64 count) {
+    pthread_t threads[256];
+    i64 started = 0;
+    while (started < least(count, 257) - 1 && !pthread_create(&threads[started], NULL, take_pieces_in_thread, all))
+        started++;
+    take_pieces(all);
+    for (i64 i = 0; i < started; i++) pthread_join(threads[i], NULL);
 }
 
 /* `memory`: how many floats each thread works in. */
@@ -64,12 +82,10 @@ static int work_pieces(const Grid *g, PieceWork *work, const void *task, i64 mem
     Pieces all = {.grid = g, .work = work, .task = task, .memory = memory, .across = across(g), .down = down(g)};
     atomic_init(&all.next, 0);
     atomic_init(&all.failure, OK);
-    const i64 helpers = most(0, least(least(g->threads, 256), g->frames * all.across * all.down) - 1);
-    pthread_t threads[256];
-    i64 started = 0;
-    while (started < helpers && !pthread_create(&threads[started], NULL, take_pieces, &all)) started++;
-    take_pieces(&all);
-    for (i64 i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    const i64 threads = least(g->threads, g->frames * all.across * all.down);
+    if (threads <= 1) take_pieces(&all);
+    else if (diffir_team) diffir_team(take_pieces, &all, (unsigned)threads, 0);
+    else take_pieces_by_threads(&all, threads);
     return atomic_load(&all.failure);
 }
 
