@@ -58,7 +58,9 @@ class Learner:
         self._clip_norm = config.clip_gradient_norm
         self._parts = config.accumulate
         self._scalars: dict[str, Tensor] = {}
-        self.optimizer = Adam(self._parameters, lr=config.learning_rate, betas=config.adam_betas)
+        # On CUDA a fused step unscales fp16 gradients by itself, and Fabric then refuses to clip them.
+        fused = all(parameter.is_cpu for parameter in self._parameters) or None
+        self.optimizer = Adam(self._parameters, lr=config.learning_rate, betas=config.adam_betas, fused=fused)
 
     def backward(self, loss: Tensor, **scalars: Tensor) -> None:
         """Add the gradient of a part's mean loss to the batch's; `scalars` go to the log."""

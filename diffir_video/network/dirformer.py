@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from diffir_video.network.config import ModelConfig, Norm
 
+# Up to this many channels one Gram matrix of all heads is faster than many small ones.
+_JOINT_GRAM_CHANNELS = 64
+
 
 class _NormParameters(nn.Module):
     """A norm's weight (C,) and, of the kind "bias", bias (C,); published keys call it `body`."""
@@ -85,14 +88,13 @@ class ChannelAttention(PriorModulation):
         """
         n, _, channels = q.shape
         per_head = channels // self.heads
-        q_heads, k_heads = torch.split(q, per_head, 2), torch.split(k, per_head, 2)
-        gram = torch.stack(
-            [
-                torch.bmm(q_head.transpose(1, 2), k_head)
-                for q_head, k_head in zip(q_heads, k_heads, strict=True)
-            ],
-            dim=1,
-        )
+        if channels <= _JOINT_GRAM_CHANNELS:
+            blocks = torch.bmm(q.transpose(1, 2), k).view(n, self.heads, per_head, self.heads, per_head)
+            gram = blocks.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+        else:
+            q_heads, k_heads = torch.split(q, per_head, 2), torch.split(k, per_head, 2)
+            grams = [torch.bmm(a.transpose(1, 2), b) for a, b in zip(q_heads, k_heads, strict=True)]
+            gram = torch.stack(grams, dim=1)
         # Clamped before the root: its derivative at 0, where a picture is all one colour, is infinite.
         q_norm = q.square().sum(1).clamp_min(1e-24).sqrt().view(n, self.heads, per_head, 1)
         k_norm = k.square().sum(1).clamp_min(1e-24).sqrt().view(n, self.heads, 1, per_head)
@@ -118,8 +120,19 @@ class GatedFeedForward(PriorModulation):
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=False)
 
     def forward(self, x: Tensor, prior: Tensor) -> Tensor:
-        gate, value = self.dwconv(self.project_in(self.modulate(x, prior))).chunk(2, dim=1)
+        hidden = self.dwconv(self.project_in(self.modulate(x, prior)))
+        gate, value = (_packed(half) for half in hidden.chunk(2, dim=1))
         return self.project_out(F.gelu(gate) * value)
+
+
+def _packed(channels: Tensor) -> Tensor:
+    """Some channels of pixels that lie one after the other, copied on a CPU.
+
+    GELU and its gradient take several times as long on runs of a few channels as on whole vectors.
+    """
+    if channels.device.type != "cpu" or channels.stride(1) != 1:
+        return channels
+    return channels.contiguous(memory_format=torch.channels_last)
 
 
 class TransformerBlock(nn.Module):
@@ -229,10 +242,9 @@ class DIRformer(nn.Module):
 
         lq: (N, lq_channels, H, W) in [0, 1]; prior: (N, prior_width). Returns (N, 3, s·H, s·W), unclamped.
         """
-        x = lq.contiguous(memory_format=_layout_of(self.patch_embed.proj.weight))
-        if self.config.unshuffle > 1:
-            x = F.pixel_unshuffle(x, self.config.unshuffle)
-        x = self.patch_embed(x)
+        # Planes are unshuffled faster than what is in channels_last.
+        x = lq if self.config.unshuffle == 1 else F.pixel_unshuffle(lq, self.config.unshuffle)
+        x = self.patch_embed(x.contiguous(memory_format=_layout_of(self.patch_embed.proj.weight)))
         skips: list[Tensor] = []
         for number in range(1, self.depth):
             x = self._through(f"encoder_level{number}", x, prior)
@@ -283,7 +295,9 @@ def blend_pictures(pictures: Tensor, logits: Tensor, cell: int) -> Tensor:
 
     pictures: (N, K, 3, H, W); logits: (N, K, H / cell, W / cell). Returns (N, 3, H, W).
     """
-    weights = F.interpolate(logits.float().softmax(dim=1), scale_factor=float(cell), mode="nearest")
+    # In planes, as the pictures are.
+    shares = logits.float().softmax(dim=1).contiguous()
+    weights = F.interpolate(shares, scale_factor=float(cell), mode="nearest")
     return (pictures * weights.unsqueeze(2)).sum(dim=1)
 
 

@@ -46,7 +46,7 @@ def step(*, plain: bool) -> Callable[[], None]:
     net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if plain:
         written_plainly(net)
-    optimizer = torch.optim.Adam(net.parameters())
+    optimizer = torch.optim.Adam(net.parameters(), fused=True)
     lq, gt = torch.rand(BATCH, net.config.lq_channels, PATCH, PATCH), torch.rand(BATCH, 3, PATCH, PATCH)
 
     def take() -> None:
