@@ -5,7 +5,7 @@ docs/performance.md says what was expected of each and what came of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -19,17 +19,11 @@ from diffir_video.inference.convolutions import with_unshuffle_before
 from diffir_video.inference.strips import plain_norm
 from tests.network.test_variants import config
 
+# On several cores, how torch shares them would be in the figures as well.
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # denoise-nano's first level at 640x360, and a strip of it.
 WIDTH, HEIGHT, STRIP_ROWS = 320, 180, 16
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Generator[None]:
-    """On one core pieces can be compared; on several, how torch shares them is in the figures as well."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def measure(benchmark: BenchmarkFixture, piece: Callable[[], object]) -> None:

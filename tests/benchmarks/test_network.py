@@ -7,9 +7,12 @@ from fractions import Fraction
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import diffir_video as dv
+from diffir_video.inference import FoldedDIRformer, InferenceOptions
+from diffir_video.inference.native.library import load_kernels, torch_team
 from diffir_video.pipeline import NullSink, run
 from tests.network.test_variants import config
 
@@ -33,6 +36,40 @@ def test_training_step(benchmark: BenchmarkFixture, formulation: str) -> None:
         (restored.float() - gt).abs().mean().backward()
 
     benchmark(step)
+
+
+@pytest.mark.benchmark(group="a gated unit and its gradient, 8 x 64 x 48 x 48, one thread", warmup=True)
+@pytest.mark.parametrize("halves", ["as they lie", "packed"])
+def test_gated_unit(benchmark: BenchmarkFixture, halves: str, one_thread: None) -> None:
+    hidden = torch.randn(8, 64, 48, 48).bfloat16().contiguous(memory_format=torch.channels_last)
+    hidden.requires_grad_()
+    gradient = torch.ones(8, 32, 48, 48, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+
+    def there_and_back() -> None:
+        gate, value = hidden.chunk(2, dim=1)
+        if halves == "packed":
+            gate, value = (half.contiguous(memory_format=torch.channels_last) for half in (gate, value))
+        (F.gelu(gate) * value).backward(gradient)
+        hidden.grad = None
+
+    benchmark(there_and_back)
+
+
+@pytest.mark.skipif(torch_team() is None, reason="torch's OpenMP can't be shared here")
+@pytest.mark.benchmark(group="denoise-nano in C, a frame of 640x360, threads", min_rounds=10, warmup=True)
+@pytest.mark.parametrize("threads", ["torch's", "the kernels' own"])
+def test_threads_of_the_kernels(benchmark: BenchmarkFixture, threads: str) -> None:
+    torch.manual_seed(0)
+    model = config("denoise-nano")
+    folded = FoldedDIRformer(dv.DiffIRS2(model).eval().G, options=InferenceOptions(backend="compile"))
+    folded.fold(torch.randn(model.prior_width))
+    lq = torch.rand(1, model.lq_channels, 360, 640)
+    team = load_kernels().team
+    team.value = torch_team() if threads == "torch's" else None
+    try:
+        benchmark(lambda: folded.restore(lq))
+    finally:
+        team.value = torch_team()
 
 
 @pytest.mark.benchmark(group="one frame of 640x360", min_rounds=5, warmup=True)
