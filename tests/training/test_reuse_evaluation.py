@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from training.evaluation import reuse
 from training.evaluation.calibrate_reuse import DRIFTS, MAX_LOSS, NEIGHBOURS, Pair, choose_threshold, table
 from training.evaluation.programmes import GUEST_FRAMES, drifting, spliced, still
 from training.evaluation.reuse import POLICIES, ReuseEvaluation, Row
@@ -102,3 +105,8 @@ def test_the_threshold_lies_where_pairs_of_such_drift_begin_to_lose() -> None:
 def test_the_table_has_a_row_for_every_drift_and_level() -> None:
     text = table(pairs([0.0] * 50 + [1.0] * 50))
     assert all(f"{level}: {name}" in text for level in MAX_LOSS for name in DRIFTS)
+
+
+def test_a_clip_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reuse.main(["--data", str(tmp_path), "--clips", "bikes", "boats"]) == 2
+    assert "no clip 'boats': give --clips some of bikes, carphone" in capsys.readouterr().err

@@ -8,7 +8,6 @@ is restored with the earlier one's prior, against statistics that could tell so 
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from diffir_video.chart import BLUE, ORANGE, Axis, Chart, Colour
 from diffir_video.checkpoint import load_checkpoint
-from diffir_video.errors import DiffirVideoError, UsageError
+from diffir_video.errors import UsageError
 from diffir_video.inference import FoldedDIRformer
 from diffir_video.media import VideoReader, transcode
 from diffir_video.metrics import luma, psnr_y
@@ -38,7 +37,8 @@ from diffir_video.zoo import find_weights
 from training.data.fetch import fetch
 from training.evaluation.material import add_noise, shrink_by_averaging, to_bytes, to_tensor
 from training.evaluation.programmes import noise_rising
-from training.evaluation.report import markdown_table
+from training.evaluation.report import markdown_table, write_if_asked
+from training.evaluation.tool import exit_code_of, tool_parser
 
 logger = logging.getLogger(__name__)
 
@@ -235,25 +235,20 @@ def plot(pairs: Sequence[Pair], path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the calibration; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluation.calibrate_reuse")
-    parser.add_argument("--data", type=Path, required=True, help="where the clips are or are fetched to")
+    parser = tool_parser("calibrate_reuse", __doc__)
     parser.add_argument("--model", default="denoise-nano", help="a built-in name or a checkpoint")
     parser.add_argument("--plot", type=Path, help="draw loss against drift here")
-    parser.add_argument("--json", type=Path, help="write every pair here")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
+
+    def calibrate() -> None:
         pairs = measure(options.model, options.data)
-        if options.json is not None:
-            options.json.write_text(json.dumps([asdict(pair) for pair in pairs]))
+        write_if_asked(options.json, json.dumps([asdict(pair) for pair in pairs]))
         print(table(pairs))
         print(f"\nthresholds in use: {REFRESH_THRESHOLDS['prior']}, {REFRESH_THRESHOLDS['statistics']}")
         if options.plot is not None:
             plot(pairs, options.plot)
-    except DiffirVideoError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return exc.exit_code
-    return 0
+
+    return exit_code_of(calibrate)
 
 
 if __name__ == "__main__":

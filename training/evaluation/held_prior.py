@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from diffir_video.chart import BLUE, GREEN, ORANGE, PURPLE, RED, Axis, Chart
 from diffir_video.checkpoint import load_checkpoint
-from diffir_video.errors import DiffirVideoError, UsageError
+from diffir_video.errors import UsageError
 from diffir_video.metrics import psnr_y, temporal_flicker
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
 from diffir_video.prior import CutDetector, FrameStatistics
@@ -31,6 +30,7 @@ from diffir_video.zoo import find_weights
 from training.evaluation.material import CLIPS, EvaluationClip, add_noise, ground_truth, to_bytes, to_tensor
 from training.evaluation.programmes import noise_rising
 from training.evaluation.report import markdown_table, write_if_asked
+from training.evaluation.tool import add_clip_options, chosen_clips, exit_code_of, tool_parser
 
 logger = logging.getLogger(__name__)
 
@@ -210,8 +210,7 @@ def _prior(net: DiffIR, window: Tensor, gt: Tensor) -> Tensor:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the comparison; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluation.held_prior", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="where the clips are or are fetched to")
+    parser = tool_parser("held_prior", __doc__)
     parser.add_argument(
         "--model",
         nargs="+",
@@ -220,14 +219,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="built-in names or checkpoints, either stage",
     )
     parser.add_argument("--ages", type=int, nargs="+", default=AGES, help="of the prior, in frames")
-    parser.add_argument("--clips", nargs="*", help="only these clips")
-    parser.add_argument("--frames", type=int, default=_FRAMES, help="frames of each clip")
-    parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--plot", type=Path, help="draw dB lost by age here")
+    add_clip_options(parser, frames=_FRAMES)
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        clips = [c for c in CLIPS if options.clips is None or c.name in options.clips]
+
+    def compare() -> None:
+        clips = chosen_clips(options.clips)
         result = evaluate(
             options.model, options.data, ages=options.ages, clips=clips, frame_limit=options.frames
         )
@@ -235,10 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_if_asked(options.json, json.dumps([asdict(row) for row in result.rows], indent=1))
         if options.plot is not None:
             result.draw(options.plot)
-    except DiffirVideoError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return exc.exit_code
-    return 0
+
+    return exit_code_of(compare)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import math
@@ -17,7 +16,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from diffir_video.errors import DiffirVideoError
 from diffir_video.frame import Clip
 from diffir_video.metrics import psnr_y, temporal_flicker
 from diffir_video.prior import Reuse, ReusePolicy, ReuseReport
@@ -25,6 +23,7 @@ from diffir_video.restorer import Restorer
 from training.evaluation.material import CLIPS, EvaluationClip, ground_truth, to_bytes, to_tensor
 from training.evaluation.programmes import STILL_FRAMES, Programme, drifting, spliced, still
 from training.evaluation.report import Bar, markdown_table, write_if_asked
+from training.evaluation.tool import add_clip_options, chosen_clips, exit_code_of, tool_parser
 
 logger = logging.getLogger(__name__)
 
@@ -208,25 +207,20 @@ def _missed_cuts(programme: Programme, report: ReuseReport) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the evaluation; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluation.reuse", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="where the clips are or are fetched to")
+    parser = tool_parser("reuse", __doc__)
     parser.add_argument("--model", default="denoise-nano", help="a built-in name or a checkpoint")
-    parser.add_argument("--clips", nargs="*", help="only these clips")
-    parser.add_argument("--frames", type=int, default=_FRAMES, help="frames of each clip")
-    parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--markdown", type=Path, help="write the tables here")
+    add_clip_options(parser, frames=_FRAMES)
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        clips = [c for c in CLIPS if options.clips is None or c.name in options.clips]
+
+    def measure() -> None:
+        clips = chosen_clips(options.clips)
         result = evaluate(options.model, options.data, clips=clips, frame_limit=options.frames)
         print(result.to_markdown())
         write_if_asked(options.json, json.dumps(result.to_dict(), indent=1))
         write_if_asked(options.markdown, result.to_markdown() + "\n")
-    except DiffirVideoError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return exc.exit_code
-    return 0
+
+    return exit_code_of(measure)
 
 
 if __name__ == "__main__":
