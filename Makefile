@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse calibrate-reuse compare-held-prior train-denoise-nano train-denoise-live train-upscale-x2-nano clean
+.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-upscale-x2-nano clean
 
 venv: $(STAMP)
 
@@ -77,6 +77,18 @@ compare-held-prior: $(STAMP)
 	$(PYTHON) -m training.evaluation.held_prior --data $(DATA) --plot docs/images/held-prior.png --model \
 		$(foreach run,images-stage1 clips-stage1 images-stage2 clips-stage2, \
 		runs/held-prior/$(run)/checkpoints/last.safetensors)
+
+WINDOWS := $(VENV)/bin/diffir-train stage1 --config configs/train/windows/stage1.yaml --set output=runs/windows
+
+compare-windows: $(STAMP)
+	$(WINDOWS)/one --set model.past=0 --set model.future=0 --set model.blend=false --set model.ffn_expansion=1.875
+	$(WINDOWS)/three-centred
+	$(WINDOWS)/five-centred --set model.past=2 --set model.future=2 --set model.ffn_expansion=0.25
+	$(WINDOWS)/four-causal --set model.past=3 --set model.future=0 --set model.ffn_expansion=0.5
+	$(WINDOWS)/last-restored --set model.future=0 --set model.recurrent=true --set model.ffn_expansion=1.375
+	$(PYTHON) -m training.evaluation.windows --data $(DATA) --model \
+		$(foreach run,one three-centred five-centred four-causal last-restored, \
+		runs/windows/$(run)/checkpoints/last.safetensors)
 
 train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)

@@ -17,27 +17,31 @@ from statistics import fmean
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from diffir_video.chart import BLUE, GREEN, ORANGE, PURPLE, RED, Axis, Chart
-from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.metrics import psnr_y, temporal_flicker
-from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
+from diffir_video.network import DiffIR
 from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.tiling import pad_to_multiple
-from diffir_video.zoo import find_weights
 from training.evaluation.material import CLIPS, EvaluationClip, add_noise, ground_truth, to_bytes, to_tensor
 from training.evaluation.programmes import noise_rising
 from training.evaluation.report import markdown_table, write_if_asked
-from training.evaluation.tool import add_clip_options, chosen_clips, exit_code_of, tool_parser
+from training.evaluation.tool import (
+    add_clip_options,
+    add_models_option,
+    chosen_clips,
+    exit_code_of,
+    load_networks,
+    prior_of,
+    tool_parser,
+)
 
 logger = logging.getLogger(__name__)
 
 AGES = (0, 1, 6, 12, 24, 48)
 STEADY, RISING = "σ 25", "σ 5 rising to 45"
 _FRAMES = 60
-_NOISE_SEED = 0
 _COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE)
 
 
@@ -133,9 +137,10 @@ def evaluate(
     ages = sorted({0, *ages})
     if ages[0] < 0:
         raise UsageError(f"ages {ages}: expected 0 or more frames")
-    networks = {_name_of(model): _load(model) for model in models}
-    if len(networks) != len(models):
-        raise UsageError(f"two of the models have one name: {', '.join(map(_name_of, models))}")
+    networks = load_networks(models)
+    for name, net in networks.items():
+        if net.config.recurrent:
+            raise UsageError(f"{name} is recurrent: expected a model that restores frames one by one")
     rows: list[Row] = []
     for clip in clips:
         truth = ground_truth(data, clip, frame_limit)
@@ -163,21 +168,6 @@ def longest_shot(truth: NDArray[np.uint8]) -> tuple[int, int]:
     return max(pairwise(edges), key=lambda shot: shot[1] - shot[0])
 
 
-def _name_of(model: str) -> str:
-    """A run folder's name for a checkpoint in it."""
-    path = Path(model)
-    return path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
-
-
-def _load(model: str) -> DiffIR:
-    net = load_checkpoint(find_weights(model)).eval()
-    if net.config.recurrent or net.config.scale > 1:
-        raise UsageError(
-            f"{model} is recurrent or enlarges: expected a model that restores frames one by one"
-        )
-    return net
-
-
 @torch.inference_mode()
 def _by_age(
     net: DiffIR, damaged: NDArray[np.uint8], truth: NDArray[np.uint8], ages: Sequence[int]
@@ -189,7 +179,7 @@ def _by_age(
         return
     lq, gt = (pad_to_multiple(to_tensor(frames), net.multiple) for frames in (damaged, truth))
     windows = {t: lq[t - past : t + future + 1].flatten(0, 1)[None] for t in range(past, len(truth) - future)}
-    priors = {t: _prior(net, window, gt[t : t + 1]) for t, window in windows.items()}
+    priors = {t: prior_of(net, window, gt[t : t + 1]) for t, window in windows.items()}
     height, width = truth.shape[1:3]
     expected = to_tensor(truth)[list(middles)]
     for age in ages:
@@ -200,24 +190,10 @@ def _by_age(
         yield age, psnr_y(pictures, expected).mean().item(), flicker
 
 
-def _prior(net: DiffIR, window: Tensor, gt: Tensor) -> Tensor:
-    if isinstance(net, DiffIRS1):
-        return net.extract_prior(window, gt)
-    assert isinstance(net, DiffIRS2)
-    generator = torch.Generator().manual_seed(_NOISE_SEED)
-    return net.estimate_prior(window, torch.randn(1, net.config.prior_width, generator=generator))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the comparison; returns the exit code."""
     parser = tool_parser("held_prior", __doc__)
-    parser.add_argument(
-        "--model",
-        nargs="+",
-        action="extend",
-        required=True,
-        help="built-in names or checkpoints, either stage",
-    )
+    add_models_option(parser)
     parser.add_argument("--ages", type=int, nargs="+", default=AGES, help="of the prior, in frames")
     parser.add_argument("--plot", type=Path, help="draw dB lost by age here")
     add_clip_options(parser, frames=_FRAMES)

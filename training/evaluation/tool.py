@@ -1,4 +1,4 @@
-"""What the evaluation's own commands share: where the data is, which clips, and how they end."""
+"""What the evaluation's own commands share: where the data is, which clips and models, and how they end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import DiffirVideoError, UsageError
+from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
+from diffir_video.zoo import find_weights
 from training.evaluation.material import CLIPS, EvaluationClip
+
+_NOISE_SEED = 0
 
 
 def tool_parser(module: str, description: str | None) -> argparse.ArgumentParser:
@@ -18,6 +26,46 @@ def tool_parser(module: str, description: str | None) -> argparse.ArgumentParser
     parser.add_argument("--data", type=Path, required=True, help="where the clips are or are fetched to")
     parser.add_argument("--json", type=Path, help="write every figure here")
     return parser
+
+
+def add_models_option(parser: argparse.ArgumentParser) -> None:
+    """`--model` for one or more, as `load_networks` takes them."""
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="built-in names or checkpoints, either stage",
+    )
+
+
+def load_networks(models: Sequence[str]) -> dict[str, DiffIR]:
+    """Each by the name of its run's folder or of its file.
+
+    Raises UnknownModelError, CheckpointError, and UsageError for two of one name and one that enlarges.
+    """
+    networks = {_name_of(model): load_checkpoint(find_weights(model)).eval() for model in models}
+    if len(networks) != len(models):
+        raise UsageError(f"two of the models have one name: {', '.join(map(_name_of, models))}")
+    for name, net in networks.items():
+        if net.config.scale > 1:
+            raise UsageError(f"{name} enlarges {net.config.scale} times: expected a model that doesn't")
+    return networks
+
+
+def _name_of(model: str) -> str:
+    """A run folder's name for a checkpoint in it."""
+    path = Path(model)
+    return path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
+
+
+def prior_of(net: DiffIR, window: Tensor, gt: Tensor) -> Tensor:
+    """(1, prior_width): stage 1's of LQ and ground truth, stage 2's of LQ and the same noise each time."""
+    if isinstance(net, DiffIRS1):
+        return net.extract_prior(window, gt)
+    assert isinstance(net, DiffIRS2)
+    generator = torch.Generator().manual_seed(_NOISE_SEED)
+    return net.estimate_prior(window, torch.randn(1, net.config.prior_width, generator=generator))
 
 
 def add_clip_options(parser: argparse.ArgumentParser, *, frames: int) -> None:
