@@ -46,7 +46,8 @@ class BenchPlan:
     model: a built-in one, a checkpoint, or a .yaml configuration, then of seeded random weights.
     sizes: (width, height) of a made-up clip. frames: of it, in memory; so many of `clip`, if there is one.
     repeats: rounds after one that doesn't count; figures are their medians.
-    The other fields are `Restorer`'s and `JobOptions`'. Raises UsageError for counts below 1.
+    The other fields are `Restorer`'s and `JobOptions`'. Raises UsageError for counts below 1, and for several
+    sizes of one `clip`.
     """
 
     model: str
@@ -68,6 +69,8 @@ class BenchPlan:
         for name, count in (("frames", self.frames), ("repeats", self.repeats)):
             if count < 1:
                 raise UsageError(f"{name} must be at least 1, got {count}")
+        if self.clip is not None and len(self.sizes) > 1:
+            raise UsageError(f"{str(self.clip)!r} has a size of its own; sizes are for made-up clips")
 
 
 def bench(plan: BenchPlan) -> BenchReport:

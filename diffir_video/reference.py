@@ -42,6 +42,7 @@ class ReferenceStream:
         config = restorer.net.config
         self._windows = ShotWindows(config.past, config.future)
         self._cuts = CutDetector()
+        self._last: Tensor | None = None
 
     @property
     def reuse(self) -> ReuseReport:
@@ -70,8 +71,12 @@ class ReferenceStream:
 
     def _restore(self, window: Window) -> Frame:
         net, frame = self._restorer.net, window.middle.frame
-        lq: Tensor = torch.cat([seen.picture for seen in window.frames])[None]
+        pictures = [seen.picture for seen in window.frames]
+        if net.config.recurrent and window.is_whole and self._last is not None:
+            pictures[0] = self._last.clamp(0, 1)
+        lq: Tensor = torch.cat(pictures)[None]
         picture = net.restore(lq, net.estimate_prior(lq, self._restorer.noise))[0]
+        self._last = picture
         height, width = frame.data.shape[-2:]
         cut = crop(picture, height * net.config.scale, width * net.config.scale)
         return frame.with_data(cut.clamp(0, 1).to(frame.data.device))

@@ -20,6 +20,8 @@ _WINDOW = 50
 _SMOOTHING = 0.1
 # A source that has just connected delivers what it had gathered all at once: no measure of its pace.
 _FIRST_ARRIVALS = 10
+# Seconds without a frame after which a source counts as connected anew.
+_GAP = 1.0
 # What a frame of denoise-nano takes on a CPU, of one with a prior of its own.
 _REUSE_COST: Mapping[ReuseLevel, float] = {"off": 1.0, "prior": 0.85, "statistics": 0.6}
 # A new prior is computed beside this many frames, so that none of them waits for it.
@@ -155,13 +157,12 @@ class Governor:
     def arrived(self, at: float) -> None:
         """A frame came from the source, dropped or not."""
         with self._lock:
+            interval = None if self._last_arrival is None else at - self._last_arrival
+            if interval is not None and interval >= _GAP:
+                self._arrivals = 0
             self._arrivals += 1
-            if (
-                self._arrivals > _FIRST_ARRIVALS
-                and self._last_arrival is not None
-                and 0 < at - self._last_arrival < 1
-            ):
-                self._interval = _smoothed(self._interval, at - self._last_arrival)
+            if self._arrivals > _FIRST_ARRIVALS and interval is not None and interval > 0:
+                self._interval = _smoothed(self._interval, interval)
             self._last_arrival = at
 
     def restored(self, seconds: float) -> None:

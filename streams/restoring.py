@@ -36,10 +36,19 @@ class Deciding(Sharing, Protocol):
     latest_decision: Decision | None
 
 
+@runtime_checkable
+class Enlarging(Protocol):
+    """What a restorer has that says how many times as wide and high its output is, as `Restorer` does."""
+
+    @property
+    def scale(self) -> int: ...
+
+
 class LiveRestorer:
     """Wraps a `Restorer` for `pipeline.run`: one frame out for each frame in, in order, whatever happens.
 
-    Where the network fails, the frame passes as it came, and the failure is counted. throttle: makes the
+    Where the network fails, the frame passes as it came, and the failure is counted; where the network
+    enlarges, frames that pass are enlarged as well, bilinearly. throttle: makes the
     network this many times slower, to see what the governor does. on_pair: gets each picture, (3, H, W) in
     [0, 1], before and after.
     """
@@ -55,6 +64,7 @@ class LiveRestorer:
     ) -> None:
         self.restorer, self.governor, self.stats = restorer, governor, stats
         self.throttle, self.on_pair = throttle, on_pair
+        self.scale = restorer.scale if isinstance(restorer, Enlarging) else 1
 
     def open_stream(self) -> LiveRestorerStream:
         return LiveRestorerStream(self)
@@ -114,7 +124,7 @@ class LiveRestorerStream:
         if self._is_due(level) and self._is_in_time(frame):
             self._restore(frame, level)
         else:
-            self._slots.append(_Slot(frame, done=frame))
+            self._slots.append(_Slot(frame, done=self._passed(frame)))
 
     def _is_due(self, level: Level) -> bool:
         self._since_restored += 1
@@ -196,7 +206,7 @@ class LiveRestorerStream:
         _log.error("%s", text)
         for slot in self._slots:
             if slot.done is None:
-                slot.done = slot.frame
+                slot.done = self._passed(slot.frame)
 
     def _fill(self, restored: Sequence[Frame]) -> None:
         waiting = [slot for slot in self._slots if slot.done is None]
@@ -204,7 +214,7 @@ class LiveRestorerStream:
             assert slot.seen is not None
             data = result.data
             if slot.seen is not slot.frame:
-                data = _with_change(slot.frame.data, slot.seen.data, data)
+                data = _with_change(self._passed(slot.frame).data, slot.seen.data, data)
             slot.done = slot.frame.with_data(data)
             self._owner.stats.count_frame("restored")
 
@@ -228,7 +238,15 @@ class LiveRestorerStream:
 
     def _bridged(self, frame: LiveFrame) -> LiveFrame:
         last = self._last_output
-        return frame.with_data(last) if frame.bridge == "hold" and last is not None else frame
+        return frame.with_data(last) if frame.bridge == "hold" and last is not None else self._passed(frame)
+
+    def _passed(self, frame: LiveFrame) -> LiveFrame:
+        """The frame as it came, at the size of the output."""
+        scale = self._owner.scale
+        if scale == 1:
+            return frame
+        height, width = frame.data.shape[-2:]
+        return frame.with_data(_resized(frame.data, (scale * height, scale * width)))
 
 
 def _shrunk(data: Tensor, factor: int) -> Tensor:
@@ -238,7 +256,12 @@ def _shrunk(data: Tensor, factor: int) -> Tensor:
 
 def _with_change(frame: Tensor, seen: Tensor, restored: Tensor) -> Tensor:
     """What the network changed at a smaller size, enlarged and added to the picture."""
-    change = F.interpolate(
-        (restored - seen)[None], size=frame.shape[-2:], mode="bilinear", align_corners=False
-    )[0]
-    return (frame + change).clamp_(0.0, 1.0)
+    change = restored - _resized(seen, restored.shape[-2:])
+    return (frame + _resized(change, frame.shape[-2:])).clamp_(0.0, 1.0)
+
+
+def _resized(data: Tensor, size: Sequence[int]) -> Tensor:
+    """(3, H, W) → (3, *size), bilinearly."""
+    if tuple(data.shape[-2:]) == tuple(size):
+        return data
+    return F.interpolate(data[None], size=list(size), mode="bilinear", align_corners=False)[0]

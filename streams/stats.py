@@ -33,7 +33,7 @@ class _Window:
     """The values of the last seconds."""
 
     _values: deque[tuple[float, float]] = field(
-        default_factory=lambda: deque[tuple[float, float]](maxlen=2000)
+        default_factory=lambda: deque[tuple[float, float]](maxlen=_WINDOW_VALUES)
     )
 
     def add(self, value: float) -> None:

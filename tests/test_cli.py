@@ -85,6 +85,25 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert os.listdir(tmp_path) == []
 
 
+def test_a_dry_run_may_report(tmp_path: Path) -> None:
+    report = tmp_path / "plan.json"
+    command = ["--dry-run", "--report", str(report)]
+    assert restore(sample("bframes.mp4"), tmp_path / "out.mp4", *command) == 0
+    assert json.loads(report.read_text())["frames"] == 50
+
+
+def test_a_command_killed_as_it_cleaned_up_is_ended_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("diffir_video.job.work_folder.WorkFolder.remove", lambda _: None)
+        assert restore(sample("bframes.mp4"), tmp_path / "out.mp4") == 0
+    assert len(os.listdir(tmp_path)) == 2
+    assert restore(sample("bframes.mp4"), tmp_path / "out.mp4") == 0
+    assert os.listdir(tmp_path) == ["out.mp4"]
+    assert restore(sample("bframes.mp4"), tmp_path / "out.mp4") == 4
+
+
 def test_verify_shows_what_was_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert restore(sample("upright.mp4"), tmp_path / "out.mp4", "--verify") == 0
     assert "decoded frames" in capsys.readouterr().out

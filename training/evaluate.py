@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffir_video.checkpoint import load_checkpoint
-from diffir_video.errors import CheckpointError, DiffirVideoError, UnknownModelError, UsageError
+from diffir_video.errors import CheckpointError, UnknownModelError, UsageError
 from diffir_video.frame import Clip
 from diffir_video.metrics import psnr, psnr_y, ssim, temporal_flicker
 from diffir_video.network import DiffIRS1, DiffIRS2
@@ -37,6 +37,7 @@ from training.evaluation.material import (
 from training.evaluation.report import Cell, Evaluation, Quality, to_markdown, to_text, write_if_asked
 from training.evaluation.stages import LabelledInput, PriorComparison, compare_priors
 from training.evaluation.task import TASKS, Task, task_of
+from training.evaluation.tool import exit_code_of
 from training.evaluation.upscalers import PEERS, Peer, enlarged_bicubic, is_missing, score_upscalers
 
 logger = logging.getLogger(__name__)
@@ -48,8 +49,8 @@ _PRIOR_FRAMES_PER_CLIP = 12
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the evaluation; returns the exit code."""
     options = _parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
+
+    def measure() -> None:
         evaluations = [
             evaluate(
                 model,
@@ -64,10 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n\n".join(to_text(e) for e in evaluations))
         write_if_asked(options.json, json.dumps([e.to_dict() for e in evaluations], indent=1))
         write_if_asked(options.markdown, "\n".join(to_markdown(e) for e in evaluations))
-    except DiffirVideoError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return exc.exit_code
-    return 0
+
+    return exit_code_of(measure)
 
 
 def evaluate(

@@ -153,8 +153,9 @@ class Trainer:
                 if self._due(config.checkpoint_every):
                     self._save()
                 if samples and self._due(config.validate_every):
+                    asked = time.perf_counter()
                     self._validate(samples)
-                    logged_at = time.perf_counter()
+                    logged_at += time.perf_counter() - asked
         finally:
             self._folder.close()
 

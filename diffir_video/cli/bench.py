@@ -10,6 +10,7 @@ from diffir_video.cli.encoding import add_encoder_options, encoder_of
 from diffir_video.cli.printing import check_folder, write_json
 from diffir_video.cli.restoring import BACKENDS, PRECISIONS, REUSE_LEVELS, add_model_options, add_size_options
 from diffir_video.cli.values import auto_or_count, size
+from diffir_video.errors import UsageError
 
 
 def add_bench(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -23,7 +24,7 @@ def add_bench(commands: Any, shared: argparse.ArgumentParser) -> None:
     bench.add_argument("clip", metavar="FILE", nargs="?", help="default: a made-up noisy clip of each size")
     add_model_options(bench)
     sizes: dict[str, Any] = {"type": size, "nargs": "+", "metavar": "WxH"}
-    bench.add_argument("--size", default=[(640, 360)], **sizes, help="of the made-up clip; default: 640x360")
+    bench.add_argument("--size", **sizes, help="of the made-up clip; default: 640x360")
     bench.add_argument("--frames", type=int, default=48, metavar="N", help="default: %(default)s")
     bench.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds; default: %(default)s")
     bench.add_argument("--precision", nargs="+", default=["auto"], choices=PRECISIONS)
@@ -43,10 +44,12 @@ def _bench(arguments: argparse.Namespace) -> int:
 
     check_folder(arguments.json)
     check_folder(arguments.chart)
+    if arguments.clip is not None and arguments.size is not None:
+        raise UsageError(f"{arguments.clip!r} has a size of its own; --size is for made-up clips")
     encoder, encoder_options = encoder_of(arguments)
     plan = BenchPlan(
         model=arguments.model,
-        sizes=tuple(arguments.size),
+        sizes=tuple(arguments.size or [(640, 360)]),
         clip=None if arguments.clip is None else Path(arguments.clip),
         frames=arguments.frames,
         repeats=arguments.repeats,

@@ -193,6 +193,7 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
 
 def _check(arguments: argparse.Namespace, kind: _Kind) -> None:
     """Refuse what makes no sense before a model is loaded."""
+    from diffir_video.job import WorkFolder
     from diffir_video.media import check_output
     from diffir_video.zoo import IDENTITY
 
@@ -205,13 +206,18 @@ def _check(arguments: argparse.Namespace, kind: _Kind) -> None:
         raise UsageError(f"{IDENTITY} has no priors to plot; choose another model or drop --plot-reuse")
     if kind not in ("folder", "pictures") and arguments.output != _PIPE:
         copy_from = None if arguments.input == _PIPE else arguments.input
-        check_output(arguments.output, copy_from=copy_from, overwrite=arguments.overwrite)
+        # A job that was killed as it cleaned up has its output, and the same command ends it.
+        may_exist = kind == "file" and WorkFolder.awaits_cleaning(Path(arguments.output))
+        check_output(arguments.output, copy_from=copy_from, overwrite=arguments.overwrite or may_exist)
 
 
 def _plan(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:
     from diffir_video.job import plan_file
 
-    print(plan_file(arguments.input, arguments.output, restorer=restorer, options=options))
+    plan = plan_file(arguments.input, arguments.output, restorer=restorer, options=options)
+    print(plan)
+    if arguments.report is not None:
+        write_json(plan.to_dict(), arguments.report)
     return 0
 
 

@@ -15,15 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffir_video.inference.fold import FoldedBlock
+from diffir_video.network.dirformer import JOINT_GRAM_CHANNELS
 
 _EPSILON = 1e-5
 
 # Means taken as products with a column of 1 / C need half of layer_norm's time or less; at half precision,
 # where they are taken of a float32 copy, up to this many channels.
 _FEW_CHANNELS = 96
-
-# Up to this many channels one Gram matrix of all heads is faster than many small ones.
-_JOINT_GRAM_CHANNELS = 64
 
 
 class BlockSteps(Protocol):
@@ -164,7 +162,7 @@ def attention_sums(qk: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     q, k = qk.chunk(2, dim=2)
     count, _, channels = q.shape
     per_head = channels // heads
-    if channels <= _JOINT_GRAM_CHANNELS:
+    if channels <= JOINT_GRAM_CHANNELS:
         blocks = torch.bmm(q.transpose(1, 2), k).view(count, heads, per_head, heads, per_head)
         gram = torch.stack([blocks[:, head, :, head] for head in range(heads)], dim=1)
     else:

@@ -10,6 +10,7 @@ from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, PlainReport, save_report
 from diffir_video.job.sample_job import sample_file
 from diffir_video.job.verification import Verification
+from diffir_video.job.work_folder import WorkFolder
 
 __all__ = [
     "SEGMENT_FRAMES",
@@ -20,6 +21,7 @@ __all__ = [
     "JobOptions",
     "PlainReport",
     "Verification",
+    "WorkFolder",
     "plan_file",
     "restore_file",
     "restore_folder",

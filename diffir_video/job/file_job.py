@@ -117,7 +117,9 @@ class _Job:
             writer = SegmentWriter(
                 scratch / "0", info, self.options.encoding, global_header=muxer.global_header
             )
-            segment = next(iter(SegmentCutter(source, self.restorer.reach, _MEASURED_FRAMES)))
+            segment = next(iter(SegmentCutter(source, self.restorer.reach, _MEASURED_FRAMES)), None)
+            if segment is None:
+                raise self._no_frames()
             report = run(segment, self.restorer, _OwnFrames(segment, ResizingSink(writer, info)))
             frames = info.frame_count or _frames_by_time(info)
             if self.options.part != TimeRange():
@@ -167,9 +169,7 @@ class _Job:
         resumed = len(work.segments)
         runs = [*self._restore_segments(source, work, info, progress, global_header=global_header)]
         if not work.segments:
-            raise UsageError(
-                f"no frame of {str(self.input)!r} is from {self.options.start} to {self.options.end} s"
-            )
+            raise self._no_frames()
         origin = 0 if self.options.start is None else work.segments[0].pts[0]
         copied = self.options.part if origin == 0 else TimeRange(origin * info.time_base, self.options.end)
         with self._open_muxer(part, info, copied) as muxer:
@@ -202,6 +202,12 @@ class _Job:
         publish(part, self.output, overwrite=self.options.overwrite)
         work.remove()
         return report
+
+    def _no_frames(self) -> UsageError:
+        part = self.options.part
+        begin = "its beginning" if part.start is None else f"{float(part.start):g} s"
+        end = "its end" if part.end is None else f"{float(part.end):g} s"
+        return UsageError(f"no frame of {str(self.input)!r} is from {begin} to {end}")
 
     def _open_muxer(self, file: Path, info: StreamInfo, copied: TimeRange) -> Muxer:
         return Muxer(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from diffir_video.errors import DiffirVideoError, MediaInputError, OutputError
 from diffir_video.job.report import FileReport, StrPath
+from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import CONTAINERS, VIDEO_SUFFIXES
 
 
@@ -61,7 +62,7 @@ def restore_folder(
 def _entry(
     video: Path, place: Path, restore: Callable[[Path, Path], FileReport], *, overwrite: bool
 ) -> FolderEntry:
-    if place.exists() and not overwrite:
+    if place.exists() and not overwrite and not WorkFolder.awaits_cleaning(place):
         return FolderEntry(video, place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

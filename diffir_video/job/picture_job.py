@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from diffir_video.errors import OutputError
 from diffir_video.job.file_job import FileRestorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
@@ -27,10 +30,12 @@ def restore_pictures(
 
     output: a pattern such as `out/%05d.png`, numbered from 1; one file for one picture; or, where `input`
     is pictures too, a folder for pictures of the same names. They get their names when all are there.
-    Other tracks are not copied, and there is no journal. Raises as `open_video` and `PictureWriter` do.
+    Other tracks are not copied, and there is no journal. Raises as `open_video` and `PictureWriter` do, and
+    OutputError for pictures that would get the names of those they are made from.
     """
     pictures = find_pictures(input)
     name_of = picture_names(output, None if pictures is None else [path.name for path in pictures])
+    _refuse_originals([Path(input)] if pictures is None else pictures, name_of)
     with open_source(input, options) as source:
         info = output_info(source.info, restorer.scale, options)
         sink = PictureWriter(output, info, name_of, overwrite=options.overwrite)
@@ -39,3 +44,10 @@ def restore_pictures(
             notes.append(f"{source.other_tracks} other tracks are not copied: pictures have none")
         report = run(source, restorer, ResizingSink(sink, info), progress=progress)
         return PlainReport(report, source.losses, tuple(notes))
+
+
+def _refuse_originals(originals: Sequence[Path], name_of: Callable[[int], Path]) -> None:
+    taken = {os.path.realpath(path) for path in originals}
+    for name in {name_of(index): None for index in range(len(originals))}:
+        if os.path.realpath(name) in taken:
+            raise OutputError(f"output {str(name)!r} is one of the input's pictures; choose other names")

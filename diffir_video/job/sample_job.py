@@ -42,9 +42,12 @@ def sample_file(
     """
     if seconds <= 0:
         raise UsageError(f"a sample takes some seconds, got {seconds}")
-    with open_source(input, options) as source:
+    with open_source(input, replace(options, start=None, end=None)) as source:
         info = output_info(source.info, restorer.scale, options)
-        first = next(iter(source)).pts_seconds
+        frame = next(iter(source), None)
+        if frame is None:
+            raise UsageError(f"{str(input)!r} has no frame to take a sample of")
+        first = frame.pts_seconds
         notes, losses = source.notes, source.losses
     both_info = replace(info, width=2 * info.width, frame_count=None)
     runs: list[RunReport] = []

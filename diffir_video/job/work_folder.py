@@ -98,6 +98,15 @@ class WorkFolder:
         _write_synced(self.path / _FINISHED, json.dumps(record))
 
     @staticmethod
+    def awaits_cleaning(output: Path) -> bool:
+        """Whether a job was killed after `output` got its name and before its folder was gone."""
+        try:
+            record = json.loads((_folder_of(output) / _FINISHED).read_text(encoding="utf-8"))
+            return record["inode"] == output.stat().st_ino
+        except (OSError, ValueError, KeyError):
+            return False
+
+    @staticmethod
     def finished(output: Path, settings: Mapping[str, str]) -> dict[str, Any] | None:
         """The report of the very same job if it was killed after `output` got its name; then cleans up."""
         path = _folder_of(output)

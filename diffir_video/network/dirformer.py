@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from diffir_video.network.config import ModelConfig, Norm
 
 # Up to this many channels one Gram matrix of all heads is faster than many small ones.
-_JOINT_GRAM_CHANNELS = 64
+JOINT_GRAM_CHANNELS = 64
 
 
 class _NormParameters(nn.Module):
@@ -88,7 +88,7 @@ class ChannelAttention(PriorModulation):
         """
         n, _, channels = q.shape
         per_head = channels // self.heads
-        if channels <= _JOINT_GRAM_CHANNELS:
+        if channels <= JOINT_GRAM_CHANNELS:
             blocks = torch.bmm(q.transpose(1, 2), k).view(n, self.heads, per_head, self.heads, per_head)
             gram = blocks.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
         else:

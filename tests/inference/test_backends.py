@@ -176,7 +176,7 @@ def test_a_machine_without_a_compiler_is_told_so(
     monkeypatch.setenv("CC", "no-such-compiler")
     net = dv.DiffIRS2(tiny()).eval()
     try:
-        with pytest.raises(BackendError, match="needs a C compiler"):
+        with pytest.raises(BackendError, match="needs a C compiler, and CC='no-such-compiler' is not one"):
             dv.Restorer(net, device="cpu", backend="compile")
         assert dv.Restorer(net, device="cpu").inference.backend == "eager"
         assert "backend eager is used" in caplog.text
@@ -184,6 +184,17 @@ def test_a_machine_without_a_compiler_is_told_so(
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         with pytest.raises(BackendError, match="false"):
             dv.Restorer(net, device="cpu", backend="compile")
+    finally:
+        library.load_kernels.cache_clear()
+
+
+def test_a_compiler_may_come_with_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", "env gcc -g0")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library.load_kernels.cache_clear()
+    try:
+        assert library.load_kernels().lanes >= 4
+        assert len(list(tmp_path.rglob("kernels-*.so"))) == 1
     finally:
         library.load_kernels.cache_clear()
 

@@ -144,6 +144,22 @@ def test_pictures_that_exist_are_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "2.png").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"), [("1.png", "1.png"), ("", ""), ("%d.png", "%d.png"), ("", "../in/%d.png")]
+)
+def test_pictures_never_replace_those_they_are_made_from(given: str, wanted: str, tmp_path: Path) -> None:
+    source = make_pictures(tmp_path / "in", "%d.png")
+    before = {path.name: path.read_bytes() for path in source.parent.iterdir()}
+    with pytest.raises(OutputError, match="one of the input's pictures"):
+        restore_pictures(
+            source.parent / given,
+            source.parent / wanted,
+            restorer=IDENTITY,
+            options=JobOptions(overwrite=True),
+        )
+    assert {path.name: path.read_bytes() for path in source.parent.iterdir()} == before
+
+
 def test_a_pattern_that_nothing_fits_is_one_clear_error(tmp_path: Path) -> None:
     assert main(["restore", str(tmp_path / "%d.png"), str(tmp_path / "out.mkv")]) == 3
 

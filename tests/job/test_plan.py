@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from diffir_video import MediaInputError, OutputError, Restorer, plan_file
+from diffir_video import (
+    JobOptions,
+    MediaInputError,
+    OutputError,
+    Restorer,
+    UsageError,
+    plan_file,
+    restore_file,
+)
 from tests.media_samples import sample
 
 
@@ -27,6 +36,14 @@ def test_a_plan_estimates_time_size_and_memory(tmp_path: Path) -> None:
 def test_a_plan_names_what_the_container_can_not_hold(tmp_path: Path) -> None:
     plan = plan_file(sample("odd.mkv"), tmp_path / "out.mkv", restorer=Restorer(None))
     assert plan.notes == ("pixel format yuv420p becomes yuv444p",)
+
+
+def test_a_range_without_frames_is_refused_as_by_the_job(tmp_path: Path) -> None:
+    options = JobOptions(start=Fraction(99))
+    for does in (plan_file, restore_file):
+        with pytest.raises(UsageError, match=r"no frame of .* is from 99 s to its end"):
+            does(sample("bframes.mp4"), tmp_path / "out.mp4", restorer=Restorer(None), options=options)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_plan_is_refused_where_the_job_would_be(tmp_path: Path) -> None:

@@ -139,6 +139,14 @@ def test_a_sample_is_from_all_over_the_file_with_the_original_beside_it(tmp_path
         assert (right - frames[seconds]).abs().mean() < 0.01
 
 
+def test_a_sample_of_a_range_is_from_all_over_the_range(tmp_path: Path) -> None:
+    options = JobOptions(encoder="ffv1", start=Fraction(5))
+    report = sample_file(
+        sample("short.mp4"), tmp_path / "out.mkv", Fraction(2), restorer=IDENTITY, options=options
+    )
+    assert report.run.frames_out == 50
+
+
 def test_the_restored_half_of_a_sample_is_restored(tmp_path: Path) -> None:
     command = ["restore", str(sample("calm_bt601.mkv")), str(tmp_path / "out.mkv"), "--sample", "1s"]
     assert main([*command, "--encoder", "ffv1"]) == 0

@@ -89,6 +89,16 @@ def test_what_a_source_had_gathered_before_it_connected_does_not_count_as_its_pa
     assert machine.changes == []
 
 
+def test_nor_does_what_it_had_gathered_before_it_connected_again() -> None:
+    machine = Machine(cost=0.03)
+    machine.run(5)
+    machine.now += 4
+    for burst in range(8):
+        machine.governor.arrived(machine.now + burst * 0.001)
+    machine.run(5)
+    assert machine.changes == []
+
+
 def test_each_level_costs_less_than_the_one_before_it() -> None:
     loads = [level.load for level in LADDER]
     assert loads == sorted(set(loads), reverse=True)

@@ -82,6 +82,18 @@ def brighter(before: Sequence[Frame], after: Sequence[Frame]) -> list[bool]:
     return [bool((b.data > a.data).any()) for a, b in zip(before, after, strict=True)]
 
 
+class Doubling(Brightening):
+    """As `Brightening`, at twice the size."""
+
+    scale = 2
+
+    def push(self, given: Sequence[Frame]) -> list[Frame]:
+        return [
+            frame.with_data(frame.data.repeat_interleave(2, 1).repeat_interleave(2, 2))
+            for frame in super().push(given)
+        ]
+
+
 def late_frame(number: int) -> LiveFrame:
     (frame,) = frames(1, start=number)
     return replace(frame, arrived=frame.arrived - 0.45)
@@ -142,6 +154,16 @@ def test_refreshes_are_counted_by_reason_and_the_prior_has_an_age() -> None:
     counted = {reason: live.refreshes(reason) for reason in live.stream.reuse.refreshes}
     assert counted == live.stream.reuse.refreshes
     assert live.stats.count("priors") == 2
+
+
+@pytest.mark.parametrize("level", LADDER, ids=lambda level: level.name)
+def test_a_restorer_that_enlarges_makes_frames_of_one_size_at_every_level(level: Level) -> None:
+    live, given = Live(Doubling(), [level], CALM), frames(4)
+    live.push(given)
+    assert [tuple(frame.data.shape) for frame in live.out] == [(3, 48, 64)] * 4
+    assert live.stats.sample("diffir_errors_total", stage="restore") == 0
+    before, after = given[-1].data.mean(), live.out[-1].data.mean()
+    assert float(after - before) == pytest.approx(0 if level.passes else 0.1, abs=0.02)
 
 
 @pytest.mark.parametrize("level", LADDER, ids=lambda level: level.name)

@@ -13,8 +13,9 @@ import diffir_video as dv
 from diffir_video.checkpoint import save_checkpoint
 from tests.training.conftest import Recipe, picture
 from training.evaluation import held_prior
-from training.evaluation.held_prior import RISING, STEADY, Ageing, Row, evaluate, longest_shot
+from training.evaluation.held_prior import RISING, STEADY, Ageing, Row, evaluate
 from training.evaluation.material import EvaluationClip
+from training.evaluation.tool import longest_shot
 
 CLIP = EvaluationClip(name="made", file="made.mkv", shrink=1)
 

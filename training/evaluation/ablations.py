@@ -13,6 +13,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from diffir_video.errors import UsageError
 from diffir_video.metrics import psnr_y
 from diffir_video.network import DiffIRS1, DiffIRS2, PriorDiffusion
 from diffir_video.tiling import pad_to_multiple
@@ -39,7 +40,12 @@ class Ablations:
 def ablate(
     stage1: DiffIRS1, stage2: DiffIRS2, inputs: Iterable[LabelledInput], frames_per_input: int
 ) -> Ablations:
-    """Take both stages of one model apart on evenly spread frames of every input."""
+    """Take both stages of one model apart on evenly spread frames of every input.
+
+    Raises UsageError for a recurrent network.
+    """
+    if stage2.config.recurrent:
+        raise UsageError("a recurrent network sees what it restored before, and here frames stand alone")
     samples = [s for item in inputs for s in _samples(item, stage2, frames_per_input)]
     priors = [_sampled(stage2, stage2.diffusion, lq) for lq, _ in samples]
     mean_prior = torch.stack(priors).mean(dim=0)

@@ -108,6 +108,8 @@ def measure(model: str, data: Path) -> list[Pair]:
     net = load_checkpoint(find_weights(model))
     if not isinstance(net, DiffIRS2):
         raise UsageError(f"{model} is a stage-1 model; priors are held with stage 2")
+    if net.config.recurrent:
+        raise UsageError(f"{model} is recurrent: expected a model that restores frames one by one")
     pairs: list[Pair] = []
     for file, shrink, starts in _CLIPS:
         (path,) = fetch(data, groups=("clips",), names={file})["clips"]

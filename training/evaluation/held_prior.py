@@ -10,7 +10,6 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -22,7 +21,6 @@ from diffir_video.chart import BLUE, GREEN, ORANGE, PURPLE, RED, Axis, Chart
 from diffir_video.errors import UsageError
 from diffir_video.metrics import psnr_y, temporal_flicker
 from diffir_video.network import DiffIR
-from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.tiling import pad_to_multiple
 from training.evaluation.material import CLIPS, EvaluationClip, add_noise, ground_truth, to_bytes, to_tensor
 from training.evaluation.programmes import noise_rising
@@ -33,6 +31,7 @@ from training.evaluation.tool import (
     chosen_clips,
     exit_code_of,
     load_networks,
+    longest_shot,
     prior_of,
     tool_parser,
 )
@@ -153,19 +152,11 @@ def evaluate(
             for name, net in networks.items():
                 found = [Row(name, damage, clip.name, *each) for each in _by_age(net, damaged, truth, ages)]
                 if not found:
-                    logger.warning("%s: left out, no shot as long as age %d asks for", clip.name, ages[-1])
+                    logger.warning("%s of %s: left out, no shot lasts to age %d", clip.name, name, ages[-1])
                 rows += found
     if not rows:
         raise UsageError(f"no shot of {frame_limit} frames is long enough for priors {ages[-1]} frames old")
     return Ageing(rows)
-
-
-def longest_shot(truth: NDArray[np.uint8]) -> tuple[int, int]:
-    """(start, end) of the longest stretch without a cut, `end` exclusive; (T, H, W, 3) uint8."""
-    cuts = CutDetector()
-    starts = [i for i, s in enumerate(FrameStatistics.of(list(to_tensor(truth)))) if cuts.starts_shot(s)]
-    edges = sorted({0, *starts, len(truth)})
-    return max(pairwise(edges), key=lambda shot: shot[1] - shot[0])
 
 
 @torch.inference_mode()

@@ -6,16 +6,20 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
+from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.zoo import find_weights
-from training.evaluation.material import CLIPS, EvaluationClip
+from training.evaluation.material import CLIPS, EvaluationClip, to_tensor
 
 _NOISE_SEED = 0
 
@@ -59,6 +63,14 @@ def _name_of(model: str) -> str:
     return path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
 
 
+def longest_shot(truth: NDArray[np.uint8]) -> tuple[int, int]:
+    """(start, end) of the longest stretch without a cut, `end` exclusive; (T, H, W, 3) uint8."""
+    cuts = CutDetector()
+    starts = [i for i, s in enumerate(FrameStatistics.of(list(to_tensor(truth)))) if cuts.starts_shot(s)]
+    edges = sorted({0, *starts, len(truth)})
+    return max(pairwise(edges), key=lambda shot: shot[1] - shot[0])
+
+
 def prior_of(net: DiffIR, window: Tensor, gt: Tensor) -> Tensor:
     """(1, prior_width): stage 1's of LQ and ground truth, stage 2's of LQ and the same noise each time."""
     if isinstance(net, DiffIRS1):
@@ -70,7 +82,7 @@ def prior_of(net: DiffIR, window: Tensor, gt: Tensor) -> Tensor:
 
 def add_clip_options(parser: argparse.ArgumentParser, *, frames: int) -> None:
     """`--clips` and `--frames`; frames: how many of each clip by default."""
-    parser.add_argument("--clips", nargs="*", help="only these clips")
+    parser.add_argument("--clips", nargs="+", help="only these clips")
     parser.add_argument("--frames", type=int, default=frames, help="frames of each clip")
 
 

@@ -29,6 +29,7 @@ from training.evaluation.tool import (
     chosen_clips,
     exit_code_of,
     load_networks,
+    longest_shot,
     prior_of,
     tool_parser,
 )
@@ -43,7 +44,7 @@ _PROBE = 96
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model on one clip; gains in dB of PSNR-Y over the input, flicker in 8-bit levels.
+    """One model on one clip's longest shot; gains in dB of PSNR-Y over the input, flicker in 8-bit levels.
 
     first: of the first frame, which is what the first after a cut is: it has no past. settled: the mean of
     all from the 13th on.
@@ -98,8 +99,8 @@ def evaluate(
 ) -> Comparison:
     """Measure models of either stage on clips with noise of σ 25; stage 1's prior is the ground truth's.
 
-    frame_limit: frames of each clip, from its start. Raises DiffirVideoError for unknown models and for one
-    that enlarges, UsageError for fewer frames than settle.
+    frame_limit: frames of each clip, from its start, of which the longest shot is used. Raises
+    DiffirVideoError for unknown models and for one that enlarges, UsageError for fewer frames than settle.
     """
     if frame_limit <= _SETTLED:
         raise UsageError(f"--frames {frame_limit}: more than {_SETTLED} are needed")
@@ -117,8 +118,10 @@ def _inputs(
 ) -> Iterator[tuple[EvaluationClip, Tensor, Tensor]]:
     for clip in clips:
         truth = ground_truth(data, clip, frames)
+        start, end = longest_shot(truth)
+        truth = truth[start:end]
         if len(truth) <= _SETTLED:
-            raise UsageError(f"clip {clip.name} has {len(truth)} frames: more than {_SETTLED} are needed")
+            raise UsageError(f"{clip.name} has a shot of {len(truth)} frames: more than {_SETTLED} needed")
         yield clip, to_tensor(add_noise(truth, clip.name, SIGMA)), to_tensor(truth)
 
 

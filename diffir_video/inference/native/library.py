@@ -6,9 +6,11 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -125,7 +127,7 @@ def load_kernels() -> Kernels:
     compiler = _find_compiler()
     key = hashlib.blake2b(digest_size=12)
     sources = [path.read_bytes() for path in (*_SOURCES, *_HEADERS)]
-    for part in (*sources, _version_of(compiler), " ".join(_FLAGS).encode(), _processor()):
+    for part in (*sources, _version_of(compiler), shlex.join([*compiler, *_FLAGS]).encode(), _processor()):
         key.update(part)
     library = cache_folder() / f"kernels-{key.hexdigest()}.so"
     if not library.is_file():
@@ -142,38 +144,44 @@ def torch_team() -> int | None:
         return None
 
 
-def _find_compiler() -> str:
-    named = os.environ.get("CC")
-    found = (shutil.which(name) for name in ((named,) if named else _COMPILERS))
-    compiler = next(filter(None, found), None)
-    if compiler is None:
+def _find_compiler() -> list[str]:
+    """The command's words: what CC says, which may have options and a wrapper, or a usual name."""
+    if named := shlex.split(os.environ.get("CC", "")):
+        if shutil.which(named[0]) is None:
+            raise BackendError(
+                f"backend compile needs a C compiler, and CC={os.environ['CC']!r} is not one that is here; "
+                "unset CC, or use backend eager"
+            )
+        return named
+    found = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if found is None:
         raise BackendError(
             f"backend compile needs a C compiler, and none of {', '.join(_COMPILERS)} is here; "
             "install gcc, or use backend eager"
         )
-    return compiler
+    return [found]
 
 
-def _compile(compiler: str, library: Path) -> None:
+def _compile(compiler: Sequence[str], library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         part = Path(folder) / library.name
-        command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(part), "-lm"]
+        command = [*compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(part), "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS_TO_COMPILE)
         except (OSError, subprocess.SubprocessError) as exc:
             said = getattr(exc, "stderr", None) or b""
             lines = said.decode(errors="replace").strip().splitlines() or [str(exc)]
             raise BackendError(
-                f"{compiler} can't compile the kernels ({lines[0]}); use backend eager"
+                f"{shlex.join(compiler)} can't compile the kernels ({lines[0]}); use backend eager"
             ) from exc
         part.replace(library)
 
 
-def _version_of(compiler: str) -> bytes:
+def _version_of(compiler: Sequence[str]) -> bytes:
     try:
-        run = subprocess.run([compiler, "--version"], check=True, capture_output=True, timeout=60)
+        run = subprocess.run([*compiler, "--version"], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as exc:
-        raise BackendError(f"{compiler} doesn't start ({exc}); use backend eager") from exc
+        raise BackendError(f"{shlex.join(compiler)} doesn't start ({exc}); use backend eager") from exc
     return run.stdout
 
 

@@ -44,7 +44,7 @@ class NativeSteps:
         pieces = math.ceil(grid.width / grid.columns) * math.ceil(grid.height / grid.rows)
         size = channels * gram_width + 2 * padded
         sums = torch.zeros(len(x), pieces, size)
-        self._kernels.sums(
+        failure = self._kernels.sums(
             ctypes.byref(features),
             packed.qk.argument(),
             packed.qk_kernel.data_ptr(),
@@ -53,7 +53,7 @@ class NativeSteps:
             sums.data_ptr(),
             size,
         )
-        total = sums.sum(1)
+        total = checked(sums, failure).sum(1)
         gram, squares = total[:, : channels * gram_width], total[:, channels * gram_width :]
         if heads_apart:
             gram = gram.view(-1, heads, per_head, per_head)
