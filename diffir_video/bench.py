@@ -30,10 +30,11 @@ from diffir_video.job import JobOptions, restore_file
 from diffir_video.machine import peak_memory, processors
 from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.network import DiffIRS2
-from diffir_video.pipeline import NullSink, run
+from diffir_video.pipeline import run
 from diffir_video.prior import ReuseLevel
 from diffir_video.reference import ReferenceRestorer
 from diffir_video.restorer import DTYPES, Device, Precision, Refresh, Restorer
+from diffir_video.stages import NullSink
 
 # Frames that the reference path restores, slow as it is, and that the others are compared with.
 _COMPARED_FRAMES = 4

@@ -15,83 +15,32 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, runtime_checkable
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import torch
 
-from diffir_video.allocator import prepare_allocator
+from diffir_video.allocator import LOOP_KEEPS_BYTES, prepare_allocator
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import ReuseReport
+from diffir_video.stages import (
+    BatchingRestorer,
+    FrameRestorer,
+    FrameRestorerStream,
+    FrameSink,
+    FrameSource,
+    FrameTransfers,
+    NoTransfers,
+    TransferringStream,
+)
 
 StageName = Literal["decode", "restore", "encode"]
 
 # Batches waiting between two stages: enough to bridge an uneven frame, little enough for 4K in memory.
 _QUEUED_BATCHES = 2
 
-_MOST_FRAMES, _BATCH_BYTES = 4, 128 * 2**20
-
-
-class FrameSource(Protocol):
-    """Where frames come from: a file, a folder of pictures, a live stream."""
-
-    @property
-    def info(self) -> StreamInfo: ...
-
-    def __iter__(self) -> Iterator[Frame]: ...
-
-    def close(self) -> None: ...
-
-
-class FrameSink(Protocol):
-    """Where frames go. `close` flushes and finishes; `abort` leaves nothing behind."""
-
-    def write(self, frame: Frame) -> None: ...
-
-    def close(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-
-class FrameRestorerStream(Protocol):
-    """One stream's restoring: frames in order in, restored frames in order out, late by the window."""
-
-    @property
-    def reuse(self) -> ReuseReport: ...
-
-    def push(self, frames: Sequence[Frame]) -> list[Frame]: ...
-
-    def finish(self) -> list[Frame]: ...
-
-
-class FrameRestorer(Protocol):
-    """What `run` needs of a `Restorer`."""
-
-    def open_stream(self) -> FrameRestorerStream: ...
-
-
-@runtime_checkable
-class BatchingRestorer(Protocol):
-    """A restorer that says how many frames it wants at once; None leaves it to the loop."""
-
-    @property
-    def batch_frames(self) -> int | None: ...
-
-
-class NullSink:
-    """The black hole: takes every frame, counts it, keeps none."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-
-    def write(self, frame: Frame) -> None:  # noqa: ARG002 - the protocol's argument
-        self.frames += 1
-
-    def close(self) -> None:
-        pass
-
-    def abort(self) -> None:
-        pass
+# Of floats: two frames of 1280 x 720, one of anything larger.
+_MOST_FRAMES, _BATCH_BYTES = 4, 24 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +133,7 @@ def run(
     """Restore every frame of `source` into `sink`; closes both.
 
     Frames travel in lists of `batch`, always full but for the last, so that a run repeats exactly; by
-    default as many as the restorer wants, or else four or, of large frames, as many as make 128 MiB. At most
+    default as many as the restorer wants, or else four or, of large frames, as many as make 24 MiB. At most
     `queue` of them wait between two stages, and none is taken from `source` before there is room for it: 1
     keeps a live stream's delay short.
     `progress` is called in the caller's thread after each list.
@@ -193,7 +142,7 @@ def run(
     raised; when `run` returns or raises, its threads have ended. Raises UsageError for `batch` or `queue`
     < 1 and DiffirVideoError when the restorer returns another number of frames than it was given.
     """
-    prepare_allocator()
+    prepare_allocator(LOOP_KEEPS_BYTES)
     if batch is None:
         batch = _batch_for(source.info, restorer)
     if batch < 1:
@@ -212,8 +161,9 @@ def run(
 
 
 def _batch_for(info: StreamInfo, restorer: FrameRestorer) -> int:
-    if isinstance(restorer, BatchingRestorer) and restorer.batch_frames is not None:
-        return restorer.batch_frames
+    wanted = restorer.batch_frames(info) if isinstance(restorer, BatchingRestorer) else None
+    if wanted is not None:
+        return wanted
     frame_bytes = 3 * 4 * info.width * info.height
     return max(1, min(_MOST_FRAMES, _BATCH_BYTES // frame_bytes))
 
@@ -228,10 +178,12 @@ class _Loop:
         queue: int,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._source, self._restorer, self._sink = source, restorer, sink
+        self._source, self._sink = source, sink
+        self._stream = restorer.open_stream()
+        self._transfers = _transfers_of(self._stream)
         self._batch, self._progress = batch, progress
         self._decoded = _Channel[list[Frame]](queue)
-        self._restored = _Channel[list[Frame]](queue)
+        self._restored = _Channel[Callable[[], list[Frame]]](queue)
         self._failure: BaseException | None = None
         self._failing = threading.Lock()
         self._clocks: dict[StageName, _StageClock] = {
@@ -240,7 +192,6 @@ class _Loop:
             "encode": _StageClock(),
         }
         self._frames_in = self._frames_restored = self._frames_out = 0
-        self._reuse = ReuseReport()
         self._started = time.perf_counter()
 
     def run(self) -> RunReport:
@@ -294,7 +245,7 @@ class _Loop:
             with clock.waiting():
                 self._decoded.wait_for_room()
             with clock.busy():
-                batch = self._take_batch(frames)
+                batch = self._transfers.upload(self._take_batch(frames))
             if not batch:
                 break
             self._frames_in += len(batch)
@@ -312,18 +263,16 @@ class _Loop:
 
     def _restore(self) -> None:
         clock = self._clocks["restore"]
-        stream = self._restorer.open_stream()
-        self._reuse = stream.reuse
         while True:
             with clock.waiting():
                 batch = self._decoded.get()
             if batch is None:
                 break
             with clock.busy(), torch.inference_mode():
-                restored = stream.push(batch)
+                restored = self._stream.push(batch)
             self._pass_on(restored)
         with clock.busy(), torch.inference_mode():
-            restored = stream.finish()
+            restored = self._stream.finish()
         self._pass_on(restored)
         self._restored.end()
 
@@ -331,7 +280,7 @@ class _Loop:
         self._frames_restored += len(restored)
         if restored:
             with self._clocks["restore"].waiting():
-                self._restored.put(restored)
+                self._restored.put(self._transfers.hand_over(restored))
         if self._progress is not None:
             self._progress(
                 Progress(self._frames_out, self._source.info.frame_count, time.perf_counter() - self._started)
@@ -341,9 +290,11 @@ class _Loop:
         clock = self._clocks["encode"]
         while True:
             with clock.waiting():
-                batch = self._restored.get()
-            if batch is None:
+                bring_back = self._restored.get()
+            if bring_back is None:
                 return
+            with clock.busy():
+                batch = bring_back()
             for frame in batch:
                 if self._restored.stopped:
                     return
@@ -354,7 +305,11 @@ class _Loop:
     def _report(self) -> RunReport:
         wall = time.perf_counter() - self._started
         stages: dict[StageName, StageTime] = {name: clock.total() for name, clock in self._clocks.items()}
-        return _report(self._frames_in, self._frames_out, wall, stages, self._reuse)
+        return _report(self._frames_in, self._frames_out, wall, stages, self._stream.reuse)
+
+
+def _transfers_of(stream: FrameRestorerStream) -> FrameTransfers:
+    return stream.open_transfers() if isinstance(stream, TransferringStream) else NoTransfers()
 
 
 class _StoppedError(Exception):

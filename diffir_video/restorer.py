@@ -15,8 +15,9 @@ from torch import Tensor
 
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
-from diffir_video.frame import Clip, Frame
+from diffir_video.frame import Clip, Frame, StreamInfo
 from diffir_video.inference import Backend, Batch, InferenceOptions, Tile, cpu_has_fast_half
+from diffir_video.inference.transfers import CudaTransfers
 from diffir_video.network import DiffIR, DiffIRS2
 from diffir_video.prior import (
     CutDetector,
@@ -29,6 +30,7 @@ from diffir_video.prior import (
 )
 from diffir_video.shots import SeenFrame, ShotWindows, Window
 from diffir_video.spans import PriorNetwork, SpanRestorer
+from diffir_video.stages import FrameTransfers, NoTransfers
 from diffir_video.tiling import crop, pad_to_multiple
 from diffir_video.zoo import IDENTITY, find_weights
 
@@ -38,6 +40,8 @@ Refresh = Literal["auto"] | int
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+# Several frames at once hide what a launch costs; four of 1920 x 1080 are 100 MB.
+_MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA = 4, 128 * 2**20
 
 # A recurrent network's result is that of the whole stream, but for rounding, after so many frames.
 _MEMORY_FRAMES = 24
@@ -135,10 +139,13 @@ class Restorer:
         """Frames (past, future) that the network sees around the one it restores."""
         return (self.network.net.config.past, self.network.net.config.future) if self.network else (0, 0)
 
-    @property
-    def batch_frames(self) -> int | None:
-        """Frames that go through the network together; None where the caller is free to choose."""
-        return None if self.inference.batch == "auto" else self.inference.batch
+    def batch_frames(self, info: StreamInfo) -> int | None:
+        """How many frames of a stream should be pushed at once; None where it makes no difference."""
+        if self.inference.batch != "auto":
+            return self.inference.batch
+        if self.network is None or self.device.type != "cuda":
+            return None
+        return max(1, min(_MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA // (3 * 4 * info.width * info.height)))
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -206,6 +213,8 @@ class RestorerStream:
         self._reuse = ReuseReport(restorer.policy.level, decisions=[] if restorer.record_decisions else None)
         self.policy = restorer.policy
         self.latest_decision: Decision | None = None
+        # Frames are looked at on it while the network is still busy with those before.
+        self._aside: torch.cuda.Stream | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -219,6 +228,13 @@ class RestorerStream:
     def reuse(self) -> ReuseReport:
         """What was decided so far."""
         return self._reuse
+
+    def open_transfers(self) -> FrameTransfers:
+        """Have others move the frames: from now on, those pushed were uploaded; they must be brought back."""
+        if self._spans is None or self._restorer.device.type != "cuda":
+            return NoTransfers()
+        self._aside = torch.cuda.Stream(self._restorer.device)
+        return CudaTransfers(self._restorer.device)
 
     @torch.inference_mode()
     def push(self, frames: Sequence[Frame]) -> list[Frame]:
@@ -243,9 +259,9 @@ class RestorerStream:
 
     def _look_at(self, frames: Sequence[Frame]) -> Iterator[SeenFrame]:
         self._check_size(frames)
-        device, multiple = self._restorer.device, self._restorer.multiple
-        pictures = [frame.data.to(device, torch.float32).clamp(0, 1) for frame in frames]
-        for frame, picture, statistics in zip(frames, pictures, FrameStatistics.of(pictures), strict=True):
+        multiple = self._restorer.multiple
+        pictures, measured = self._measure(frames)
+        for frame, picture, statistics in zip(frames, pictures, measured, strict=True):
             seen = SeenFrame(
                 frame=frame,
                 picture=pad_to_multiple(picture[None], multiple)[0],
@@ -255,6 +271,19 @@ class RestorerStream:
             )
             self._last, self._last_statistics = frame, statistics
             yield seen
+
+    def _measure(self, frames: Sequence[Frame]) -> tuple[list[Tensor], list[FrameStatistics]]:
+        device = self._restorer.device
+        if self._aside is None:
+            pictures = [frame.data.to(device, torch.float32).clamp(0, 1) for frame in frames]
+            return pictures, FrameStatistics.of(pictures)
+        network_stream = torch.cuda.current_stream(device)
+        with torch.cuda.stream(self._aside):
+            pictures = [frame.data.to(torch.float32).clamp(0, 1) for frame in frames]
+            statistics = FrameStatistics.of(pictures)
+        for picture in pictures:
+            picture.record_stream(network_stream)
+        return pictures, statistics
 
     def _check_size(self, frames: Sequence[Frame]) -> None:
         known = [] if self._last is None else [self._last]

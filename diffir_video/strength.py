@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from diffir_video.errors import UsageError
-from diffir_video.frame import Frame
+from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import ReuseReport
 from diffir_video.restorer import Restorer, RestorerStream
+from diffir_video.stages import FrameTransfers
 
 
 class Blended:
@@ -33,9 +34,8 @@ class Blended:
     def reach(self) -> tuple[int, int]:
         return self._restorer.reach
 
-    @property
-    def batch_frames(self) -> int | None:
-        return self._restorer.batch_frames
+    def batch_frames(self, info: StreamInfo) -> int | None:
+        return self._restorer.batch_frames(info)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -56,6 +56,9 @@ class BlendedStream:
     def reuse(self) -> ReuseReport:
         """What the restorer decided so far."""
         return self._stream.reuse
+
+    def open_transfers(self) -> FrameTransfers:
+        return self._stream.open_transfers()
 
     def push(self, frames: Sequence[Frame]) -> list[Frame]:
         self._originals.extend(frames)

@@ -14,8 +14,9 @@ from typing import Self
 import torch
 
 from diffir_video.frame import Clip
-from diffir_video.pipeline import FrameRestorer, RunReport, run
+from diffir_video.pipeline import RunReport, run
 from diffir_video.restorer import Restorer
+from diffir_video.stages import FrameRestorer
 from streams.config import LiveConfig
 from streams.governor import Governor, GovernorConfig, Level, ladder_from
 from streams.preview import Preview

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffir_video.frame import Frame
-from diffir_video.pipeline import FrameRestorer, FrameRestorerStream
 from diffir_video.prior import Decision, RefreshReason, ReusePolicy, ReuseReport
+from diffir_video.stages import FrameRestorer, FrameRestorerStream
 from streams.frames import LiveFrame
 from streams.governor import Governor, Level
 from streams.stats import LiveStats

@@ -14,8 +14,9 @@ from diffir_video.bench import BenchPlan, bench
 from diffir_video.bench_material import load_network, write_sample_clip
 from diffir_video.cli import main
 from diffir_video.media import VideoReader
-from diffir_video.pipeline import NullSink, run
+from diffir_video.pipeline import run
 from diffir_video.reference import ReferenceRestorer
+from diffir_video.stages import NullSink
 from tests.network.test_variants import tiny
 
 ROW = {

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import pytest
 import torch
 
-from diffir_video import DiffirVideoError, Frame, Restorer, StreamInfo, UsageError
-from diffir_video.pipeline import NullSink, Progress, RunReport, run
+from diffir_video import DiffIRS2, DiffirVideoError, Frame, Restorer, StreamInfo, UsageError
+from diffir_video.pipeline import Progress, RunReport, run
 from diffir_video.prior import ReuseReport
+from diffir_video.stages import NullSink
+from tests.network.test_variants import tiny
 
 TICK = Fraction(1, 25)
 INFO = StreamInfo(8, 8, TICK, "yuv420p", frame_count=23)
@@ -93,7 +95,7 @@ def no_thread_is_left() -> Iterator[None]:
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize(("width", "batch"), [(640, 4), (1920, 4), (3840, 1), (15360, 1)])
+@pytest.mark.parametrize(("width", "batch"), [(640, 4), (1280, 2), (1920, 1), (15360, 1)])
 def test_large_frames_travel_in_small_batches(width: int, batch: int) -> None:
     """Only what the source says counts: these frames are small."""
     source, restorer = Counting(8), Late()
@@ -213,3 +215,75 @@ def test_the_null_sink_counts() -> None:
     sink = NullSink()
     run(Counting(), Late(), sink)
     assert sink.frames == 23
+
+
+class Ferried:
+    """A restorer that restores "elsewhere", where pixels are negative; notes who moved each frame."""
+
+    def __init__(self) -> None:
+        self.there: list[str] = []
+        self.back: list[str] = []
+
+    def open_stream(self) -> FerriedStream:
+        return FerriedStream(self)
+
+
+class FerriedStream:
+    def __init__(self, owner: Ferried) -> None:
+        self._owner = owner
+        self.reuse = ReuseReport()
+
+    def open_transfers(self) -> FerriedStream:
+        return self
+
+    def push(self, frames: Sequence[Frame]) -> list[Frame]:
+        assert all((frame.data <= 0).all() for frame in frames)
+        return [frame.with_data(frame.data / 2) for frame in frames]
+
+    def finish(self) -> list[Frame]:
+        return []
+
+    def upload(self, frames: list[Frame]) -> list[Frame]:
+        self._owner.there += [threading.current_thread().name] * len(frames)
+        return [frame.with_data(-frame.data) for frame in frames]
+
+    def hand_over(self, frames: list[Frame]) -> Callable[[], list[Frame]]:
+        return lambda: [self._brought_back(frame) for frame in frames]
+
+    def _brought_back(self, frame: Frame) -> Frame:
+        self._owner.back.append(threading.current_thread().name)
+        return frame.with_data(-frame.data)
+
+
+def test_frames_are_moved_by_the_threads_that_decode_and_encode() -> None:
+    restorer, sink = Ferried(), Recording()
+    run(Counting(), restorer, sink, batch=4)
+    assert restorer.there == ["diffir-decode"] * 23
+    assert restorer.back == ["diffir-encode"] * 23
+    assert [frame.pts for frame in sink.kept] == list(range(23))
+    for index, frame in enumerate(sink.kept):
+        torch.testing.assert_close(frame.data, torch.full((3, 8, 8), index / 200))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_frames_moved_beside_the_gpus_work_are_those_moved_by_itself() -> None:
+    torch.manual_seed(0)
+    net = DiffIRS2(tiny(past=1))
+    pictures = torch.rand(40, 3, 64, 96)
+    frames = [Frame(picture, index, TICK) for index, picture in enumerate(pictures)]
+
+    class Source(Counting):
+        info = StreamInfo(96, 64, TICK, "yuv420p")
+
+        def __iter__(self) -> Iterator[Frame]:
+            return iter(frames)
+
+    sink = Recording()
+    restorer = Restorer(net, device="cuda", precision="fp32", reuse="statistics")
+    run(Source(), restorer, sink, batch=4)
+    stream = restorer.open_stream()
+    by_itself = [f for start in range(0, 40, 4) for f in stream.push(frames[start : start + 4])]
+    by_itself += stream.finish()
+    assert all(frame.data.is_pinned() for frame in sink.kept)
+    for moved, own in zip(sink.kept, by_itself, strict=True):
+        assert torch.equal(moved.data, own.data.cpu())

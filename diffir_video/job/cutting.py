@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from diffir_video.frame import Frame, StreamInfo
-from diffir_video.pipeline import FrameSource
+from diffir_video.stages import FrameSource
 
 # No segment is longer; from half of it on, a segment ends before the next keyframe.
 SEGMENT_FRAMES = 250

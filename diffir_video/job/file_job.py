@@ -33,7 +33,8 @@ from diffir_video.media import (
     publish,
     read_timeline,
 )
-from diffir_video.pipeline import FrameRestorer, FrameSink, Progress, RunReport, combined, run
+from diffir_video.pipeline import Progress, RunReport, combined, run
+from diffir_video.stages import FrameRestorer, FrameSink
 from diffir_video.version import engine_version
 
 _DEFAULTS = JobOptions()

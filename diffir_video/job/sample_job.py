@@ -18,7 +18,8 @@ from diffir_video.job.report import PlainReport, StrPath
 from diffir_video.job.sizing import output_info
 from diffir_video.job.source import open_source
 from diffir_video.media import ReadLosses, TimeRange, VideoWriter, resized
-from diffir_video.pipeline import FrameSource, Progress, RunReport, combined, run
+from diffir_video.pipeline import Progress, RunReport, combined, run
+from diffir_video.stages import FrameSource
 
 _DEFAULTS = JobOptions()
 _MOST_PIECES = 5

