@@ -34,8 +34,8 @@ class Floors:
 
     flop: two for a multiplication and an addition, of convolutions and products, means among them; the rest
     of norms, gates and softmax is left out. A Gram matrix counts as it is computed, up to 64 channels for all
-    heads at once. bytes: the blocks' features, read and written once by attention
-    and once by the feed-forward, and read once more where attention maps are made.
+    heads at once. bytes: the blocks' features, read and written once by attention and once by the
+    feed-forward, and read once more where attention maps are made.
     """
 
     flop: int

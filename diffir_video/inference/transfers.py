@@ -13,12 +13,13 @@ from diffir_video.frame import Frame
 class CudaTransfers:
     """`FrameTransfers` of a device: copies run beside its kernels, which never wait for the host's memory.
 
-    A frame uploaded is complete when `upload` returns, so that the kernels need not wait for a copy either.
-    Restored frames come back in pinned memory.
+    To be made in the thread that restores. A frame uploaded is complete when `upload` returns, so that the
+    kernels need not wait for a copy either. Restored frames come back in pinned memory.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._kernels = torch.cuda.current_stream(device)
         self._up, self._down = torch.cuda.Stream(device), torch.cuda.Stream(device)
 
     def upload(self, frames: list[Frame]) -> list[Frame]:
@@ -29,7 +30,7 @@ class CudaTransfers:
 
     def hand_over(self, frames: list[Frame]) -> Callable[[], list[Frame]]:
         restored = torch.cuda.Event()
-        restored.record(torch.cuda.current_stream(self._device))
+        restored.record(self._kernels)
         return partial(self._download, frames, restored)
 
     def _uploaded(self, data: torch.Tensor) -> torch.Tensor:
@@ -37,7 +38,7 @@ class CudaTransfers:
             return data
         there = data.pin_memory().to(self._device, non_blocking=True)
         # Its memory belongs to the copying stream, which must not reuse it while kernels still read.
-        there.record_stream(torch.cuda.default_stream(self._device))
+        there.record_stream(self._kernels)
         return there
 
     def _download(self, frames: list[Frame], restored: torch.cuda.Event) -> list[Frame]:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from diffir_video.errors import OutputError
 from diffir_video.media import Segment, StoredPacket
@@ -100,22 +100,13 @@ class WorkFolder:
     @staticmethod
     def awaits_cleaning(output: Path) -> bool:
         """Whether a job was killed after `output` got its name and before its folder was gone."""
-        try:
-            record = json.loads((_folder_of(output) / _FINISHED).read_text(encoding="utf-8"))
-            return record["inode"] == output.stat().st_ino
-        except (OSError, ValueError, KeyError):
-            return False
+        return _record_of(output) is not None
 
     @staticmethod
     def finished(output: Path, settings: Mapping[str, str]) -> dict[str, Any] | None:
         """The report of the very same job if it was killed after `output` got its name; then cleans up."""
-        path = _folder_of(output)
-        try:
-            record = json.loads((path / _FINISHED).read_text(encoding="utf-8"))
-            is_done = record["inode"] == output.stat().st_ino and record["settings"] == settings
-        except (OSError, ValueError, KeyError):
-            return None
-        if not is_done:
+        record = _record_of(output)
+        if record is None or record["settings"] != settings:
             return None
         with suppress(OutputError), WorkFolder.open(output, settings, restart=True):
             pass
@@ -132,7 +123,7 @@ class WorkFolder:
             self.path.rmdir()
 
     def _begin(self, output: Path) -> None:
-        found = _read_settings(self.path / _SETTINGS)
+        found = _read_object(self.path / _SETTINGS)
         if found is None or not (self.path / _JOURNAL).exists():
             self._empty()
             _write_synced(self.path / _SETTINGS, json.dumps(self._settings, indent=2))
@@ -203,11 +194,23 @@ def _is_same(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _read_settings(file: Path) -> dict[str, str] | None:
+def _record_of(output: Path) -> dict[str, Any] | None:
+    """What was noted of the job whose result `output` is; None for any other file, or no record of it."""
+    record = _read_object(_folder_of(output) / _FINISHED)
+    if record is None or not {"inode", "settings", "report"} <= record.keys():
+        return None
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return record if record["inode"] == output.stat().st_ino else None
+    except OSError:
+        return None
+
+
+def _read_object(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else None
 
 
 def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
