@@ -143,15 +143,14 @@ def run(
     < 1 and DiffirVideoError when the restorer returns another number of frames than it was given.
     """
     prepare_allocator(LOOP_KEEPS_BYTES)
-    if batch is None:
-        batch = _batch_for(source.info, restorer)
-    if batch < 1:
-        raise UsageError(f"batch must be at least 1, got {batch}")
-    if queue < 1:
-        raise UsageError(f"queue must be at least 1, got {queue}")
-    loop = _Loop(source, restorer, sink, batch, queue, progress)
     try:
-        report = loop.run()
+        if batch is None:
+            batch = _batch_for(source.info, restorer)
+        if batch < 1:
+            raise UsageError(f"batch must be at least 1, got {batch}")
+        if queue < 1:
+            raise UsageError(f"queue must be at least 1, got {queue}")
+        report = _Loop(source, restorer, sink, batch, queue, progress).run()
     except BaseException:
         sink.abort()
         raise
@@ -295,6 +294,8 @@ class _Loop:
                 return
             with clock.busy():
                 batch = bring_back()
+            # It holds the frames where they were restored.
+            del bring_back
             for frame in batch:
                 if self._restored.stopped:
                     return

@@ -40,7 +40,7 @@ Refresh = Literal["auto"] | int
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Several frames at once hide what a launch costs; four of 1920 x 1080 are 100 MB.
+# Several frames at once hide what a launch costs; four of 1920 x 1080, as they come out, are 100 MB.
 _MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA = 4, 128 * 2**20
 
 # A recurrent network's result is that of the whole stream, but for rounding, after so many frames.
@@ -145,7 +145,8 @@ class Restorer:
             return self.inference.batch
         if self.network is None or self.device.type != "cuda":
             return None
-        return max(1, min(_MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA // (3 * 4 * info.width * info.height)))
+        restored = info.scaled(self.scale)
+        return max(1, min(_MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA // (3 * 4 * restored.width * restored.height)))
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -213,8 +214,6 @@ class RestorerStream:
         self._reuse = ReuseReport(restorer.policy.level, decisions=[] if restorer.record_decisions else None)
         self.policy = restorer.policy
         self.latest_decision: Decision | None = None
-        # Frames are looked at on it while the network is still busy with those before.
-        self._aside: torch.cuda.Stream | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -230,10 +229,9 @@ class RestorerStream:
         return self._reuse
 
     def open_transfers(self) -> FrameTransfers:
-        """Have others move the frames: from now on, those pushed were uploaded; they must be brought back."""
+        """What moves frames to the network's device and back, if others are to do it."""
         if self._spans is None or self._restorer.device.type != "cuda":
             return NoTransfers()
-        self._aside = torch.cuda.Stream(self._restorer.device)
         return CudaTransfers(self._restorer.device)
 
     @torch.inference_mode()
@@ -259,9 +257,9 @@ class RestorerStream:
 
     def _look_at(self, frames: Sequence[Frame]) -> Iterator[SeenFrame]:
         self._check_size(frames)
-        multiple = self._restorer.multiple
-        pictures, measured = self._measure(frames)
-        for frame, picture, statistics in zip(frames, pictures, measured, strict=True):
+        device, multiple = self._restorer.device, self._restorer.multiple
+        pictures = [frame.data.to(device, torch.float32).clamp(0, 1) for frame in frames]
+        for frame, picture, statistics in zip(frames, pictures, FrameStatistics.of(pictures), strict=True):
             seen = SeenFrame(
                 frame=frame,
                 picture=pad_to_multiple(picture[None], multiple)[0],
@@ -271,19 +269,6 @@ class RestorerStream:
             )
             self._last, self._last_statistics = frame, statistics
             yield seen
-
-    def _measure(self, frames: Sequence[Frame]) -> tuple[list[Tensor], list[FrameStatistics]]:
-        device = self._restorer.device
-        if self._aside is None:
-            pictures = [frame.data.to(device, torch.float32).clamp(0, 1) for frame in frames]
-            return pictures, FrameStatistics.of(pictures)
-        network_stream = torch.cuda.current_stream(device)
-        with torch.cuda.stream(self._aside):
-            pictures = [frame.data.to(torch.float32).clamp(0, 1) for frame in frames]
-            statistics = FrameStatistics.of(pictures)
-        for picture in pictures:
-            picture.record_stream(network_stream)
-        return pictures, statistics
 
     def _check_size(self, frames: Sequence[Frame]) -> None:
         known = [] if self._last is None else [self._last]

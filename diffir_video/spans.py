@@ -11,7 +11,6 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from diffir_video.allocator import NETWORK_KEEPS_BYTES, prepare_allocator
 from diffir_video.errors import DiffirVideoError
 from diffir_video.inference import FoldedDIRformer, InferenceOptions
 from diffir_video.network import DiffIRS2
@@ -28,7 +27,6 @@ class PriorNetwork:
     def __init__(
         self, net: DiffIRS2, device: torch.device, dtype: torch.dtype, seed: int, options: InferenceOptions
     ) -> None:
-        prepare_allocator(NETWORK_KEEPS_BYTES)
         net.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.net = net
         self._device, self._dtype, self._options = device, dtype, options

@@ -58,7 +58,7 @@ class TransferringStream(Protocol):
     """A restorer's stream whose frames are better moved by others than by itself."""
 
     def open_transfers(self) -> FrameTransfers:
-        """Called once, before the first frame: what is pushed from then on has been uploaded."""
+        """Called once, before the first frame, in the thread that restores."""
         ...
 
 

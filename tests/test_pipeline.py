@@ -170,6 +170,19 @@ def test_a_failure_anywhere_stops_all_and_is_raised_once(
     assert source.closed
 
 
+class Broken:
+    def open_stream(self) -> Late:
+        raise OSError("the device is gone")
+
+
+def test_a_restorer_that_does_not_even_begin_leaves_nothing_behind() -> None:
+    source, sink = Counting(), Recording()
+    with pytest.raises(OSError, match="the device is gone"):
+        run(source, Broken(), sink)
+    assert source.closed
+    assert sink.aborted
+
+
 def test_a_failing_progress_callback_stops_the_run_too() -> None:
     def fail(_: Progress) -> None:
         raise BrokenPipeError("nobody reads")

@@ -9,6 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from diffir_video.allocator import NETWORK_KEEPS_BYTES, prepare_allocator
 from diffir_video.inference.backends import build
 from diffir_video.inference.options import Batch, InferenceOptions, Tile
 from diffir_video.inference.strips import StripSteps
@@ -52,6 +53,7 @@ class FoldedDIRformer:
             cut run eagerly. Where memory runs out, batch and then tile are made smaller, with a warning.
         `fold` comes before the first frame. Raises BackendError for a backend that is not to be had here.
         """
+        prepare_allocator(NETWORK_KEEPS_BYTES)
         self._config = net.config
         self._device = net.patch_embed.proj.weight.device
         options = options.on(self._device, dtype)

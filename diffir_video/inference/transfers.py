@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 
@@ -20,9 +20,11 @@ class CudaTransfers:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._kernels = torch.cuda.current_stream(device)
-        self._up, self._down = torch.cuda.Stream(device), torch.cuda.Stream(device)
+        self._up, self._down = _streams_of(self._kernels.device)
 
     def upload(self, frames: list[Frame]) -> list[Frame]:
+        # A source may make its frames on the device, on this thread's stream.
+        self._up.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._up):
             uploaded = [frame.with_data(self._uploaded(frame.data)) for frame in frames]
         self._up.synchronize()
@@ -35,6 +37,7 @@ class CudaTransfers:
 
     def _uploaded(self, data: torch.Tensor) -> torch.Tensor:
         if data.is_cuda:
+            data.record_stream(self._kernels)
             return data
         there = data.pin_memory().to(self._device, non_blocking=True)
         # Its memory belongs to the copying stream, which must not reuse it while kernels still read.
@@ -52,3 +55,9 @@ class CudaTransfers:
         here = torch.empty(data.shape, dtype=data.dtype, pin_memory=True)
         data.record_stream(self._down)
         return here.copy_(data, non_blocking=True)
+
+
+@lru_cache
+def _streams_of(device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
+    """For copies up and down. The same for every run: freed memory serves only the stream it was made for."""
+    return torch.cuda.Stream(device), torch.cuda.Stream(device)

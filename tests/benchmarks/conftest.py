@@ -5,6 +5,13 @@ from collections.abc import Generator
 import pytest
 import torch
 
+from diffir_video.allocator import NETWORK_KEEPS_BYTES, prepare_allocator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def malloc_as_restoring_has_it() -> None:
+    prepare_allocator(NETWORK_KEEPS_BYTES)
+
 
 @pytest.fixture
 def one_thread() -> Generator[None]:

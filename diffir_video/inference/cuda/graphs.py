@@ -52,7 +52,8 @@ class _Captured:
                 run(*self._inputs)
         torch.cuda.current_stream(lq.device).wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Other threads move frames meanwhile, and may allocate for it.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._outputs = cast(tuple[Tensor, ...], run(*self._inputs))
 
     def replay(self, lq: Tensor, held_maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
