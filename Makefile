@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-upscale-x2-nano clean
+.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano clean
 
 venv: $(STAMP)
 
@@ -57,7 +57,8 @@ check-held-out: $(STAMP)
 		configs/train/deblock-nano/*.yaml configs/train/upscale-x2-nano/*.yaml)
 
 eval: $(STAMP)
-	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-live upscale-x2-nano
+	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-live \
+		deblock-nano upscale-x2-nano
 
 eval-reuse: $(STAMP)
 	$(PYTHON) -m training.evaluation.reuse --data $(DATA)
@@ -104,6 +105,13 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/stage2.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-photos.yaml
+
+train-deblock-nano: $(STAMP)
+	$(VENV)/bin/diffir-train data fetch --root $(DATA)
+	$(VENV)/bin/diffir-train stage1 --config configs/train/deblock-nano/stage1.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/stage2.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/refine.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/mild.yaml
 
 train-upscale-x2-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
