@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from threading import Lock
 
 # mallopt(3), from malloc.h: the parameter, its value, and what in the environment says otherwise.
@@ -17,6 +18,17 @@ LOOP_KEEPS_BYTES, NETWORK_KEEPS_BYTES = 64 << 20, 256 << 20
 
 _lock = Lock()
 _kept_bytes = 0
+
+
+def give_back_freed() -> None:
+    """Give what this process has freed back to the system, holes between what is in use included.
+
+    An encoder's and a decoder's lives leave such holes, and the next one's memory doesn't fit them: without
+    this a long job takes half as much memory again as a short one. Without glibc nothing is done.
+    """
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def prepare_allocator(kept_bytes: int) -> None:
@@ -33,9 +45,7 @@ def prepare_allocator(kept_bytes: int) -> None:
         if kept_bytes <= _kept_bytes:
             return
         _kept_bytes = kept_bytes
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return
     if not {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & os.environ.keys():
@@ -43,3 +53,7 @@ def prepare_allocator(kept_bytes: int) -> None:
         mallopt(_TRIM_THRESHOLD, kept_bytes)
     if "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(_ARENA_MAX, _ARENAS)
+
+
+def _of_glibc(function: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), function, None) if sys.platform.startswith("linux") else None

@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 import torch
 
-from diffir_video.allocator import LOOP_KEEPS_BYTES, prepare_allocator
+from diffir_video.allocator import LOOP_KEEPS_BYTES, give_back_freed, prepare_allocator
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import ReuseReport
@@ -156,6 +156,7 @@ def run(
         raise
     finally:
         source.close()
+        give_back_freed()
     return report
 
 
