@@ -105,6 +105,7 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/stage2.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-photos.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-footage.yaml
 
 train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
