@@ -78,7 +78,8 @@ class Received:
         self.video_seconds: list[float] = []
         self.audio_seconds: list[float] = []
         self.beeps: list[float] = []
-        self._is_quiet = True
+        # A recording may begin amid a beep, which then began before.
+        self._is_quiet = False
         self.sizes: set[tuple[int, int]] = set()
         self.video_dts: list[float] = []
         with av.open(str(path)) as container:
