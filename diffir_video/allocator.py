@@ -23,8 +23,8 @@ _kept_bytes = 0
 def give_back_freed() -> None:
     """Give what this process has freed back to the system, holes between what is in use included.
 
-    An encoder's and a decoder's lives leave such holes, and the next one's memory doesn't fit them: without
-    this a long job takes half as much memory again as a short one. Without glibc nothing is done.
+    Each segment of a job leaves such holes, and not all of the next one's memory fits them. Without glibc
+    nothing is done.
     """
     trim = _of_glibc("malloc_trim")
     if trim is not None:

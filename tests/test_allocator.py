@@ -1,4 +1,4 @@
-"""What is freed among what is kept goes back to the system: a job's tenth segment needs no more memory."""
+"""What is freed among what is kept goes back to the system."""
 
 from __future__ import annotations
 
