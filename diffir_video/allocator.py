@@ -11,7 +11,7 @@ from threading import Lock
 # mallopt(3), from malloc.h: the parameter, its value, and what in the environment says otherwise.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LARGEST_MMAP_THRESHOLD = 32 << 20
-_ARENAS = 2
+_ARENAS = 1
 
 # What the frames of the loop, and a network's features, are worth keeping.
 LOOP_KEEPS_BYTES, NETWORK_KEEPS_BYTES = 64 << 20, 256 << 20
@@ -32,12 +32,12 @@ def give_back_freed() -> None:
 
 
 def prepare_allocator(kept_bytes: int) -> None:
-    """Have this process keep up to `kept_bytes` of what it frees, and allocate from two pools.
+    """Have this process keep up to `kept_bytes` of what it frees, and allocate from one pool.
 
     By default memory as large as frames and features is given back to the system at once and zeroed again for
-    the next: up to a fifth of a frame's time. And every thread may have a pool, each with holes that frames
-    freed by other threads leave: half as much memory again, after some segments. The most that was asked for
-    counts. What the environment says, MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_ or MALLOC_ARENA_MAX,
+    the next: up to a fifth of a frame's time. And every thread may have a pool, in pieces of 64 MiB that hold a
+    few frames each, with holes that frames freed by other threads leave and of which only the first pool's
+    can be given back: half as much memory again, after some segments. The most that was asked for counts. What the environment says, MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_ or MALLOC_ARENA_MAX,
     stays. Without glibc nothing is done.
     """
     global _kept_bytes  # noqa: PLW0603 - malloc is the process's, and so is what it was told
