@@ -35,10 +35,11 @@ def prepare_allocator(kept_bytes: int) -> None:
     """Have this process keep up to `kept_bytes` of what it frees, and allocate from one pool.
 
     By default memory as large as frames and features is given back to the system at once and zeroed again for
-    the next: up to a fifth of a frame's time. And every thread may have a pool, in pieces of 64 MiB that hold a
-    few frames each, with holes that frames freed by other threads leave and of which only the first pool's
-    can be given back: half as much memory again, after some segments. The most that was asked for counts. What the environment says, MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_ or MALLOC_ARENA_MAX,
-    stays. Without glibc nothing is done.
+    the next: up to a fifth of a frame's time. And every thread may have a pool, in pieces of 64 MiB that hold
+    a few frames each, with holes that frames freed by other threads leave and of which only the first pool's
+    can all be given back: half as much memory again, after some segments. A thread that has a pool keeps it:
+    this comes before the first. The most that was asked for counts. What the environment says,
+    MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_ or MALLOC_ARENA_MAX, stays. Without glibc nothing is done.
     """
     global _kept_bytes  # noqa: PLW0603 - malloc is the process's, and so is what it was told
     with _lock:

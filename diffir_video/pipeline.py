@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 import torch
 
-from diffir_video.allocator import LOOP_KEEPS_BYTES, give_back_freed, prepare_allocator
+from diffir_video.allocator import give_back_freed
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import ReuseReport
@@ -142,7 +142,6 @@ def run(
     raised; when `run` returns or raises, its threads have ended. Raises UsageError for `batch` or `queue`
     < 1 and DiffirVideoError when the restorer returns another number of frames than it was given.
     """
-    prepare_allocator(LOOP_KEEPS_BYTES)
     try:
         if batch is None:
             batch = _batch_for(source.info, restorer)

@@ -13,6 +13,7 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor
 
+from diffir_video.allocator import LOOP_KEEPS_BYTES, prepare_allocator
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.frame import Clip, Frame, StreamInfo
@@ -82,6 +83,8 @@ class Restorer:
             raise UsageError("a stage-1 network needs the ground truth to find its prior; give a stage-2 one")
         if net is not None and net.config.image_channels != 3:
             raise UsageError("an inpainting network needs masks, which a video does not carry")
+        # Before the threads of decoders, which would have pools of their own by then.
+        prepare_allocator(LOOP_KEEPS_BYTES)
         self.device = choose_device(device)
         self.precision = _choose_precision(precision, self.device, backend)
         self.seed = seed
