@@ -35,9 +35,8 @@ class PriorNetwork:
         self._idle: list[FoldedDIRformer] = []
 
     def estimate_prior(self, lq: Tensor) -> Tensor:
-        """(1, lq_channels, H, W) → (prior_width,)."""
-        with self._autocast():
-            return self.net.estimate_prior(lq, self._noise)[0]
+        """(1, lq_channels, H, W) → (prior_width,); in float32, as it steers a whole span of frames."""
+        return self.net.estimate_prior(lq, self._noise)[0]
 
     def restore_in_float32(self, lq: Tensor) -> Tensor:
         """One window, (1, lq_channels, H, W) → (3, s·H, s·W), by the network as trained, nothing held."""
@@ -50,11 +49,6 @@ class PriorNetwork:
 
     def give_back(self, folded: FoldedDIRformer) -> None:
         self._idle.append(folded)
-
-    def _autocast(self) -> torch.autocast:
-        # Autocast has no float32 mode on a CPU; a disabled one is the same and silent.
-        enabled = self._dtype != torch.float32
-        return torch.autocast(self._device.type, self._dtype if enabled else None, enabled=enabled)
 
 
 class SpanRestorer:

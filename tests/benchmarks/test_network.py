@@ -73,6 +73,23 @@ def test_threads_of_the_kernels(benchmark: BenchmarkFixture, threads: str) -> No
         team.value = torch_team()
 
 
+@pytest.mark.skipif(not load_kernels().has_tiles, reason="this processor has no AMX")
+@pytest.mark.benchmark(group="deblur in C, bfloat16, a frame of 128x128, products", min_rounds=5, warmup=True)
+@pytest.mark.parametrize("by", ["tiles", "vectors"])
+def test_tiles_of_the_kernels(benchmark: BenchmarkFixture, by: str) -> None:
+    torch.manual_seed(0)
+    model = config("deblur")
+    net, options = dv.DiffIRS2(model).eval().G, InferenceOptions(backend="compile")
+    folded = FoldedDIRformer(net, dtype=torch.bfloat16, options=options)
+    folded.fold(torch.randn(model.prior_width))
+    lq = torch.rand(1, 3, 128, 128)
+    load_kernels().use_tiles(by == "tiles")
+    try:
+        benchmark(lambda: folded.restore(lq))
+    finally:
+        load_kernels().use_tiles(True)
+
+
 @pytest.mark.benchmark(group="one frame of 640x360", min_rounds=5, warmup=True)
 @pytest.mark.parametrize("part", ["prior", "restore", "both"])
 def test_frame(benchmark: BenchmarkFixture, part: str) -> None:

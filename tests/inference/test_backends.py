@@ -110,6 +110,27 @@ def test_native_kernels_pass_on_what_is_no_number() -> None:
     assert not steps.feed_forward(block, x)[1].isnan().any()
 
 
+@pytest.mark.skipif(not library.load_kernels().has_tiles, reason="this processor has no AMX")
+@pytest.mark.parametrize(("channels", "heads"), [(16, 2), (24, 2), (48, 1), (96, 2), (144, 3)])
+@pytest.mark.parametrize("size", [(1, 1), (5, 16), (17, 30), (37, 71)])
+@torch.inference_mode()
+def test_products_by_tiles_are_those_by_vectors(channels: int, heads: int, size: tuple[int, int]) -> None:
+    """Whole tiles and parts of them, of pixels, inputs and outputs; sums differ by their order alone."""
+    block, x, kernels = folded_block(channels, heads), features(channels, *size), library.load_kernels()
+    made: list[list[Tensor]] = []
+    for tiles in (True, False):
+        kernels.use_tiles(tiles)
+        try:
+            steps = NativeSteps(half=True)
+            maps = steps.maps(block, x)
+            made.append([maps, steps.attend(block, x, maps), steps.feed_forward(block, x)])
+        finally:
+            kernels.use_tiles(True)
+    for by_tiles, by_vectors in zip(*made, strict=True):
+        # What is rounded to bfloat16 after a product may then round the other way.
+        assert float((by_tiles - by_vectors).norm() / by_vectors.norm()) < 1e-4
+
+
 @pytest.mark.skipif(not library.load_kernels().has_half, reason="this processor has no AVX512-BF16")
 @pytest.mark.parametrize("name", ["sr-x4", "denoise-nano"])
 def test_native_half_precision_is_closer_than_plain_half_precision(name: str) -> None:

@@ -7,6 +7,11 @@ makes is consumed at once. Nothing of it ever leaves the cache.
 
 #include "pieces.h"
 
+#if HAS_TILES
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #if LANES == 16
 #define ALL_ONES 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
 #define LOWER_HALVES (ivec){0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}
@@ -32,6 +37,24 @@ Team *diffir_team;
 
 int diffir_lanes(void) { return LANES; }
 int diffir_has_half(void) { return HAS_HALF; }
+
+#if HAS_TILES
+/* arch_prctl(2): what a process asks to use, and AMX's tiles. */
+enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+
+int diffir_tiles;
+
+/* Whether tiles are used from now on: if they are wanted, and the system lets this process. */
+int diffir_use_tiles(int wanted) {
+    diffir_tiles = wanted && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    return diffir_tiles;
+}
+#else
+int diffir_use_tiles(int wanted) {
+    (void)wanted;
+    return 0;
+}
+#endif
 
 /* The sum of each of as many vectors as there are lanes; sums[i] is that of vectors[i]. Halves are folded onto
 each other, and two vectors share one. */
@@ -95,6 +118,33 @@ INLINE vec gelu(vec x) {
     p = p * t + 0.254829592f;
     vec positive = (vec)((ivec)x & (x > 0));
     return positive - 0.5f * size * (p * t * exponential(-u * u));
+}
+
+#if HAS_HALF
+/* x Φ(x) within 7e-5, to be rounded to bfloat16: Φ(x) - 1/2 as x times a polynomial of x², fitted over ±4.3, where it
+ends at ±1/2. */
+INLINE vec rough_gelu(vec x) {
+    const __m512 end = _mm512_set1_ps(4.3f);
+    const vec at = (vec)_mm512_max_ps(_mm512_min_ps((__m512)x, end), -end), square = at * at;
+    vec p = square * 5.37857792e-11f - 5.24873140e-09f;
+    p = p * square + 2.25574034e-07f;
+    p = p * square - 5.68232058e-06f;
+    p = p * square + 9.46823546e-05f;
+    p = p * square - 1.12128807e-03f;
+    p = p * square + 9.88047736e-03f;
+    p = p * square - 6.64979117e-02f;
+    p = p * square + 3.99029328e-01f;
+    return x * (at * p + 0.5f);
+}
+#endif
+
+INLINE vec gate(vec x, i64 half) {
+#if HAS_HALF
+    if (half) return rough_gelu(x);
+#else
+    (void)half;
+#endif
+    return gelu(x);
 }
 
 /* One vector of channels of a 3x3 depthwise convolution along a row; `emit(pixel, value)` takes what it makes. */
@@ -203,7 +253,7 @@ static void feed_forward_row(const Work *w, const Piece *piece, i64 y, float *co
     const i64 outputs = w->in->outputs, hidden = outputs / 2, inputs = w->out->inputs, half = w->f->half;
     const i64 count = piece->right - piece->left;
 #define TO_GATE(pixel, value) store(scratch + (pixel)*LANES, value)
-#define GATED(pixel, value) put(a, (pixel)*inputs + c, gelu(load(scratch + (pixel)*LANES)) * (value), half)
+#define GATED(pixel, value) put(a, (pixel)*inputs + c, gate(load(scratch + (pixel)*LANES), half) * (value), half)
     for (i64 c = 0; c < hidden; c += LANES) {
         const i64 d = hidden + c;
         DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, count, TO_GATE);

@@ -94,6 +94,7 @@ class BlendArgument(ctypes.Structure):
 
 class Kernels:
     """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16.
+    has_tiles: whether it does so with AMX.
 
     team: what starts its work in threads; without a value they are its own.
     """
@@ -112,6 +113,8 @@ class Kernels:
         self.blend.argtypes = (ctypes.POINTER(BlendArgument),)
         self.lanes: int = library.diffir_lanes()
         self.has_half = bool(library.diffir_has_half())
+        self.use_tiles = library.diffir_use_tiles
+        self.has_tiles = bool(self.use_tiles(True))
         self.team = ctypes.c_void_p.in_dll(library, "diffir_team")
         self.team.value = torch_team()
 

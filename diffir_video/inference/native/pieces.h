@@ -61,6 +61,9 @@ static void take_pieces(void *task) {
         all->work(all->task, &piece, memory);
     }
     free(memory);
+#if HAS_TILES
+    if (diffir_tiles) _tile_release();
+#endif
 }
 
 static void *take_pieces_in_thread(void *task) {

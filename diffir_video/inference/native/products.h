@@ -1,5 +1,5 @@
 /* Vectors of floats, and products of small matrices, in float32 or, with `half`, of bfloat16 with float32 sums
-(AVX512-BF16). Channels are padded to whole vectors with zeros; weights come packed by vectors of output channels.
+(AVX512-BF16, or AMX where the system lets us use its tiles). Channels are padded to whole vectors with zeros; weights come packed by vectors of output channels.
 */
 #ifndef DIFFIR_PRODUCTS_H
 #define DIFFIR_PRODUCTS_H
@@ -27,6 +27,12 @@
 #define HAS_HALF 1
 #else
 #define HAS_HALF 0
+#endif
+
+#if HAS_HALF && defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
+#define HAS_TILES 1
+#else
+#define HAS_TILES 0
 #endif
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -115,6 +121,90 @@ INLINE void block_half(const int tall, const int wide, i64 pairs, const uint16_t
 }
 #endif
 
+#if HAS_TILES
+#define TILE_ROWS 16
+#define TILE_INPUTS 32
+
+/* Whether this process may use tiles, and is to. */
+extern int diffir_tiles;
+
+typedef struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} TileShapes;
+
+/* Tiles 0 to 3 hold sums; 4 and 6 a step of a and of the weights, 5 and 7 the last one, of `rest` inputs. */
+INLINE void shape_tiles(i64 rows, i64 rest) {
+    TileShapes shapes __attribute__((aligned(64))) = {.palette = 1};
+    for (int t = 0; t < 5; t++) shapes.rows[t] = rows, shapes.row_bytes[t] = 64;
+    shapes.rows[6] = TILE_INPUTS / 2, shapes.row_bytes[6] = 64;
+    if (rest) {
+        shapes.rows[5] = rows, shapes.row_bytes[5] = 2 * rest;
+        shapes.rows[7] = rest / 2, shapes.row_bytes[7] = 64;
+    }
+    _tile_loadconfig(&shapes);
+}
+
+/* As `block_half`: up to 16 rows, as they are shaped, and up to four vectors of columns. */
+INLINE void block_tiles(const int wide, i64 inner, const uint16_t *a, i64 a_row, const uint16_t *b, i64 b_vector,
+                        const float *init, i64 init_row, float *out, i64 out_row) {
+    const i64 whole = inner / TILE_INPUTS * TILE_INPUTS;
+    _tile_loadd(0, init, init_row * 4);
+    if (wide > 1) _tile_loadd(1, init + LANES, init_row * 4);
+    if (wide > 2) _tile_loadd(2, init + 2 * LANES, init_row * 4);
+    if (wide > 3) _tile_loadd(3, init + 3 * LANES, init_row * 4);
+#define ADD_PRODUCT(v, a_tile, b_tile, k) \
+    if (wide > v) { \
+        _tile_loadd(b_tile, b + v * b_vector + (k) * LANES, 64); \
+        _tile_dpbf16ps(v, a_tile, b_tile); \
+    }
+#define ADD_STEP(a_tile, b_tile, k) \
+    do { \
+        _tile_loadd(a_tile, a + (k), a_row * 2); \
+        ADD_PRODUCT(0, a_tile, b_tile, k) \
+        ADD_PRODUCT(1, a_tile, b_tile, k) \
+        ADD_PRODUCT(2, a_tile, b_tile, k) \
+        ADD_PRODUCT(3, a_tile, b_tile, k) \
+    } while (0)
+    for (i64 k = 0; k < whole; k += TILE_INPUTS) ADD_STEP(4, 6, k);
+    if (whole < inner) ADD_STEP(5, 7, whole);
+    _tile_stored(0, out, out_row * 4);
+    if (wide > 1) _tile_stored(1, out + LANES, out_row * 4);
+    if (wide > 2) _tile_stored(2, out + 2 * LANES, out_row * 4);
+    if (wide > 3) _tile_stored(3, out + 3 * LANES, out_row * 4);
+}
+
+INLINE void multiply_rows(const Pointwise *w, i64 from, i64 to, const uint16_t *a, i64 a_row, const float *init,
+                          i64 init_row, float *out, i64 out_row) {
+    const i64 inner = w->inputs, vectors = w->outputs / LANES;
+    if (from == to) return;
+    shape_tiles(least(to - from, TILE_ROWS), inner % TILE_INPUTS);
+    for (i64 vector = 0; vector < vectors; vector += 4) {
+        const uint16_t *b = (const uint16_t *)w->weight + vector * LANES * inner;
+        for (i64 row = from; row < to; row += TILE_ROWS) {
+#define TILES(wide) \
+    block_tiles(wide, inner, a + row * a_row, a_row, b, inner * LANES, init + row * init_row + vector * LANES, \
+                init_row, out + row * out_row + vector * LANES, out_row)
+            switch (vectors - vector) {
+            case 1: TILES(1); break;
+            case 2: TILES(2); break;
+            case 3: TILES(3); break;
+            default: TILES(4);
+            }
+        }
+    }
+}
+
+/* As `multiply`. */
+static void multiply_tiles(const Pointwise *w, i64 count, const uint16_t *a, i64 a_row, const float *init,
+                           i64 init_row, float *out, i64 out_row) {
+    const i64 whole = count / TILE_ROWS * TILE_ROWS;
+    multiply_rows(w, 0, whole, a, a_row, init, init_row, out, out_row);
+    multiply_rows(w, whole, count, a, a_row, init, init_row, out, out_row);
+}
+#endif
+
 #define BY_WIDTH(call, tall) \
     if (wide > 1) call(tall, 2); \
     else call(tall, 1)
@@ -135,6 +225,12 @@ is 0 for a bias. */
 static void multiply(const Pointwise *w, i64 half, i64 count, const void *a, i64 a_row, const float *init,
                      i64 init_row, float *out, i64 out_row) {
     const i64 inner = w->inputs, vectors = w->outputs / LANES;
+#if HAS_TILES
+    if (half && diffir_tiles) {
+        multiply_tiles(w, count, a, a_row, init, init_row, out, out_row);
+        return;
+    }
+#endif
     for (i64 vector = 0; vector < vectors; vector += 2) {
         const int wide = vector + 1 < vectors ? 2 : 1;
         const i64 column = vector * LANES;
