@@ -94,7 +94,7 @@ class BlendArgument(ctypes.Structure):
 
 class Kernels:
     """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16.
-    has_tiles: whether it does so with AMX.
+    has_tiles: whether it may do so with AMX, which use_tiles turns on and off.
 
     team: what starts its work in threads; without a value they are its own.
     """

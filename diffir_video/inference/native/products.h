@@ -1,5 +1,6 @@
 /* Vectors of floats, and products of small matrices, in float32 or, with `half`, of bfloat16 with float32 sums
-(AVX512-BF16, or AMX where the system lets us use its tiles). Channels are padded to whole vectors with zeros; weights come packed by vectors of output channels.
+(AVX512-BF16, or AMX where the system lets us use its tiles). Channels are padded to whole vectors with zeros; weights
+come packed by vectors of output channels.
 */
 #ifndef DIFFIR_PRODUCTS_H
 #define DIFFIR_PRODUCTS_H
@@ -175,6 +176,7 @@ INLINE void block_tiles(const int wide, i64 inner, const uint16_t *a, i64 a_row,
     if (wide > 3) _tile_stored(3, out + 3 * LANES, out_row * 4);
 }
 
+/* As `multiply`, of rows in whole tiles, or of fewer than a tile has. */
 INLINE void multiply_rows(const Pointwise *w, i64 from, i64 to, const uint16_t *a, i64 a_row, const float *init,
                           i64 init_row, float *out, i64 out_row) {
     const i64 inner = w->inputs, vectors = w->outputs / LANES;
