@@ -6,10 +6,15 @@ from collections import deque
 from collections.abc import Iterator
 
 from diffir_video.frame import Frame, StreamInfo
+from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.stages import FrameSource
 
-# No segment is longer; from half of it on, a segment ends before the next keyframe.
+# No segment is longer; from half of it on, a segment ends at the next scene cut. x264 and x265 make a keyframe
+# at scene cuts and after 250 frames anyway.
 SEGMENT_FRAMES = 250
+
+# Scene cuts are looked for in every fourth pixel of every fourth row.
+_LOOKED_AT = 4
 
 
 class SegmentSource:
@@ -21,6 +26,7 @@ class SegmentSource:
 
     def __init__(self, cutter: SegmentCutter) -> None:
         self._cutter = cutter
+        self._cuts = CutDetector()
         first = cutter.peek(0)
         assert first is not None
         self._first_pts = self._last_pts = first.pts
@@ -34,7 +40,7 @@ class SegmentSource:
         cutter = self._cutter
         yield from cutter.before()
         length = 0
-        while (frame := cutter.peek(0)) is not None and not cutter.ends(length, frame):
+        while (frame := cutter.peek(0)) is not None and not self._ends(length, frame):
             cutter.advance()
             length += 1
             self._last_pts = frame.pts
@@ -52,9 +58,15 @@ class SegmentSource:
     def close(self) -> None:
         """Nothing to close: the stream goes on with the next segment."""
 
+    def _ends(self, length: int, following: Frame) -> bool:
+        """Whether the segment ends after `length` frames, before the frame `following`."""
+        thumbnail = following.data[:, ::_LOOKED_AT, ::_LOOKED_AT]
+        starts_shot = self._cuts.starts_shot(FrameStatistics.of([thumbnail])[0])
+        return length >= self._cutter.longest or (starts_shot and 2 * length >= self._cutter.longest)
+
 
 class SegmentCutter:
-    """Cuts `source` into segments of at most `longest` frames, before keyframes where they are near.
+    """Cuts `source` into segments of at most `longest` frames, at scene cuts where they are near.
 
     Each comes with the last `reach[0]` frames before it and the first `reach[1]` after it, so that its
     first and last frames are restored from the same neighbours as in the uncut stream. The cuts depend
@@ -65,7 +77,7 @@ class SegmentCutter:
     def __init__(self, source: FrameSource, reach: tuple[int, int], longest: int) -> None:
         self.info = source.info
         self._frames = iter(source)
-        self._longest, self._future = longest, reach[1]
+        self.longest, self._future = longest, reach[1]
         self._past: deque[Frame] = deque(maxlen=reach[0])
         self._ahead: deque[Frame] = deque()
         self.has_begun = False
@@ -79,10 +91,6 @@ class SegmentCutter:
         self.has_begun = True
         while (frame := self.peek(0)) is not None and frame.pts <= last_pts:
             self.advance()
-
-    def ends(self, length: int, following: Frame) -> bool:
-        """Whether a segment of `length` frames ends before the frame `following`."""
-        return length >= self._longest or (2 * length >= self._longest and following.is_keyframe)
 
     def peek(self, index: int) -> Frame | None:
         """The frame `index` places ahead, None past the end."""

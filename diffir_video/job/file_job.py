@@ -224,7 +224,7 @@ class _Job:
         *,
         global_header: bool,
     ) -> Iterator[RunReport]:
-        cutter = SegmentCutter(source, self.restorer.reach, self.options.segment_frames)
+        cutter = SegmentCutter(source, self.restorer.reach, self.options.longest_segment)
         if work.last_pts is not None:
             source.skip_before(work.pts_before_end(self.restorer.reach[0]), decode=not work.source_intact)
             cutter.pass_over(work.last_pts)

@@ -28,7 +28,8 @@ class JobOptions:
     size: width and height of the output, shown in the shape of the input all the same.
     max_size: the most that width and height may be; a smaller output isn't enlarged.
     overwrite: replace an existing output.
-    segment_frames: no segment of a job is longer, so that no more than these are done again after a crash.
+    segment_frames: no segment of a job is longer, so that no more than these are done again after a crash;
+        they end at scene cuts, or where the encoder makes a keyframe anyway if its options say where (g).
     restart: throw away what an unfinished job left, instead of going on.
     verify: decode the finished file to its end.
     isolate: decode a video in another process, which a crash of its decoder ends instead of the job.
@@ -61,6 +62,14 @@ class JobOptions:
     @property
     def encoding(self) -> EncoderSettings:
         return EncoderSettings(self.encoder, dict(self.encoder_options))
+
+    @property
+    def longest_segment(self) -> int:
+        """`segment_frames`, or below it the last multiple of the keyframe interval that the encoder was given."""
+        given = self.encoder_options.get("g", "")
+        interval = int(given) if given.isdecimal() else 0
+        is_shorter = 0 < interval < self.segment_frames
+        return self.segment_frames // interval * interval if is_shorter else self.segment_frames
 
     @property
     def part(self) -> TimeRange:

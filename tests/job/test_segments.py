@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import imageio_ffmpeg
 import pytest
 import torch
 
@@ -105,6 +106,34 @@ def test_segments_of_any_encoder_are_joined_at_their_own_times(
     assert video_pts(tmp_path / "out.mkv") == video_pts(sample("bframes.mp4"))
     with VideoReader(tmp_path / "out.mkv") as reader:
         assert len(list(reader)) == 50
+
+
+def keyframes(path: Path) -> list[int]:
+    """Which frames are keyframes, of an encoder without B-frames."""
+    return [index for index, packet in enumerate(packets(path)[0]) if packet.is_keyframe]
+
+
+def test_segments_end_at_scene_cuts_where_they_are_near(tmp_path: Path) -> None:
+    shots = [("red", 20), ("white", 34), ("blue", 12), ("gray", 9)]
+    graph = [
+        f"color={color}:s=64x48:r=25:d={frames / 25},noise=alls=20:allf=t[{color}]" for color, frames in shots
+    ]
+    graph.append("".join(f"[{color}]" for color, _ in shots) + "concat=n=4")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-filter_complex", ";".join(graph)]
+    source, output = tmp_path / "shots.mkv", tmp_path / "out.mkv"
+    subprocess.run([*command, "-c:v", "libx264", "-g", "5", str(source)], check=True, capture_output=True)
+    # x264 makes keyframes where segments begin, and no others.
+    options = {"preset": "ultrafast", "sc_threshold": "0", "g": "1000"}
+    report = restore(output, source=source, encoder_options=options, segment_frames=30)
+    # The cuts are before frames 20, 54 and 66: the second is too near to the end of a longest segment.
+    assert keyframes(output) == [0, 20, 50, 66]
+    assert (report.segments, report.run.frames_out) == (4, 75)
+
+
+def test_segments_end_where_the_encoder_was_told_to_make_keyframes(tmp_path: Path) -> None:
+    report = restore(tmp_path / "out.mkv", encoder_options={**FAST, "g": "8"}, segment_frames=20)
+    assert report.segments == 4
+    assert keyframes(tmp_path / "out.mkv") == [0, 8, 16, 24, 32, 40, 48]
 
 
 def test_a_window_sees_across_the_cuts(tmp_path: Path) -> None:
