@@ -106,6 +106,7 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-photos.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-footage.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-longer.yaml
 
 train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
