@@ -108,7 +108,9 @@ def _floors_under(net: DiffIRS2, rows: Sequence[BenchRow]) -> Iterator[FloorRow]
         assert row.backend is not None
         dtype = DTYPES[row.precision]
         if row.precision not in rates:
-            rates[row.precision] = measure_rates(device, dtype)
+            split = row.precision == "bf16x3"
+            multiplied = torch.bfloat16 if split else dtype
+            rates[row.precision] = measure_rates(device, multiplied, terms=3 if split else 1)
         best = rates[row.precision]
         floors = floors_of(net, lq, cast(ReuseLevel, row.reuse), dtype, best)
         yield FloorRow(

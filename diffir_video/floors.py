@@ -72,13 +72,13 @@ def floors_of(
     return Floors(flop, moved, flop / rates.products, moved / rates.traffic)
 
 
-def measure_rates(device: torch.device, dtype: torch.dtype) -> MachineRates:
-    """The best of several turns each; takes seconds."""
+def measure_rates(device: torch.device, dtype: torch.dtype, *, terms: int = 1) -> MachineRates:
+    """The best of several turns each; takes seconds. terms: how many products of `dtype` stand for one."""
     a, b = (torch.randn(_PRODUCT, _PRODUCT, device=device).to(dtype) for _ in range(2))
     source = torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=device)
     copy = torch.empty_like(source)
     return MachineRates(
-        products=2 * _PRODUCT**3 / _best_seconds(lambda: a @ b, device),
+        products=2 * _PRODUCT**3 / _best_seconds(lambda: a @ b, device) / terms,
         traffic=2 * _COPIED_BYTES / _best_seconds(lambda: copy.copy_(source), device),
     )
 

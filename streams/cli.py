@@ -177,7 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tee", action="append", default=[], metavar="SINK", help="one more sink; repeat it")
     parser.add_argument("--model", metavar="NAME|PATH", help=f"default: {DEFAULT_MODEL}")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: auto")
+    parser.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16", "fp16", "bf16x3"), help="default: auto"
+    )
     parser.add_argument("--reuse", choices=("off", "prior", "statistics"), help="default: prior")
     parser.add_argument(
         "--latency", metavar="TIME", help="the budget, such as 300ms; off for none; default: 300ms"

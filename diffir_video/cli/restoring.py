@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from diffir_video.restorer import Restorer
 
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "bf16x3")
 REUSE_LEVELS = ("off", "prior", "statistics")
 BACKENDS = ("auto", "eager", "compile", "tensorrt")
 

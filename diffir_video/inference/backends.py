@@ -24,7 +24,7 @@ from diffir_video.errors import BackendError
 from diffir_video.inference.cuda.graphs import GraphedNetwork
 from diffir_video.inference.cuda.tensorrt import TensorRTNetwork, load_torch_tensorrt
 from diffir_video.inference.graph import FoldedGraph
-from diffir_video.inference.native import NativeConvolutions, NativeSteps
+from diffir_video.inference.native import NativeConvolutions, NativeSteps, Terms
 from diffir_video.inference.strips import BlockSteps, StripSteps
 from diffir_video.network.dirformer import DIRformer
 
@@ -36,15 +36,24 @@ Run = Callable[..., tuple[Tensor, ...]]
 _log = logging.getLogger(__name__)
 
 
-def choose_backend(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backend:
-    """The backend that "auto" stands for; raises BackendError for one that is not to be had here."""
+def choose_backend(
+    backend: Backend, device: torch.device, dtype: torch.dtype, *, split: bool = False
+) -> Backend:
+    """The backend that "auto" stands for; raises BackendError for one that is not to be had here.
+
+    split: whether products of float32 are to be three of bfloat16, which only compile on a CPU can.
+    """
+    if split and (device.type != "cpu" or backend not in ("auto", "compile")):
+        raise BackendError(
+            f"bf16x3 is for backend compile on a CPU, not {backend} on {device.type}; use fp32"
+        )
     if backend == "tensorrt":
         load_torch_tensorrt(device)
     elif backend != "eager":
         try:
-            _steps(device, dtype, None)
+            _steps(device, dtype, None, split=split)
         except BackendError as exc:
-            if backend != "auto":
+            if backend != "auto" or split:
                 raise
             _log.warning("backend eager is used: %s", exc)
             return "eager"
@@ -54,19 +63,23 @@ def choose_backend(backend: Backend, device: torch.device, dtype: torch.dtype) -
 def cpu_has_fast_half() -> bool:
     """Whether backend compile can be had on this CPU, and multiplies in bfloat16."""
     try:
-        NativeSteps(half=True)
+        NativeSteps(1)
     except BackendError:
         return False
     return True
 
 
-def _steps(device: torch.device, dtype: torch.dtype, tile: int | None) -> BlockSteps:
+def _terms(dtype: torch.dtype, *, split: bool) -> Terms:
+    return 3 if split else 1 if dtype == torch.bfloat16 else 0
+
+
+def _steps(device: torch.device, dtype: torch.dtype, tile: int | None, *, split: bool) -> BlockSteps:
     """What backend compile works blocks with; raises BackendError where it is not to be had."""
     if device.type == "cuda":
         return _triton_steps()
     if dtype == torch.float16:
         raise BackendError("backend compile has no fp16 on a CPU; use bf16, fp32, or backend eager")
-    return NativeSteps(half=dtype == torch.bfloat16, tile=tile)
+    return NativeSteps(_terms(dtype, split=split), tile=tile)
 
 
 def _triton_steps() -> BlockSteps:
@@ -78,7 +91,13 @@ def _triton_steps() -> BlockSteps:
 
 
 def build(
-    net: DIRformer, dtype: torch.dtype, backend: Backend, strips: StripSteps, tile: int | None
+    net: DIRformer,
+    dtype: torch.dtype,
+    backend: Backend,
+    strips: StripSteps,
+    tile: int | None,
+    *,
+    split: bool = False,
 ) -> tuple[FoldedGraph, Run]:
     """The folded network, and what runs it on whole frames; `backend` is one that was chosen.
 
@@ -87,12 +106,12 @@ def build(
     """
     device = net.patch_embed.proj.weight.device
     if backend == "compile" and device.type == "cpu":
-        convolutions = NativeConvolutions(net, half=dtype == torch.bfloat16, tile=tile)
-        graph = FoldedGraph(net, dtype, _steps(device, dtype, tile), convolutions)
+        convolutions = NativeConvolutions(net, _terms(dtype, split=split), tile=tile)
+        graph = FoldedGraph(net, dtype, _steps(device, dtype, tile, split=split), convolutions)
         return graph, graph
     graph = FoldedGraph(net, dtype, strips)
     if backend == "compile":
-        return graph, GraphedNetwork(graph.worked_by(_steps(device, dtype, tile)))
+        return graph, GraphedNetwork(graph.worked_by(_steps(device, dtype, tile, split=False)))
     if backend == "tensorrt":
         return graph, TensorRTNetwork(graph.worked_by(StripSteps(None)), device)
     return graph, graph

@@ -62,7 +62,9 @@ class FoldedDIRformer:
         self._strips = StripSteps(None)
         self._itemsize = dtype.itemsize
         pixels = None if isinstance(self._tile, str) else self._tile
-        self._graph, self._whole_frames = build(net, dtype, options.backend, self._strips, pixels)
+        self._graph, self._whole_frames = build(
+            net, dtype, options.backend, self._strips, pixels, split=options.split
+        )
         self._held_maps: tuple[Tensor, ...] = ()
         # What running out of memory has taught.
         self._most_frames: int | None = None

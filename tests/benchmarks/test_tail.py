@@ -20,9 +20,7 @@ def test_tail(benchmark: BenchmarkFixture, by: str) -> None:
     """The output convolution, the blend's weights, eight pictures, six of them smoothed, and the sum."""
     model = config("denoise-live")
     net = dv.DiffIRS2(model).eval().G
-    ours = (
-        NativeConvolutions(net, half=False) if by == "C" else Convolutions(net, torch.float32, torch.float32)
-    )
+    ours = NativeConvolutions(net, 0) if by == "C" else Convolutions(net, torch.float32, torch.float32)
     step = model.unshuffle
     x = torch.randn(1, 2 * model.dim, HEIGHT // step, WIDTH // step).contiguous(
         memory_format=torch.channels_last

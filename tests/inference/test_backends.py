@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 import diffir_video as dv
+from diffir_video import Restorer
 from diffir_video.errors import BackendError
 from diffir_video.inference import FoldedDIRformer, InferenceOptions
 from diffir_video.inference.cuda.exported import WithWeights, export
 from diffir_video.inference.fold import FoldedBlock
 from diffir_video.inference.graph import FoldedGraph
-from diffir_video.inference.native import NativeSteps, library
+from diffir_video.inference.native import NativeSteps, Terms, library
 from diffir_video.inference.strips import BlockSteps, StripSteps
 from diffir_video.network.dirformer import TransformerBlock
 from tests.inference.test_folded import TOLERANCE, difference, frame, network, priors, reference
@@ -61,19 +62,19 @@ def assert_twins(steps: BlockSteps, block: FoldedBlock, x: Tensor, tolerance: fl
 
 @pytest.mark.parametrize(("channels", "heads"), BLOCKS)
 def test_native_kernels_are_their_plain_twins(channels: int, heads: int) -> None:
-    assert_twins(NativeSteps(half=False), folded_block(channels, heads), features(channels, 37, 71))
+    assert_twins(NativeSteps(0), folded_block(channels, heads), features(channels, 37, 71))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (70, 17)])
 @pytest.mark.parametrize("norm", ["bias", "bias_free"])
 def test_native_kernels_take_any_size_and_both_norms(size: tuple[int, int], norm: str) -> None:
     block = folded_block(32, 2, norm=norm, expansion=0.4)
-    assert_twins(NativeSteps(half=False), block, features(32, *size, count=3))
+    assert_twins(NativeSteps(0), block, features(32, *size, count=3))
 
 
 @torch.inference_mode()
 def test_native_kernels_give_the_same_bytes_for_any_number_of_threads() -> None:
-    block, x, steps = folded_block(32, 4), features(32, 90, 150, count=1), NativeSteps(half=False)
+    block, x, steps = folded_block(32, 4), features(32, 90, 150, count=1), NativeSteps(0)
     threads = torch.get_num_threads()
     results: list[tuple[Tensor, ...]] = []
     try:
@@ -90,7 +91,7 @@ def test_native_kernels_give_the_same_bytes_for_any_number_of_threads() -> None:
 @torch.inference_mode()
 def test_native_kernels_work_in_torchs_threads_and_give_the_same_bytes_in_their_own() -> None:
     """Threads beside those would share processors with them: they spin after each of torch's operations."""
-    block, x, steps = folded_block(32, 4), features(32, 90, 150), NativeSteps(half=False)
+    block, x, steps = folded_block(32, 4), features(32, 90, 150), NativeSteps(0)
     kernels = library.load_kernels()
     assert kernels.team.value == library.torch_team() is not None
     shared = steps.feed_forward(block, x)
@@ -104,7 +105,7 @@ def test_native_kernels_work_in_torchs_threads_and_give_the_same_bytes_in_their_
 @torch.inference_mode()
 def test_native_kernels_pass_on_what_is_no_number() -> None:
     """A frame that has some is redone; it has to be seen."""
-    block, x, steps = folded_block(16, 2), features(16, 8, 8), NativeSteps(half=False)
+    block, x, steps = folded_block(16, 2), features(16, 8, 8), NativeSteps(0)
     x[0, 3, 4, 4] = torch.nan
     assert steps.feed_forward(block, x)[0, :, 4, 4].isnan().all()
     assert not steps.feed_forward(block, x)[1].isnan().any()
@@ -113,15 +114,18 @@ def test_native_kernels_pass_on_what_is_no_number() -> None:
 @pytest.mark.skipif(not library.load_kernels().has_tiles, reason="this processor has no AMX")
 @pytest.mark.parametrize(("channels", "heads"), [(16, 2), (24, 2), (48, 1), (96, 2), (144, 3)])
 @pytest.mark.parametrize("size", [(1, 1), (5, 16), (17, 30), (37, 71)])
+@pytest.mark.parametrize("terms", [1, 3])
 @torch.inference_mode()
-def test_products_by_tiles_are_those_by_vectors(channels: int, heads: int, size: tuple[int, int]) -> None:
+def test_products_by_tiles_are_those_by_vectors(
+    channels: int, heads: int, size: tuple[int, int], terms: Terms
+) -> None:
     """Whole tiles and parts of them, of pixels, inputs and outputs; sums differ by their order alone."""
     block, x, kernels = folded_block(channels, heads), features(channels, *size), library.load_kernels()
     made: list[list[Tensor]] = []
     for tiles in (True, False):
         kernels.use_tiles(tiles)
         try:
-            steps = NativeSteps(half=True)
+            steps = NativeSteps(terms)
             maps = steps.maps(block, x)
             made.append([maps, steps.attend(block, x, maps), steps.feed_forward(block, x)])
         finally:
@@ -129,6 +133,39 @@ def test_products_by_tiles_are_those_by_vectors(channels: int, heads: int, size:
     for by_tiles, by_vectors in zip(*made, strict=True):
         # What is rounded to bfloat16 after a product may then round the other way.
         assert float((by_tiles - by_vectors).norm() / by_vectors.norm()) < 1e-4
+
+
+@pytest.mark.skipif(not library.load_kernels().has_tiles, reason="this processor has no AMX")
+@pytest.mark.parametrize(("channels", "heads"), BLOCKS)
+def test_three_products_of_bfloat16_are_nearly_one_of_float32(channels: int, heads: int) -> None:
+    block, x = folded_block(channels, heads), features(channels, 37, 71)
+    assert_twins(NativeSteps(3), block, x, tolerance=1e-4)
+    with pytest.raises(AssertionError):
+        assert_twins(NativeSteps(1), block, x, tolerance=1e-3)
+
+
+@pytest.mark.skipif(not library.load_kernels().has_tiles, reason="this processor has no AMX")
+@pytest.mark.parametrize("name", ["deblur", "sr-x4", "denoise-nano", "denoise-live"])
+def test_bf16x3_restores_what_float32_does(name: str) -> None:
+    model = config(name)
+    net = network(model)
+    lq = frame(model, 3 * model.multiple, 2 * model.multiple)
+    (prior,) = priors(model, 1)
+    folded = FoldedDIRformer(net, options=InferenceOptions(backend="compile", split=True))
+    folded.fold(prior)
+    assert difference(folded.restore(lq), reference(net, lq, prior), lq, model) <= 1e-4
+
+
+def test_bf16x3_is_refused_where_it_would_be_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        BackendError, match="bf16x3 is for backend compile on a CPU, not eager on cpu; use fp32"
+    ):
+        Restorer.from_pretrained("denoise-nano", device="cpu", precision="bf16x3", backend="eager")
+    kernels = library.load_kernels()
+    monkeypatch.setattr(kernels, "has_half", True)
+    monkeypatch.setattr(kernels, "has_tiles", False)
+    with pytest.raises(BackendError, match=r"no AMX.*slower than fp32"):
+        Restorer.from_pretrained("denoise-nano", device="cpu", precision="bf16x3")
 
 
 @pytest.mark.skipif(not library.load_kernels().has_half, reason="this processor has no AVX512-BF16")

@@ -1,6 +1,7 @@
 """A folded network's blocks and convolutions as kernels in C, compiled once for the processor they run on."""
 
 from diffir_video.inference.native.convolutions import NativeConvolutions
+from diffir_video.inference.native.packing import Terms
 from diffir_video.inference.native.steps import NativeSteps
 
-__all__ = ["NativeConvolutions", "NativeSteps"]
+__all__ = ["NativeConvolutions", "NativeSteps", "Terms"]

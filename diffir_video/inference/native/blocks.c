@@ -30,7 +30,7 @@ typedef struct {
     const float *x;
     float *out;
     Grid grid;
-    i64 channels, half;
+    i64 channels, terms;
 } Features;
 
 Team *diffir_team;
@@ -69,7 +69,8 @@ INLINE vec sums_of(vec vectors[LANES]) {
 
 /* Each pixel over its deviation, less its mean if centred; padded with zeros to `padded` channels. As many pixels
 at a time as there are lanes: their means and deviations are then one vector. */
-static void normalise(const float *x, i64 count, i64 channels, i64 padded, i64 centred, void *a, i64 half) {
+static void normalise(const float *x, i64 count, i64 channels, i64 padded, i64 centred, void *a, i64 terms,
+                      i64 rests) {
     const i64 last = (channels - 1) / LANES * LANES, rest = channels - last;
     const vec counted = load_some((const float[LANES]){ALL_ONES}, rest);
     const float share = 1.f / channels;
@@ -102,8 +103,9 @@ static void normalise(const float *x, i64 count, i64 channels, i64 padded, i64 c
         for (i64 p = 0; p < pixels; p++) {
             const float *pixel = at + p * channels, offset = centred ? means[p] : 0;
             const i64 to = (first + p) * padded;
-            for (i64 c = 0; c < last; c += LANES) put(a, to + c, (load(pixel + c) - offset) * inverses[p], half);
-            put(a, to + last, (load_some(pixel + last, rest) - offset) * (inverses[p] * counted), half);
+            for (i64 c = 0; c < last; c += LANES)
+                put(a, to + c, (load(pixel + c) - offset) * inverses[p], terms, rests);
+            put(a, to + last, (load_some(pixel + last, rest) - offset) * (inverses[p] * counted), terms, rests);
         }
     }
 }
@@ -121,7 +123,7 @@ INLINE vec gelu(vec x) {
 }
 
 #if HAS_HALF
-/* x Φ(x) within 7e-5, to be rounded to bfloat16: Φ(x) - 1/2 as x times a polynomial of x², fitted over ±4.3, where it
+/* x Φ(x) within 7e-5, which is to be rounded to bfloat16, or near what three terms lose: Φ(x) - 1/2 as x times a polynomial of x², fitted over ±4.3, where it
 ends at ±1/2. */
 INLINE vec rough_gelu(vec x) {
     const __m512 end = _mm512_set1_ps(4.3f);
@@ -138,11 +140,11 @@ INLINE vec rough_gelu(vec x) {
 }
 #endif
 
-INLINE vec gate(vec x, i64 half) {
+INLINE vec gate(vec x, i64 terms) {
 #if HAS_HALF
-    if (half) return rough_gelu(x);
+    if (terms) return rough_gelu(x);
 #else
-    (void)half;
+    (void)terms;
 #endif
     return gelu(x);
 }
@@ -175,7 +177,7 @@ struct Work {
     const float *kernel;
     i64 centred, heads;
     float *sums;
-    i64 sums_size, ring_size, row_size;
+    i64 sums_size, ring_size, row_size; /* row_size: floats, of which bfloat16 takes half, and their rests half */
     void (*row)(const Work *, const Piece *, i64 y, float *const rows[3], void *a, float *scratch);
 };
 
@@ -190,8 +192,8 @@ static void fill_row(const Work *w, const Piece *piece, i64 y, float *row, void 
     if (piece->left == 0) memset(row, 0, outputs * sizeof(float));
     if (piece->right == f->grid.width) memset(row + (width + 1) * outputs, 0, outputs * sizeof(float));
     const float *x = f->x + ((piece->frame * f->grid.height + y) * f->grid.width + from) * f->channels;
-    normalise(x, to - from, f->channels, w->in->inputs, w->centred, a, f->half);
-    multiply(w->in, f->half, to - from, a, w->in->inputs, w->in->bias, 0,
+    normalise(x, to - from, f->channels, w->in->inputs, w->centred, a, f->terms, w->row_size);
+    multiply(w->in, f->terms, to - from, a, w->in->inputs, w->row_size, w->in->bias, 0,
              row + (from - piece->left + 1) * outputs, outputs);
 }
 
@@ -227,11 +229,11 @@ static void add_products(const Work *w, const Piece *piece, i64 y, const void *a
     const i64 count = piece->right - piece->left;
     const i64 first = ((piece->frame * f->grid.height + y) * f->grid.width + piece->left) * f->channels;
     if (matrix->outputs == f->channels) {
-        multiply(matrix, f->half, count, a, matrix->inputs, f->x + first, f->channels, f->out + first,
-                 f->channels);
+        multiply(matrix, f->terms, count, a, matrix->inputs, w->row_size, f->x + first, f->channels,
+                 f->out + first, f->channels);
         return;
     }
-    multiply(matrix, f->half, count, a, matrix->inputs, matrix->bias, 0, scratch, matrix->outputs);
+    multiply(matrix, f->terms, count, a, matrix->inputs, w->row_size, matrix->bias, 0, scratch, matrix->outputs);
     for (i64 p = 0; p < count; p++)
         for (i64 c = 0; c < f->channels; c++) {
             const i64 at = first + p * f->channels + c;
@@ -240,8 +242,8 @@ static void add_products(const Work *w, const Piece *piece, i64 y, const void *a
 }
 
 static void attend_row(const Work *w, const Piece *piece, i64 y, float *const rows[3], void *a, float *scratch) {
-    const i64 outputs = w->in->outputs, inputs = w->out->inputs, half = w->f->half;
-#define TO_PRODUCT(pixel, value) put(a, (pixel)*inputs + c, value, half)
+    const i64 outputs = w->in->outputs, inputs = w->out->inputs, terms = w->f->terms;
+#define TO_PRODUCT(pixel, value) put(a, (pixel)*inputs + c, value, terms, w->row_size)
     for (i64 c = 0; c < outputs; c += LANES)
         DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, piece->right - piece->left,
                   TO_PRODUCT);
@@ -250,10 +252,11 @@ static void attend_row(const Work *w, const Piece *piece, i64 y, float *const ro
 
 static void feed_forward_row(const Work *w, const Piece *piece, i64 y, float *const rows[3], void *a,
                              float *scratch) {
-    const i64 outputs = w->in->outputs, hidden = outputs / 2, inputs = w->out->inputs, half = w->f->half;
+    const i64 outputs = w->in->outputs, hidden = outputs / 2, inputs = w->out->inputs, terms = w->f->terms;
     const i64 count = piece->right - piece->left;
 #define TO_GATE(pixel, value) store(scratch + (pixel)*LANES, value)
-#define GATED(pixel, value) put(a, (pixel)*inputs + c, gate(load(scratch + (pixel)*LANES), half) * (value), half)
+#define GATED(pixel, value) \
+    put(a, (pixel)*inputs + c, gate(load(scratch + (pixel)*LANES), terms) * (value), terms, w->row_size)
     for (i64 c = 0; c < hidden; c += LANES) {
         const i64 d = hidden + c;
         DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, count, TO_GATE);

@@ -13,7 +13,7 @@ typedef struct {
     const float *x;
     const Pointwise *taps;
     Grid grid;
-    i64 height, width, channels, size, stride, padding, half;
+    i64 height, width, channels, size, stride, padding, terms;
 } Convolution;
 
 /* out: (frames, height, width, step) with the convolution's `channels` first, or shuffled: (frames, 2 height,
@@ -38,7 +38,8 @@ typedef struct {
 
 enum { SMOOTHED = 6, MOST_SMOOTHING = 2 };
 
-/* Floats that a row of a piece's input takes, with a vector beyond, as the last product may read over its end. */
+/* Floats that a row of a piece's input takes, with a vector beyond, as the last product may read over its end. Of
+bfloat16 half of them are the row, and half its rests. */
 static i64 row_floats(const Convolution *c) {
     return ((least(c->grid.columns, c->grid.width) - 1) * c->stride + c->size) * c->channels + 2 * LANES;
 }
@@ -49,22 +50,23 @@ static i64 sums_floats(const Convolution *c) {
 
 static i64 memory_floats(const Convolution *c) { return c->size * row_floats(c) + sums_floats(c); }
 
-static void put_zeros(float *row, i64 from, i64 count, i64 half) {
-    if (half) memset((uint16_t *)row + from, 0, count * sizeof(uint16_t));
-    else memset(row + from, 0, count * sizeof(float));
+static void put_zeros(const Convolution *c, float *row, i64 from, i64 count) {
+    if (!c->terms) memset(row + from, 0, count * sizeof(float));
+    for (i64 part = 0; part < least(c->terms, 2); part++)
+        memset((uint16_t *)row + part * row_floats(c) + from, 0, count * sizeof(uint16_t));
 }
 
-static void put_floats(float *row, i64 to, const float *x, i64 count, i64 half) {
-    if (!half) {
+static void put_floats(const Convolution *c, float *row, i64 to, const float *x, i64 count) {
+    if (!c->terms) {
         memcpy(row + to, x, count * sizeof(float));
         return;
     }
     i64 i = 0;
-    for (; i + LANES <= count; i += LANES) put(row, to + i, load(x + i), half);
+    for (; i + LANES <= count; i += LANES) put(row, to + i, load(x + i), c->terms, row_floats(c));
     if (i < count) {
         float tail[LANES] = {0};
         memcpy(tail, x + i, (count - i) * sizeof(float));
-        put(row, to + i, load(tail), half);
+        put(row, to + i, load(tail), c->terms, row_floats(c));
     }
 }
 
@@ -73,17 +75,17 @@ static void fill_row(const Convolution *c, const Piece *piece, i64 y, float *row
     const i64 right = (piece->right - 1) * c->stride - c->padding + c->size;
     const i64 total = (right - left) * c->channels;
     if (y < 0 || y >= c->height) {
-        put_zeros(row, 0, total + LANES, c->half);
+        put_zeros(c, row, 0, total + LANES);
         return;
     }
     const i64 from = most(left, 0), to = least(right, c->width), count = most(to - from, 0) * c->channels;
     const i64 before = (from - left) * c->channels;
-    put_zeros(row, 0, before, c->half);
+    put_zeros(c, row, 0, before);
     if (count) {
         const float *x = c->x + ((piece->frame * c->height + y) * c->width + from) * c->channels;
-        put_floats(row, before, x, count, c->half);
+        put_floats(c, row, before, x, count);
     }
-    put_zeros(row, before + count, total - before - count + LANES, c->half);
+    put_zeros(c, row, before + count, total - before - count + LANES);
 }
 
 typedef void UseRow(const void *task, const Piece *piece, i64 y, const float *sums, float *scratch);
@@ -100,8 +102,8 @@ static void work_rows(const Convolution *c, UseRow *use, const void *task, const
         for (i64 k = 0; k < c->size; k++) {
             const float *row = memory + (top + k + c->size) % c->size * row_size;
             const float *init = k ? sums : c->taps->bias;
-            multiply(c->taps + k, c->half, count, row, c->stride * c->channels, init, k ? outputs : 0, sums,
-                     outputs);
+            multiply(c->taps + k, c->terms, count, row, c->stride * c->channels, row_size, init, k ? outputs : 0,
+                     sums, outputs);
         }
         use(task, piece, y, sums, scratch);
     }

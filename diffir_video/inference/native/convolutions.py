@@ -16,7 +16,7 @@ from diffir_video.inference.native.library import (
     PointwiseArgument,
     StoredArgument,
 )
-from diffir_video.inference.native.packing import PackedMatrix, Packing, checked
+from diffir_video.inference.native.packing import PackedMatrix, Packing, Terms, checked
 from diffir_video.network.dirformer import DIRformer
 
 # Pieces of frames: their rows and what a product makes of them lie in a core's cache.
@@ -26,14 +26,16 @@ _COLUMNS, _ROWS = 64, 16
 class NativeConvolutions(Convolutions):
     """The convolutions of features by the compiled kernels; their input is float32, and so is what they make.
 
-    half: products of bfloat16 with float32 sums. tile: pieces are at most so many pixels wide and high.
+    terms: of the products, whose sums are float32 in any case. tile: pieces are at most so many pixels wide
+        and high.
     Raises BackendError as `Packing` does.
     """
 
-    def __init__(self, net: DIRformer, *, half: bool, tile: int | None = None) -> None:
-        super().__init__(net, torch.bfloat16 if half else torch.float32, torch.float32)
-        packing = Packing(half=half)
-        self._kernels, self._half = packing.kernels, half
+    def __init__(self, net: DIRformer, terms: Terms, *, tile: int | None = None) -> None:
+        super().__init__(net, torch.bfloat16 if terms == 1 else torch.float32, torch.float32)
+        packing = Packing(terms)
+        self._kernels = packing.kernels
+        self._terms: Terms = terms
         self._columns, self._rows = tile or _COLUMNS, tile or _ROWS
         self._taps = {
             name: _Taps.of(packing.taps(self.kernel(name)), self.kernel(name))
@@ -101,7 +103,7 @@ class NativeConvolutions(Convolutions):
             size=taps.size,
             stride=stride,
             padding=padding,
-            half=self._half,
+            terms=self._terms,
         )
 
 

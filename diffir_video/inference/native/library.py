@@ -54,7 +54,7 @@ class FeaturesArgument(ctypes.Structure):
         ("out", ctypes.c_void_p),
         ("grid", GridArgument),
         ("channels", ctypes.c_int64),
-        ("half", ctypes.c_int64),
+        ("terms", ctypes.c_int64),
     )
 
 
@@ -66,7 +66,7 @@ class ConvolutionArgument(ctypes.Structure):
         ("taps", ctypes.POINTER(PointwiseArgument)),
         ("grid", GridArgument),
         *((name, ctypes.c_int64) for name in ("height", "width", "channels")),
-        *((name, ctypes.c_int64) for name in ("size", "stride", "padding", "half")),
+        *((name, ctypes.c_int64) for name in ("size", "stride", "padding", "terms")),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,10 @@ from torch import Tensor
 
 from diffir_video.errors import BackendError
 from diffir_video.inference.native.library import Kernels, PointwiseArgument, load_kernels
+
+# How many products of bfloat16 stand for one: none for float32 itself, one for both factors rounded, three
+# for each in two parts, what is rounded and the rest, without the product of the rests (bf16x3).
+Terms = Literal[0, 1, 3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +37,20 @@ class PackedMatrix:
 class Packing:
     """How weights are laid out for the kernels of this processor.
 
-    half: weights in bfloat16. Raises BackendError where the kernels can't be compiled, or can't multiply in
-    bfloat16 here.
+    Raises BackendError where the kernels can't be compiled, or can't multiply in bfloat16 here, or for three
+    terms not so fast that three products are less than one of float32.
     """
 
-    def __init__(self, *, half: bool) -> None:
+    def __init__(self, terms: Terms) -> None:
         self.kernels: Kernels = load_kernels()
-        if half and not self.kernels.has_half:
+        if terms and not self.kernels.has_half:
             raise BackendError(
                 "this processor has no AVX512-BF16, so backend compile has no bf16 here; "
                 "use precision fp32, or backend eager"
             )
-        self.half = half
+        if terms == 3 and not self.kernels.has_tiles:
+            raise BackendError("this processor has no AMX, so bf16x3 would be slower than fp32; use that")
+        self._terms: Terms = terms
 
     def matrix(
         self, weight: Tensor, bias: Tensor | None = None, *, parts: int = 1, whole_inputs: bool = True
@@ -56,13 +63,10 @@ class Packing:
         multiple = self.kernels.lanes if whole_inputs else 2
         padded = F.pad(padded, (0, -weight.shape[1] % multiple))
         by_vector = padded.view(-1, self.kernels.lanes, padded.shape[1])
-        if self.half:
-            packed = by_vector.view(*by_vector.shape[:2], -1, 2).permute(0, 2, 1, 3).bfloat16()
-        else:
-            packed = by_vector.permute(0, 2, 1)
+        packed = torch.stack([part.transpose(1, 2) for part in self._parts(by_vector)])
         bias = weight.new_zeros(len(weight)) if bias is None else bias
         return PackedMatrix(
-            packed.contiguous(),
+            packed,
             self._padded(bias.float(), parts),
             inputs=padded.shape[1],
             outputs=len(padded),
@@ -77,6 +81,14 @@ class Packing:
         """(O, 1, 3, 3) → (O / lanes, 9, lanes), each of `parts` of O padded."""
         padded = self._padded(kernel.float().flatten(1), parts)
         return padded.view(-1, self.kernels.lanes, 9).permute(0, 2, 1).contiguous()
+
+    def _parts(self, weights: Tensor) -> list[Tensor]:
+        """What a product takes of the weights; pairs of bfloat16 as one number, as they move together."""
+        if not self._terms:
+            return [weights]
+        rounded = weights.bfloat16()
+        parts = [rounded] if self._terms == 1 else [rounded, (weights - rounded.float()).bfloat16()]
+        return [part.contiguous().view(torch.int32) for part in parts]
 
     def _padded(self, weights: Tensor, parts: int) -> Tensor:
         missing = -(len(weights) // parts) % self.kernels.lanes

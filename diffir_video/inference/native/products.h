@@ -1,6 +1,7 @@
-/* Vectors of floats, and products of small matrices, in float32 or, with `half`, of bfloat16 with float32 sums
-(AVX512-BF16, or AMX where the system lets us use its tiles). Channels are padded to whole vectors with zeros; weights
-come packed by vectors of output channels.
+/* Vectors of floats, and products of small matrices, in float32 or by `terms` of bfloat16 with float32 sums
+(AVX512-BF16, or AMX where the system lets us use its tiles): 0 for float32, 1 for both factors rounded, 3 for each in
+two parts, rounded and what that left, the product of the two rests left out (bf16x3). Channels are padded to whole
+vectors with zeros; weights come packed by vectors of output channels.
 */
 #ifndef DIFFIR_PRODUCTS_H
 #define DIFFIR_PRODUCTS_H
@@ -42,8 +43,9 @@ typedef int64_t i64;
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* A matrix; outputs are a multiple of LANES, inputs are even with `half`. weight: (outputs / LANES, inputs, LANES)
-float or, half, (outputs / LANES, inputs / 2, LANES, 2) bfloat16. */
+/* A matrix; outputs are a multiple of LANES, inputs are even with terms. weight: (outputs / LANES, inputs, LANES)
+float or, with terms, (outputs / LANES, inputs / 2, LANES, 2) bfloat16, and with three, the rests in the same order
+behind them. */
 typedef struct {
     const void *weight;
     const float *bias;
@@ -147,14 +149,9 @@ INLINE void shape_tiles(i64 rows, i64 rest) {
     _tile_loadconfig(&shapes);
 }
 
-/* As `block_half`: up to 16 rows, as they are shaped, and up to four vectors of columns. */
-INLINE void block_tiles(const int wide, i64 inner, const uint16_t *a, i64 a_row, const uint16_t *b, i64 b_vector,
-                        const float *init, i64 init_row, float *out, i64 out_row) {
+/* To the sums of up to 16 rows, as they are shaped, and of up to four vectors of columns. */
+INLINE void add_tiles(const int wide, i64 inner, const uint16_t *a, i64 a_row, const uint16_t *b, i64 b_vector) {
     const i64 whole = inner / TILE_INPUTS * TILE_INPUTS;
-    _tile_loadd(0, init, init_row * 4);
-    if (wide > 1) _tile_loadd(1, init + LANES, init_row * 4);
-    if (wide > 2) _tile_loadd(2, init + 2 * LANES, init_row * 4);
-    if (wide > 3) _tile_loadd(3, init + 3 * LANES, init_row * 4);
 #define ADD_PRODUCT(v, a_tile, b_tile, k) \
     if (wide > v) { \
         _tile_loadd(b_tile, b + v * b_vector + (k) * LANES, 64); \
@@ -170,6 +167,25 @@ INLINE void block_tiles(const int wide, i64 inner, const uint16_t *a, i64 a_row,
     } while (0)
     for (i64 k = 0; k < whole; k += TILE_INPUTS) ADD_STEP(4, 6, k);
     if (whole < inner) ADD_STEP(5, 7, whole);
+}
+
+/* What the factors of one product are: whole or rests of `a`, and of the weights, so far behind. */
+typedef struct {
+    i64 terms, a_rests, b_rests;
+} Split;
+
+/* As `block_half`, of as many rows and columns as `add_tiles` takes. */
+INLINE void block_tiles(const int wide, i64 inner, Split split, const uint16_t *a, i64 a_row, const uint16_t *b,
+                        i64 b_vector, const float *init, i64 init_row, float *out, i64 out_row) {
+    _tile_loadd(0, init, init_row * 4);
+    if (wide > 1) _tile_loadd(1, init + LANES, init_row * 4);
+    if (wide > 2) _tile_loadd(2, init + 2 * LANES, init_row * 4);
+    if (wide > 3) _tile_loadd(3, init + 3 * LANES, init_row * 4);
+    add_tiles(wide, inner, a, a_row, b, b_vector);
+    if (split.terms > 1) {
+        add_tiles(wide, inner, a + split.a_rests, a_row, b, b_vector);
+        add_tiles(wide, inner, a, a_row, b + split.b_rests, b_vector);
+    }
     _tile_stored(0, out, out_row * 4);
     if (wide > 1) _tile_stored(1, out + LANES, out_row * 4);
     if (wide > 2) _tile_stored(2, out + 2 * LANES, out_row * 4);
@@ -177,8 +193,8 @@ INLINE void block_tiles(const int wide, i64 inner, const uint16_t *a, i64 a_row,
 }
 
 /* As `multiply`, of rows in whole tiles, or of fewer than a tile has. */
-INLINE void multiply_rows(const Pointwise *w, i64 from, i64 to, const uint16_t *a, i64 a_row, const float *init,
-                          i64 init_row, float *out, i64 out_row) {
+INLINE void multiply_rows(const Pointwise *w, Split split, i64 from, i64 to, const uint16_t *a, i64 a_row,
+                          const float *init, i64 init_row, float *out, i64 out_row) {
     const i64 inner = w->inputs, vectors = w->outputs / LANES;
     if (from == to) return;
     shape_tiles(least(to - from, TILE_ROWS), inner % TILE_INPUTS);
@@ -186,8 +202,8 @@ INLINE void multiply_rows(const Pointwise *w, i64 from, i64 to, const uint16_t *
         const uint16_t *b = (const uint16_t *)w->weight + vector * LANES * inner;
         for (i64 row = from; row < to; row += TILE_ROWS) {
 #define TILES(wide) \
-    block_tiles(wide, inner, a + row * a_row, a_row, b, inner * LANES, init + row * init_row + vector * LANES, \
-                init_row, out + row * out_row + vector * LANES, out_row)
+    block_tiles(wide, inner, split, a + row * a_row, a_row, b, inner * LANES, \
+                init + row * init_row + vector * LANES, init_row, out + row * out_row + vector * LANES, out_row)
             switch (vectors - vector) {
             case 1: TILES(1); break;
             case 2: TILES(2); break;
@@ -199,11 +215,11 @@ INLINE void multiply_rows(const Pointwise *w, i64 from, i64 to, const uint16_t *
 }
 
 /* As `multiply`. */
-static void multiply_tiles(const Pointwise *w, i64 count, const uint16_t *a, i64 a_row, const float *init,
-                           i64 init_row, float *out, i64 out_row) {
+static void multiply_tiles(const Pointwise *w, Split split, i64 count, const uint16_t *a, i64 a_row,
+                           const float *init, i64 init_row, float *out, i64 out_row) {
     const i64 whole = count / TILE_ROWS * TILE_ROWS;
-    multiply_rows(w, 0, whole, a, a_row, init, init_row, out, out_row);
-    multiply_rows(w, whole, count, a, a_row, init, init_row, out, out_row);
+    multiply_rows(w, split, 0, whole, a, a_row, init, init_row, out, out_row);
+    multiply_rows(w, split, whole, count, a, a_row, init, init_row, out, out_row);
 }
 #endif
 
@@ -223,13 +239,14 @@ static void multiply_tiles(const Pointwise *w, i64 count, const uint16_t *a, i64
     }
 
 /* out (count, outputs) = init + a (count, inputs) weight. Rows of a are a_row apart, they may overlap; init_row
-is 0 for a bias. */
-static void multiply(const Pointwise *w, i64 half, i64 count, const void *a, i64 a_row, const float *init,
-                     i64 init_row, float *out, i64 out_row) {
+is 0 for a bias. rests: how far behind a those of its bfloat16 are, with three terms. */
+static void multiply(const Pointwise *w, i64 terms, i64 count, const void *a, i64 a_row, i64 rests,
+                     const float *init, i64 init_row, float *out, i64 out_row) {
     const i64 inner = w->inputs, vectors = w->outputs / LANES;
 #if HAS_TILES
-    if (half && diffir_tiles) {
-        multiply_tiles(w, count, a, a_row, init, init_row, out, out_row);
+    if (terms && diffir_tiles) {
+        const Split split = {terms, rests, w->outputs * inner};
+        multiply_tiles(w, split, count, a, a_row, init, init_row, out, out_row);
         return;
     }
 #endif
@@ -237,14 +254,19 @@ static void multiply(const Pointwise *w, i64 half, i64 count, const void *a, i64
         const int wide = vector + 1 < vectors ? 2 : 1;
         const i64 column = vector * LANES;
 #if HAS_HALF
-        if (half) {
-            const uint16_t *b = (const uint16_t *)w->weight + column * inner;
+        for (i64 term = 0; term < terms; term++) {
+            const uint16_t *factors = (const uint16_t *)a + (term == 1 ? rests : 0);
+            const uint16_t *b = (const uint16_t *)w->weight + (term == 2 ? w->outputs * inner : 0) + column * inner;
+            const float *before = term ? out : init;
+            const i64 before_row = term ? out_row : init_row;
 #define HALF_BLOCK(tall, wide) \
-    block_half(tall, wide, inner / 2, (const uint16_t *)a + row * a_row, a_row, b, inner * LANES, \
-               init + row * init_row + column, init_row, out + row * out_row + column, out_row)
+    block_half(tall, wide, inner / 2, factors + row * a_row, a_row, b, inner * LANES, \
+               before + row * before_row + column, before_row, out + row * out_row + column, out_row)
             BY_HEIGHT(HALF_BLOCK, count)
-            continue;
         }
+        if (terms) continue;
+#else
+        (void)terms, (void)rests;
 #endif
         const float *b = (const float *)w->weight + column * inner;
 #define FLOAT_BLOCK(tall, wide) \
@@ -256,14 +278,21 @@ static void multiply(const Pointwise *w, i64 half, i64 count, const void *a, i64
 
 /* ---- what lies between products ---- */
 
-/* One vector of what goes into the next product. */
-INLINE void put(void *a, i64 index, vec value, i64 half) {
+/* One vector of what goes into the next product; of three terms, the rests lie `rests` behind. */
+INLINE void put(void *a, i64 index, vec value, i64 terms, i64 rests) {
 #if HAS_HALF
-    if (half) {
-        __m256bh rounded = _mm512_cvtneps_pbh((__m512)value);
+    if (terms) {
+        const __m256i rounded = (__m256i)_mm512_cvtneps_pbh((__m512)value);
         memcpy((uint16_t *)a + index, &rounded, sizeof rounded);
+        if (terms > 1) {
+            const vec left = value - (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded), 16);
+            const __m256bh rest = _mm512_cvtneps_pbh((__m512)left);
+            memcpy((uint16_t *)a + rests + index, &rest, sizeof rest);
+        }
         return;
     }
+#else
+    (void)terms, (void)rests;
 #endif
     store((float *)a + index, value);
 }

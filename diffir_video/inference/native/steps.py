@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffir_video.inference.fold import FoldedBlock
 from diffir_video.inference.native.library import FeaturesArgument, GridArgument, PointwiseArgument
-from diffir_video.inference.native.packing import PackedMatrix, Packing, checked
+from diffir_video.inference.native.packing import PackedMatrix, Packing, Terms, checked
 
 # Pieces of frames: three rows of them, as wide as what the 1x1 convolution makes, lie in a core's cache.
 _RING_BYTES = 400_000
@@ -21,15 +21,15 @@ _MOST_COLUMNS, _LEAST_COLUMNS, _ROWS = 64, 16, 32
 class NativeSteps:
     """Blocks worked by the compiled kernels; features are float32, of any number of frames.
 
-    half: products of bfloat16 with float32 sums; everything between them stays float32.
+    terms: of the products, whose sums and all between them are float32 in any case.
     tile: pieces are at most so many pixels wide and high; None for what fits the cache.
     Raises BackendError as `Packing` does.
     """
 
-    def __init__(self, *, half: bool, tile: int | None = None) -> None:
-        self._packing = Packing(half=half)
+    def __init__(self, terms: Terms, *, tile: int | None = None) -> None:
+        self._packing = Packing(terms)
         self._kernels = self._packing.kernels
-        self._half = half
+        self._terms: Terms = terms
         self._columns, self._rows = tile or _MOST_COLUMNS, tile or _ROWS
         self._packed: dict[FoldedBlock, _PackedBlock] = {}
 
@@ -103,25 +103,27 @@ class NativeSteps:
             out=None if out is None else out.data_ptr(),
             grid=GridArgument(count, height, width, columns, self._rows, torch.get_num_threads()),
             channels=channels,
-            half=self._half,
+            terms=self._terms,
         )
 
     def _packed_block(self, block: FoldedBlock) -> _PackedBlock:
         packed = self._packed.get(block)
         if packed is None or packed.folds != block.folds:
-            packed = self._packed[block] = self._pack_block(block)
+            packed = self._packed[block] = self._pack_block(block, packed)
         return packed
 
-    def _pack_block(self, block: FoldedBlock) -> _PackedBlock:
+    def _pack_block(self, block: FoldedBlock, before: _PackedBlock | None) -> _PackedBlock:
+        """before: the same block under another prior; what no prior changes is taken from it."""
+        packing = self._packing
         return _PackedBlock(
             folds=block.folds,
-            qk=self._packing.matrix(block.qk.weight, block.qk.bias, parts=2),
-            v=self._packing.matrix(block.v.weight, block.v.bias),
-            project_in=self._packing.matrix(block.project_in.weight, block.project_in.bias, parts=2),
-            project_out=self._packing.matrix(block.project_out),
-            qk_kernel=self._packing.depthwise(block.qk_kernel, parts=2),
-            v_kernel=self._packing.depthwise(block.v_kernel),
-            hidden_kernel=self._packing.depthwise(block.hidden_kernel, parts=2),
+            qk=packing.matrix(block.qk.weight, block.qk.bias, parts=2),
+            v=packing.matrix(block.v.weight, block.v.bias),
+            project_in=packing.matrix(block.project_in.weight, block.project_in.bias, parts=2),
+            project_out=before.project_out if before else packing.matrix(block.project_out),
+            qk_kernel=before.qk_kernel if before else packing.depthwise(block.qk_kernel, parts=2),
+            v_kernel=before.v_kernel if before else packing.depthwise(block.v_kernel),
+            hidden_kernel=before.hidden_kernel if before else packing.depthwise(block.hidden_kernel, parts=2),
         )
 
 
