@@ -216,7 +216,8 @@ static int work_all(Work *w) {
     const Grid *g = &w->f->grid;
     const i64 width = least(g->columns, g->width) + 2;
     const i64 widest = most(most(w->in->inputs, w->in->outputs), w->f->channels + LANES);
-    w->ring_size = 3 * width * w->in->outputs, w->row_size = width * widest;
+    /* Tiles of pairs of pixels want room for as many as a vector has, in `sums_row_by_tiles`. */
+    w->ring_size = 3 * width * w->in->outputs, w->row_size = most(width, 2 * LANES + 2) * widest;
     return work_pieces(g, work_piece, w, w->ring_size + 2 * w->row_size);
 }
 
@@ -265,10 +266,90 @@ static void feed_forward_row(const Work *w, const Piece *piece, i64 y, float *co
     add_products(w, piece, y, a, scratch);
 }
 
+#if HAS_TILES
+/* Rows and columns swapped. A number's place is its row and its column, digits of a binary number; each turn moves
+the first of them to the end. */
+INLINE void transpose(ivec rows[LANES]) {
+    for (int turn = 1; turn < LANES; turn *= 2) {
+        ivec next[LANES];
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], LOWER_HALVES);
+            next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], UPPER_HALVES);
+        }
+        memcpy(rows, next, sizeof next);
+    }
+}
+
+/* Two pixels' channels as pairs of bfloat16; what rounding leaves of them stays. */
+INLINE ivec take_pair(vec *one, vec *other) {
+    const ivec first = (ivec)_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)*one));
+    const ivec second = (ivec)_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)*other));
+    *one -= (vec)(first << 16), *other -= (vec)(second << 16);
+    return first | second << 16;
+}
+
+/* `sums_row` by three terms: q by channels, and k by vectors of them as weights are, each of pairs of pixels. */
+static void sums_row_by_tiles(const Work *w, const Piece *piece, float *const rows[3], int32_t *q, float *scratch) {
+    const i64 outputs = w->in->outputs, padded = outputs / 2, channels = w->f->channels;
+    const i64 count = piece->right - piece->left, per_head = channels / w->heads;
+    const i64 apart = per_head % LANES == 0, gram_width = apart ? per_head : padded;
+    const i64 pairs = (count + 1) / 2, q_row = (pairs + LANES - 1) / LANES * LANES;
+    float *gram = w->sums + piece->number * w->sums_size, *squares = gram + channels * gram_width;
+    int32_t *k = (int32_t *)scratch;
+    float *made = scratch + 2 * padded * pairs;
+    store(made + count * LANES, (vec){0});
+    for (i64 c = 0; c < outputs; c += LANES) {
+        vec square = load(squares + c);
+#define TO_PAIRS(pixel, value) \
+    do { \
+        vec v_ = (value); \
+        store(made + (pixel)*LANES, v_); \
+        square += v_ * v_; \
+    } while (0)
+        DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, count, TO_PAIRS);
+        store(squares + c, square);
+        for (i64 pair = 0; pair < pairs; pair += LANES) {
+            const i64 some = least(pairs - pair, LANES);
+            ivec rounded[LANES] = {0}, rests[LANES] = {0};
+            for (i64 i = 0; i < some; i++) {
+                vec one = load(made + 2 * (pair + i) * LANES), other = load(made + (2 * (pair + i) + 1) * LANES);
+                rounded[i] = take_pair(&one, &other);
+                rests[i] = take_pair(&one, &other);
+            }
+            if (c < padded) {
+                transpose(rounded);
+                transpose(rests);
+            }
+            int32_t *to = c < padded ? q + c * q_row + pair : k + (c - padded) * pairs + pair * LANES;
+            const i64 step = c < padded ? q_row : LANES, behind = padded * (c < padded ? q_row : pairs);
+            for (i64 i = 0; i < (c < padded ? LANES : some); i++) {
+                *(ivec *)(to + i * step) = rounded[i];
+                *(ivec *)(to + i * step + behind) = rests[i];
+            }
+        }
+    }
+    const Split split = {3, 2 * padded * q_row, 2 * padded * pairs};
+    const i64 at_once = apart ? per_head : channels;
+    for (i64 first = 0; first < channels; first += at_once) {
+        const Pointwise columns = {k + first * pairs, NULL, 2 * pairs, gram_width};
+        float *block = gram + first * gram_width;
+        multiply_tiles(&columns, split, at_once, (uint16_t *)(q + first * q_row), 2 * q_row, block, gram_width, block,
+                       gram_width);
+    }
+}
+#endif
+
 /* sums: the Gram matrix of q's channels with k's, (C, gram_width), and the squares of both, (2, padded C).
 Where heads are whole vectors a row holds its own head's columns, else all columns of the heads near it. */
 static void sums_row(const Work *w, const Piece *piece, i64 y, float *const rows[3], void *a, float *scratch) {
     (void)y, (void)a;
+#if HAS_TILES
+    if (w->f->terms && diffir_tiles) {
+        sums_row_by_tiles(w, piece, rows, a, scratch);
+        return;
+    }
+#endif
     const i64 outputs = w->in->outputs, padded = outputs / 2, channels = w->f->channels;
     const i64 count = piece->right - piece->left, per_head = channels / w->heads;
     const i64 apart = per_head % LANES == 0, gram_width = apart ? per_head : padded;
