@@ -29,7 +29,7 @@ class Convolutions(nn.Module):
             if n > 1:
                 self._keep(f"reduce{n}", _weight(net, f"reduce_chan_level{n}").flatten(1).to(dtype))
         if config.tail == "upsample":
-            self._tail = _UpsampleTail(net, dtype)
+            self.tail = UpsampleTail(net, dtype)
         else:
             self._keep("output", self._ready(self._output_kernel(_weight(net, "output"))))
 
@@ -68,12 +68,16 @@ class Convolutions(nn.Module):
         config = self.config
         base = middle_frame(lq, config)[:, :3]
         if config.tail == "upsample":
-            return self._onto(base, self._tail(x.to(self._dtype)).float())
+            return self._onto(base, self.enlarge(x))
         out = self.output(x)
         if config.blend:
             out, logits = torch.split(out, [out.shape[1] - config.blended + 1, config.blended - 1], dim=1)
             base = blend(lq, logits, config)
         return self._onto(base, F.pixel_shuffle(out.contiguous(), config.scale * config.unshuffle))
+
+    def enlarge(self, x: Tensor) -> Tensor:
+        """The last features → the picture's channels at four times the size, float32."""
+        return self.tail(x.to(self._dtype)).float()
 
     def output(self, x: Tensor) -> Tensor:
         """The last features → the picture's channels and a blend's logits, before any shuffle, float32."""
@@ -104,7 +108,7 @@ class Convolutions(nn.Module):
         return kernel.to(self._dtype).contiguous(memory_format=torch.channels_last)
 
 
-class _UpsampleTail(nn.Module):
+class UpsampleTail(nn.Module):
     """The published super-resolution tail: (N, C, H, W) → (N, 3, 4H, 4W)."""
 
     def __init__(self, net: DIRformer, dtype: torch.dtype) -> None:

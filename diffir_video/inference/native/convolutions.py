@@ -22,6 +22,9 @@ from diffir_video.network.dirformer import DIRformer
 # Pieces of frames: their rows and what a product makes of them lie in a core's cache.
 _COLUMNS, _ROWS = 64, 16
 
+# The convolutions of a tail that enlarges, in order.
+_TAIL = ("first", "second", "last")
+
 
 class NativeConvolutions(Convolutions):
     """The convolutions of features by the compiled kernels; their input is float32, and so is what they make.
@@ -42,12 +45,18 @@ class NativeConvolutions(Convolutions):
             for name in self.names()
             if self.kernel(name).ndim == 4 and name != "embed"
         }
+        # By vectors torch's own are as fast, or faster.
+        if net.config.tail == "upsample" and terms and self._kernels.has_tiles:
+            tail = self.tail.get_buffer
+            for name in _TAIL:
+                kernel, bias = tail(f"{name}_kernel"), tail(f"{name}_bias")
+                self._taps[name] = _Taps.of(packing.taps(kernel, bias), kernel)
 
     def down(self, number: int, x: Tensor) -> Tensor:
         return self._convolve(f"down{number}", x, stride=2)
 
     def up(self, number: int, x: Tensor, skip: Tensor) -> Tensor:
-        return self._convolve(f"up{number}", x, skip=skip)
+        return self._convolve(f"up{number}", x, shuffled=True, skip=skip)
 
     def to_picture(self, x: Tensor, lq: Tensor) -> Tensor:
         config = self.config
@@ -67,14 +76,24 @@ class NativeConvolutions(Convolutions):
         )
         return checked(out, self._kernels.blend(ctypes.byref(argument)))
 
+    def enlarge(self, x: Tensor) -> Tensor:
+        first, second, last = _TAIL
+        if first not in self._taps:
+            return super().enlarge(x)
+        for name in (first, second):
+            x = self._convolve(name, x, shuffled=True)
+        return self._convolve(last, x)
+
     def output(self, x: Tensor) -> Tensor:
         return self._convolve("output", x)
 
-    def _convolve(self, name: str, x: Tensor, *, stride: int = 1, skip: Tensor | None = None) -> Tensor:
-        """With `skip`, (N, C', 2H, 2W), the result shuffled to that size and `skip` after it."""
+    def _convolve(
+        self, name: str, x: Tensor, *, stride: int = 1, shuffled: bool = False, skip: Tensor | None = None
+    ) -> Tensor:
+        """shuffled: to (N, C / 4, 2H, 2W). skip: what comes after those channels, (N, C', 2H, 2W)."""
         x = _contiguous(x)
         skip = None if skip is None else _contiguous(skip)
-        argument, corners = self._argument(name, x, stride=stride, padding=1), 1 if skip is None else 2
+        argument, corners = self._argument(name, x, stride=stride, padding=1), 2 if shuffled else 1
         grid, channels = argument.grid, self._taps[name].channels
         made = channels // corners**2
         step = made + (0 if skip is None else skip.shape[1])
@@ -85,7 +104,7 @@ class NativeConvolutions(Convolutions):
             skip=None if skip is None else skip.data_ptr(),
             channels=channels,
             step=step,
-            shuffled=skip is not None,
+            shuffled=shuffled,
         )
         return checked(out, self._kernels.convolve(ctypes.byref(stored))).permute(0, 3, 1, 2)
 

@@ -72,10 +72,11 @@ class Packing:
             outputs=len(padded),
         )
 
-    def taps(self, kernel: Tensor) -> list[PackedMatrix]:
-        """(O, C, k, k): a matrix for each row of the kernel, its inputs in the order of the features."""
-        rows = kernel.float().permute(2, 0, 3, 1).flatten(2)
-        return [self.matrix(row, whole_inputs=False) for row in rows]
+    def taps(self, kernel: Tensor, bias: Tensor | None = None) -> list[PackedMatrix]:
+        """(O, C, k, k) and (O,): a matrix for each row of the kernel, its inputs in the order of the features."""
+        first, *others = kernel.float().permute(2, 0, 3, 1).flatten(2)
+        matrices = [self.matrix(first, bias, whole_inputs=False)]
+        return [*matrices, *(self.matrix(row, whole_inputs=False) for row in others)]
 
     def depthwise(self, kernel: Tensor, *, parts: int = 1) -> Tensor:
         """(O, 1, 3, 3) → (O / lanes, 9, lanes), each of `parts` of O padded."""
