@@ -9,8 +9,8 @@ from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.stages import FrameSource
 
-# No segment is longer; from half of it on, a segment ends at the next scene cut. x264 and x265 make a keyframe
-# at scene cuts and after 250 frames anyway.
+# No segment is longer; from half of it on, a segment ends at the next scene cut. x264 and x265 make a
+# keyframe at scene cuts and after 250 frames anyway.
 SEGMENT_FRAMES = 250
 
 # Scene cuts are looked for in every fourth pixel of every fourth row.

@@ -65,7 +65,7 @@ class JobOptions:
 
     @property
     def longest_segment(self) -> int:
-        """`segment_frames`, or below it the last multiple of the keyframe interval that the encoder was given."""
+        """`segment_frames`, or the last multiple below it of the keyframe interval given to the encoder."""
         given = self.encoder_options.get("g", "")
         interval = int(given) if given.isdecimal() else 0
         is_shorter = 0 < interval < self.segment_frames

@@ -73,7 +73,7 @@ class Packing:
         )
 
     def taps(self, kernel: Tensor, bias: Tensor | None = None) -> list[PackedMatrix]:
-        """(O, C, k, k) and (O,): a matrix for each row of the kernel, its inputs in the order of the features."""
+        """(O, C, k, k) and (O,): a matrix for each row of the kernel, inputs in the order of the features."""
         first, *others = kernel.float().permute(2, 0, 3, 1).flatten(2)
         matrices = [self.matrix(first, bias, whole_inputs=False)]
         return [*matrices, *(self.matrix(row, whole_inputs=False) for row in others)]
