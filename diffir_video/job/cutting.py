@@ -9,12 +9,12 @@ from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.stages import FrameSource
 
-# No segment is longer; from half of it on, a segment ends at the next scene cut. x264 and x265 make a
-# keyframe at scene cuts and after 250 frames anyway.
+# No segment is longer; from half of it on, a segment ends at the next scene cut. Encoders make a keyframe at
+# scene cuts anyway, and x264 and x265 after 250 frames.
 SEGMENT_FRAMES = 250
 
-# Scene cuts are looked for in every fourth pixel of every fourth row.
-_LOOKED_AT = 4
+# Scene cuts are looked for in every eighth pixel of every eighth row.
+_LOOKED_AT = 8
 
 
 class SegmentSource:

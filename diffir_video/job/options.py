@@ -13,6 +13,9 @@ from diffir_video.media import Crop, Deinterlace, EncoderSettings, TimeRange
 
 Alpha = Literal["refuse", "drop"]
 
+# After how many frames an encoder makes a keyframe unless told otherwise, where a segment may be longer.
+_KEYFRAME_INTERVALS: Mapping[str, int] = {"libvpx-vp9": 128, "libvpx": 128}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
@@ -29,7 +32,7 @@ class JobOptions:
     max_size: the most that width and height may be; a smaller output isn't enlarged.
     overwrite: replace an existing output.
     segment_frames: no segment of a job is longer, so that no more than these are done again after a crash;
-        they end at scene cuts, or where the encoder makes a keyframe anyway if its options say where (g).
+        they end at scene cuts, or after a multiple of the encoder's own keyframe interval (g).
     restart: throw away what an unfinished job left, instead of going on.
     verify: decode the finished file to its end.
     isolate: decode a video in another process, which a crash of its decoder ends instead of the job.
@@ -65,9 +68,9 @@ class JobOptions:
 
     @property
     def longest_segment(self) -> int:
-        """`segment_frames`, or the last multiple below it of the keyframe interval given to the encoder."""
+        """`segment_frames`, or the last multiple below it of the encoder's keyframe interval."""
         given = self.encoder_options.get("g", "")
-        interval = int(given) if given.isdecimal() else 0
+        interval = int(given) if given.isdecimal() else _KEYFRAME_INTERVALS.get(self.encoder, 0)
         is_shorter = 0 < interval < self.segment_frames
         return self.segment_frames // interval * interval if is_shorter else self.segment_frames
 

@@ -28,12 +28,14 @@ class Lead:
 
 
 # What rate controls remember, and how far they look ahead. At a constant rate factor x264 begins a stream
-# several dB poorer than it goes on, and all three give the last frames before an end less, as nothing is made
-# of them. x265 begins well, and what it makes after a forced keyframe can't be decoded without what was
-# before. SVT-AV1 begins well too; what it shows of dropped frames isn't needed for those before, which have
-# the hidden ones in their own packets (AV1 specification, 7.5: one shown frame in each temporal unit).
+# several dB poorer than it goes on, and all three give the last frames before an end less, as nothing is
+# made of them; x264, which treats frames before a keyframe that was due as if the stream went on, half a dB
+# less in its last ten unless it sees more than 20 behind them. x265 begins well, and what it makes after a
+# forced keyframe can't be decoded without what was before. SVT-AV1 begins well too; what it shows of
+# dropped frames isn't needed for those before, which have the hidden ones in their own packets (AV1
+# specification, 7.5: one shown frame in each temporal unit).
 _LEADS: Mapping[str, Lead] = {
-    "libx264": Lead(8, 8, {"forced-idr": "1"}),
+    "libx264": Lead(8, 24, {"forced-idr": "1"}),
     "libx265": Lead(0, 8),
     "libsvtav1": Lead(0, 8),
 }

@@ -86,6 +86,7 @@ def below_elsewhere(
     expected: what PSNR is taken against.
     """
     restorer = Restorer.from_pretrained(model, device="cpu")
+    every = JobOptions(encoder=encoder, segment_frames=segment_frames).longest_segment
     outputs = {"one": 100_000, "many": segment_frames}
     for name, longest in outputs.items():
         options = JobOptions(encoder=encoder, segment_frames=longest)
@@ -97,7 +98,7 @@ def below_elsewhere(
     assert sound_pts(many) == sound_pts(one)
     lost = quality(one, expected) - quality(many, expected)
     at_joint = torch.zeros(len(lost), dtype=torch.bool)
-    joints = range(segment_frames, len(lost), segment_frames)
+    joints = range(every, len(lost), every)
     assert report.segments == len(joints) + 1
     for joint in joints:
         at_joint[joint - 1 : joint + 1] = True
