@@ -25,7 +25,7 @@ class InferenceOptions:
         memory that is free. Attention maps are the whole frame's in any case and halos are true.
     batch: frames that the network takes at once; "auto" is one on a CPU, and on CUDA as many as fit.
     backend: see `backends`.
-    split: products of float32 by three of bfloat16, with errors of some 1e-5 (bf16x3); on CPUs with AMX.
+    split: products of float32 by three of bfloat16, within 1e-4 of them (bf16x3); on CPUs with AMX.
 
     Raises UsageError on anything else.
     """
