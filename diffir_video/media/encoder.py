@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from diffir_video.errors import DiffirVideoError, EncoderError, OutputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.color import PictureEncoder
-from diffir_video.media.encoders import made_repeatable, with_defaults
+from diffir_video.media.encoders import made_repeatable, with_defaults, with_stream_settings
 from diffir_video.media.hdr import with_hdr_metadata
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 
@@ -168,7 +168,8 @@ def open_context(
 
 
 def all_options(settings: EncoderSettings, info: StreamInfo) -> dict[str, str]:
-    """What an encoder is opened with: the caller's options, the defaults, the stream's HDR metadata, and
-    what makes it repeatable."""
+    """What an encoder is opened with: the caller's options, the defaults, the stream's HDR metadata, closed
+    GOPs, and what makes it repeatable."""
     options = with_hdr_metadata(settings.name, with_defaults(settings.name, settings.options), info)
+    options = with_stream_settings(settings.name, options)
     return made_repeatable(settings.name, options, x265_frame_threads=_X265_FRAME_THREADS)

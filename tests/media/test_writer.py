@@ -16,7 +16,8 @@ import torch
 from diffir_video.errors import EncoderError, OutputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media import VideoReader, VideoWriter
-from tests.media_samples import decoded_bytes, sample, video_pts
+from diffir_video.metrics import psnr_y
+from tests.media_samples import decoded_bytes, packets, sample, video_pts
 
 MP4_CLOCK = Fraction(1, 12800)
 
@@ -161,6 +162,37 @@ def test_the_same_frames_give_the_same_file(encoder: str, tmp_path: Path) -> Non
     for name in ("a.mkv", "b.mkv"):
         write(tmp_path / name, stream, frames(stream, range(0, 6400, 40)), encoder=encoder)
     assert decoded_bytes(tmp_path / "a.mkv") == decoded_bytes(tmp_path / "b.mkv")
+
+
+def film(stream: StreamInfo, count: int) -> list[Frame]:
+    """A texture that pans by whole pixels, so that every frame is as hard to encode as the others."""
+    torch.manual_seed(0)
+    texture = torch.rand(1, 3, stream.height // 4, stream.width)
+    wide = torch.nn.functional.interpolate(texture, (stream.height, 4 * stream.width), mode="bicubic")[0]
+    pictures = (wide.roll(-2 * time, -1)[:, :, : stream.width].clamp(0, 1) for time in range(count))
+    return [Frame(picture, 512 * time, stream.time_base, None) for time, picture in enumerate(pictures)]
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "libx265", "libvpx-vp9", "libsvtav1"])
+def test_nothing_after_a_keyframe_needs_a_frame_before_it(encoder: str, tmp_path: Path) -> None:
+    stream = info(128, 96)
+    write(tmp_path / "out.mkv", stream, film(stream, 72), encoder=encoder, encoder_options={"g": "24"})
+    coded = packets(tmp_path / "out.mkv")[0]
+    keyframes = [index for index, packet in enumerate(coded) if packet.is_keyframe]
+    assert len(keyframes) == 3
+    for index in keyframes:
+        assert all(packet.pts >= coded[index].pts for packet in coded[index:])
+        assert all(packet.pts < coded[index].pts for packet in coded[:index])
+
+
+def test_the_first_keyframe_of_x265_is_as_good_as_the_later_ones(tmp_path: Path) -> None:
+    stream = info(320, 192)
+    pictures = film(stream, 72)
+    write(tmp_path / "out.mkv", stream, pictures, encoder="libx265", encoder_options={"g": "24"})
+    with VideoReader(tmp_path / "out.mkv") as reader:
+        decoded = [frame.data for frame in reader]
+    first, *others = (psnr_y(decoded[i][None], pictures[i].data[None]).item() for i in (0, 24, 48))
+    assert 0 <= first - sum(others) / len(others) < 1
 
 
 def test_the_name_appears_only_when_the_file_is_whole(tmp_path: Path) -> None:
