@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
+# What was meant to be an address, but has no "://": rtsp:/user:password@camera, user:password@camera.
+_MISTYPED = re.compile(r"[a-z][a-z0-9+.-]*:/?[^/].*@", re.IGNORECASE | re.DOTALL)
 _HIDDEN = "***"
 # Shorter pieces would turn every log line into stars; they are hidden where the whole address is.
 _SHORTEST_SECRET = 5
@@ -56,28 +58,33 @@ class Address:
     @property
     def redacted(self) -> str:
         """Scheme, host and port; everything that may be a password, a key or a token is stars."""
-        match = _SCHEME.match(self.text)
-        if match is None or match[1].lower() == "file":
+        if not self._holds_secrets:
             return self.text
-        user, host, rest = _parts(match[2])
-        shown = f"{match[1]}://{_HIDDEN + '@' if user else ''}{host}"
+        match = _SCHEME.match(self.text)
+        user, host, rest = _parts(match[2] if match else self.text)
+        shown = f"{match[1] + '://' if match else ''}{_HIDDEN + '@' if user else ''}{host}"
         return f"{shown}/{_HIDDEN}" if rest.strip("/") else shown
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every text that must not be shown, the longest first."""
-        match = _SCHEME.match(self.text)
-        if match is None or match[1].lower() == "file":
+        if not self._holds_secrets:
             return ()
-        user, _, rest = _parts(match[2])
+        match = _SCHEME.match(self.text)
+        address = match[2] if match else self.text
+        user, _, rest = _parts(address)
         if not user and not rest.strip("/"):
             return ()
-        wholes = {self.text, match[2], user, user.partition(":")[2], rest, rest.lstrip("/")}
+        wholes = {self.text, address, user, user.partition(":")[2], rest, rest.lstrip("/")}
         pieces = {piece.rpartition("=")[2] for whole in (user, rest) for piece in _DELIMITER.split(whole)}
         secrets = {text for text in wholes if len(text.strip("/")) >= _SHORTEST_SECRET}
         secrets |= {piece for piece in pieces if len(piece) >= _SHORTEST_SECRET and piece not in _PLAIN_WORDS}
         secrets |= {unquote(secret) for secret in secrets}
         return tuple(sorted(secrets, key=len, reverse=True))
+
+    @property
+    def _holds_secrets(self) -> bool:
+        return self.scheme not in ("pipe", "file") or _MISTYPED.match(self.text) is not None
 
     def hide_in(self, text: str) -> str:
         """`text` with every secret of this address replaced."""

@@ -6,9 +6,11 @@ import logging
 
 import pytest
 
+from diffir_video.errors import UsageError
 from streams.addresses import Address
 from streams.backoff import Backoff
 from streams.logs import set_up_logs
+from streams.publishing import check_sink
 
 SECRET = "s3cr3t-k3y"
 SHAPES = [
@@ -61,6 +63,19 @@ def test_no_log_line_shows_a_secret(shape: str, format, capsys: pytest.CaptureFi
     finally:
         root.handlers[:] = before
     assert SECRET not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", [f"rtsp:/user:{SECRET}@camera/stream", f"user:{SECRET}@camera", f"rtsp:user:{SECRET}@camera/{SECRET}"]
+)
+def test_an_address_without_its_slashes_shows_no_secret_either(text: str) -> None:
+    address = Address(text)
+    assert SECRET not in str(address)
+    assert SECRET not in address.hide_in(f"can't open {text}")
+    with pytest.raises(UsageError) as failure:
+        check_sink(address)
+    assert SECRET not in str(failure.value)
+    assert "camera" in str(failure.value)
 
 
 def test_files_and_pipes_are_shown_as_they_are() -> None:
