@@ -66,7 +66,8 @@ def test_no_log_line_shows_a_secret(shape: str, format, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    "text", [f"rtsp:/user:{SECRET}@camera/stream", f"user:{SECRET}@camera", f"rtsp:user:{SECRET}@camera/{SECRET}"]
+    "text",
+    [f"rtsp:/user:{SECRET}@camera/stream", f"user:{SECRET}@camera", f"rtsp:user:{SECRET}@camera/{SECRET}"],
 )
 def test_an_address_without_its_slashes_shows_no_secret_either(text: str) -> None:
     address = Address(text)
