@@ -307,7 +307,7 @@ class LiveSource:
                 return
             now = time.monotonic()
             if isinstance(item, MediaPacket):
-                if now - last_picture > self.config.stall_seconds:
+                if self.policy != "wait" and now - last_picture > self.config.stall_seconds:
                     raise LiveInputError(f"{self.address}: sound without pictures", reason="silent")
                 self._take_audio(item, connection.audio, now)
                 continue
