@@ -82,19 +82,22 @@ class FFmpegChild:
     def last_words(self) -> str:
         return "; ".join(list(self._lines)[-3:]) or "it said nothing"
 
-    def write(self, data: bytes, stall_seconds: float) -> None:
-        """Feed the child; raises ChildError when it has ended, or taken nothing for `stall_seconds`."""
+    def write(self, data: bytes, stall_seconds: float | None) -> None:
+        """Feed the child; raises ChildError when it has ended, or taken nothing for `stall_seconds`.
+
+        None waits for as long as the child lives.
+        """
         pipe = self._process.stdin
         assert pipe is not None
         poller = select.poll()
         poller.register(pipe.fileno(), select.POLLOUT)
         rest = memoryview(data)
-        limit = time.monotonic() + stall_seconds
+        since = time.monotonic()
         while rest:
-            left = limit - time.monotonic()
-            if left <= 0:
+            left = None if stall_seconds is None else since + stall_seconds - time.monotonic()
+            if left is not None and left <= 0:
                 raise ChildError(f"took nothing for {stall_seconds:g} s")
-            if not poller.poll(left * 1000):
+            if not poller.poll(None if left is None else left * 1000):
                 continue
             try:
                 written = os.write(pipe.fileno(), rest)
@@ -103,10 +106,13 @@ class FFmpegChild:
             except OSError as exc:
                 raise ChildError(self._ended()) from exc
             rest = rest[written:]
-            limit = time.monotonic() + stall_seconds
+            since = time.monotonic()
 
-    def finish(self, seconds: float) -> bool:
-        """End its input and give it `seconds` to end by itself; kills it otherwise. True if it ended well."""
+    def finish(self, seconds: float | None) -> bool:
+        """End its input and give it `seconds` to end by itself; kills it otherwise. True if it ended well.
+
+        None waits for as long as it takes; `interrupt` ends that.
+        """
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:

@@ -77,13 +77,14 @@ class LiveFilter:
 
     def start(self) -> Self:
         """Begin; returns at once."""
-        self._sink.open()
+        self._sink.open(waits=self._source.policy == "wait")
         self._thread.start()
         return self
 
     def stop(self, seconds: float = 5.0) -> bool:
         """End the stream; what was read is still sent, as far as peers take it. True if all ended in time."""
         self._source.stop()
+        self._sink.stop()
         return self.wait(seconds)
 
     def wait(self, seconds: float | None = None) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +40,10 @@ class Container:
 _TS_AUDIO = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus"})
 _TS_OPTIONS = {"muxdelay": "0", "muxpreload": "0", "mpegts_copyts": "1", "pes_payload_size": "0"}
 _FRAGMENTS = {"movflags": "+frag_keyframe+empty_moov+default_base_moof"}
-_HLS_FLAGS = "delete_segments+independent_segments+temp_file"
+# FFmpeg would end the playlist with every one of its processes; `end_playlist` does it with the last.
+_HLS_FLAGS = "delete_segments+independent_segments+temp_file+omit_endlist"
+_HLS_CONTINUED = _HLS_FLAGS + "+append_list"
+_HLS_END = "#EXT-X-ENDLIST"
 _TS = Container("mpegts", _TS_OPTIONS, _TS_AUDIO, in_band_headers=True)
 _MP4 = Container("mp4", _FRAGMENTS)
 _WHIP = Container(
@@ -103,22 +108,33 @@ def container_for(address: Address) -> Container:
 
 
 def check_sink(address: Address) -> None:
-    """Raise UsageError where nothing can be sent to, OutputError for a file that mustn't be written."""
+    """Raise UsageError where nothing can be sent to, OutputError where nothing can be written."""
     container_for(address)
+    if address.scheme == "pipe" and cast(object, sys.stdout) is None:
+        raise OutputError("can't write to -: standard output is closed")
     if address.scheme != "file":
         return
     if not address.path.parent.is_dir():
         raise OutputError(
             f"can't write {str(address.path)!r}: there is no folder {str(address.path.parent)!r}"
         )
-    if address.path.exists() and address.suffix != ".m3u8":
-        raise OutputError(f"output {str(address.path)!r} exists; choose another name")
 
 
-def arguments_for(address: Address, *, audio_codec: str | None, session: int) -> list[str]:
+def is_playlist(address: Address) -> bool:
+    """Whether `address` is a playlist with segments beside it, which is written anew all the time."""
+    return address.scheme == "file" and address.suffix == ".m3u8"
+
+
+def is_recording(address: Address) -> bool:
+    """Whether `address` is a single file, which nothing may overwrite."""
+    return address.scheme == "file" and not is_playlist(address)
+
+
+def arguments_for(address: Address, *, audio_codec: str | None, continues: bool = False) -> list[str]:
     """FFmpeg's arguments for copying NUT from its standard input to `address`.
 
-    session: 0 for the first child of a sink; a later one must not overwrite what that has recorded.
+    A recording goes to FFmpeg's standard output: FFmpeg can overwrite no file whose name it isn't told.
+    continues: go on in the playlist that an earlier child of the same sink has written.
     """
     container = container_for(address)
     settings: dict[str, Any] = {"format": container.muxer, "vcodec": "copy", "flush_packets": "1"}
@@ -132,13 +148,17 @@ def arguments_for(address: Address, *, audio_codec: str | None, session: int) ->
         settings |= container.transcode_options
     if address.scheme in ("rtmp", "rtmps", "tcp"):
         settings["rw_timeout"] = _PEER_MICROSECONDS
+    settings |= container.options
+    if continues and is_playlist(address):
+        settings["hls_flags"] = _HLS_CONTINUED
     source = _library.input("pipe:0", format="nut", probesize=32, analyzeduration=0, copyts=None)
-    output = source.output(_target(address, session), **(settings | dict(container.options)))
-    quiet = output.global_args("-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-y")
+    output = source.output(_target(address), **settings)
+    overwrites = "-y" if is_playlist(address) else "-n"
+    quiet = output.global_args("-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", overwrites)
     return cast(list[str], quiet.get_args())
 
 
-def _target(address: Address, session: int) -> str:
+def _target(address: Address) -> str:
     match address.scheme:
         case "pipe":
             return "pipe:1"
@@ -146,15 +166,67 @@ def _target(address: Address, session: int) -> str:
             return address.text.replace("whip", "http", 1)
         case "udp" if "pkt_size" not in address.text:
             return address.text + ("&" if "?" in address.text else "?") + "pkt_size=1316"
-        case "file" if address.suffix != ".m3u8":
-            return f"file:{numbered(address.path, session)}"
+        case "file" if is_recording(address):
+            return "fd:"
         case _:
             return address.text
 
 
-def numbered(path: Path, session: int) -> Path:
-    """rec.mp4, then rec-2.mp4 …: a recording that had to begin again goes on in another file."""
-    return path if session == 0 else path.with_stem(f"{path.stem}-{session + 1}")
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A file that was made for one child and was nobody's before.
+
+    number: 1 for the name that was asked for. descriptor: for the child to write to; whoever made the
+    recording closes it.
+    """
+
+    path: Path
+    number: int
+    descriptor: int
+
+    def discard_if_empty(self) -> bool:
+        """Delete the file if nothing was written to it; whether that was so. Raises OSError."""
+        if not self.path.exists() or self.path.stat().st_size:
+            return False
+        self.path.unlink()
+        return True
+
+
+def new_recording(path: Path, number: int = 1) -> Recording:
+    """rec.mp4, rec-2.mp4, rec-3.mp4 …: the first of them from `number` on that doesn't exist, made now.
+
+    Raises OutputError where no file can be made.
+    """
+    while True:
+        candidate = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        try:
+            descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            number += 1
+        except OSError as exc:
+            raise OutputError(f"can't write {str(candidate)!r}: {exc.strerror}") from exc
+        else:
+            return Recording(candidate, number, descriptor)
+
+
+def playlist_version(path: Path) -> tuple[int, int] | None:
+    """Equal as long as nobody writes the playlist; None while there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def end_playlist(path: Path) -> None:
+    """Tell players that no segment will follow. Raises OSError."""
+    text = path.read_text(encoding="utf-8")
+    if _HLS_END in text:
+        return
+    # Players that load it meanwhile get it whole.
+    complete = path.with_name(f"{path.name}.tmp")
+    complete.write_text(f"{text}{_HLS_END}\n", encoding="utf-8")
+    complete.replace(path)
 
 
 # ffmpeg-python carries no types.

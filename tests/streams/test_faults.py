@@ -237,7 +237,7 @@ def test_hours_of_packets_leave_the_program_of_a_sink_as_it_was() -> None:
     # As many bits as a large picture has: what is kept of a stream may go by its length.
     coded = [replace(packet, data=packet.data + bytes(16_000)) for packet in coded]
     muxer, memory = PacketMuxer([encoder.format]), list[int]()
-    arguments = arguments_for(Address("-"), audio_codec=None, session=0)
+    arguments = arguments_for(Address("-"), audio_codec=None)
     child = FFmpegChild(arguments, name="nut", hide=str, reads=True)
     try:
         for hours in range(2):

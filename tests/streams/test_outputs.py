@@ -1,0 +1,199 @@
+"""What the ends of a stream hold afterwards: nothing overwritten, nothing missing, no false success."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import diffir_video as dv
+from diffir_video import OutputError, StreamInfo
+from diffir_video.media import MediaPacket, TrackFormat
+from streams import LiveConfig, LiveFilter, SinkConfig, SourceConfig
+from streams.frames import TICK, LiveFrame
+from streams.governor import GovernorConfig
+from streams.sinks import LiveSink
+from streams.sources import LiveSource
+from tests.streams.peers import Received, clip, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+SECRET = "s3cr3t-k3y"
+UNHURRIED = LiveConfig(governor=GovernorConfig(latency_seconds=None))
+SMALL, LARGE = (64, 48), (96, 64)
+EARLIER = b"an earlier recording"
+
+
+def finished(source: Path, *sinks: str) -> LiveFilter:
+    """A filter whose source has ended by itself."""
+    live = LiveFilter(str(source), dv.Restorer.from_pretrained("identity", device="cpu"), sinks, UNHURRIED)
+    assert live.start().wait(30)
+    return live
+
+
+def write(sink: LiveSink, size: tuple[int, int], frames: range) -> None:
+    """Grey frames, 25 a second."""
+    width, height = size
+    info = StreamInfo(
+        width=width, height=height, time_base=TICK, pixel_format="yuv420p", average_rate=Fraction(25)
+    )
+    for number in frames:
+        grey = torch.full((3, height, width), 0.5)
+        sink.write(LiveFrame(grey, 3600 * number, TICK, stream=info, arrived=0.0, epoch=0))
+
+
+def test_a_recording_takes_the_next_free_number_and_says_which(tmp_path: Path) -> None:
+    for name in ("out.mkv", "out-2.mkv"):
+        (tmp_path / name).write_bytes(EARLIER)
+    live = finished(clip(2), str(tmp_path / "out.mkv"))
+    assert live.failure is None
+    assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "out-2.mkv").read_bytes() == EARLIER
+    assert Received(tmp_path / "out-3.mkv").numbers == list(range(50))
+    assert any("out-3.mkv" in event.text for event in live.stats.events())
+
+
+def test_a_recording_that_begins_again_at_a_new_size_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "out-2.ts").write_bytes(EARLIER)
+    sink = LiveSink([str(tmp_path / "out.ts")])
+    sink.open(waits=True)
+    write(sink, SMALL, range(10))
+    write(sink, LARGE, range(10, 20))
+    sink.close()
+    assert (tmp_path / "out-2.ts").read_bytes() == EARLIER
+    assert Received(tmp_path / "out.ts").sizes == {SMALL}
+    assert Received(tmp_path / "out-3.ts").sizes == {LARGE}
+
+
+def test_a_recorder_that_can_write_nothing_leaves_no_empty_files(tmp_path: Path) -> None:
+    def full_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    out = tmp_path / "out.ts"
+    with command(clip(30), str(out), "--realtime", stderr=subprocess.PIPE, preexec_fn=full_disk) as process:
+        assert process.stderr is not None
+        failures = (line for line in process.stderr if b"next attempt" in line)
+        assert [next(failures) for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sink", ["/proc/out.ts", "rtmp://127.0.0.1:{port}/live/{secret}"])
+def test_a_sink_that_got_nothing_is_a_failure_when_the_source_has_ended(tmp_path: Path, sink: str) -> None:
+    recording = tmp_path / "out.mkv"
+    live = finished(clip(2), sink.format(port=free_port(), secret=SECRET), str(recording))
+    assert isinstance(live.failure, OutputError)
+    assert live.failure.exit_code == 4
+    assert len(Received(recording).numbers) == 50
+    said = [str(live.failure), *(event.text for event in live.stats.events())]
+    assert not any(SECRET in text for text in said)
+
+
+def test_a_playlist_goes_on_at_a_new_size_and_ends_once(tmp_path: Path) -> None:
+    playlist = tmp_path / "live.m3u8"
+    playlist.write_text("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:70\n#EXTINF:2.0,\nearlier70.ts\n#EXT-X-ENDLIST\n")
+    sink = LiveSink([str(playlist)], SinkConfig(gop_seconds=0.4))
+    sink.open(waits=True)
+    write(sink, SMALL, range(120))
+    write(sink, LARGE, range(120, 240))
+    assert wait_until(lambda: "#EXT-X-DISCONTINUITY" in playlist.read_text())
+    assert "#EXT-X-ENDLIST" not in playlist.read_text()
+    sink.close()
+    lines = playlist.read_text().splitlines()
+    segments = [line for line in lines if not line.startswith("#")]
+    assert "#EXT-X-MEDIA-SEQUENCE:0" in lines
+    assert lines.count("#EXT-X-DISCONTINUITY") == 1
+    assert lines[-1] == "#EXT-X-ENDLIST"
+    assert len(segments) == len(set(segments)) == 6
+    sizes = [Received(tmp_path / segment).sizes for segment in segments]
+    assert sizes == [{SMALL}] * 3 + [{LARGE}] * 3
+
+
+def test_a_source_that_can_wait_waits_for_the_reader_of_a_pipe(tmp_path: Path) -> None:
+    settings = {"input": {"stall_seconds": 0.5}, "output": {"queue_packets": 8, "stall_seconds": 0.2}}
+    path, out = tmp_path / "live.yaml", tmp_path / "out.nut"
+    path.write_text(yaml.safe_dump(settings))
+    source = clip(8, noise=60)
+    with command(source, "-", "--config", str(path), stdout=subprocess.PIPE) as process:
+        time.sleep(4)
+        out.write_bytes(process.communicate(timeout=30)[0])
+        assert process.returncode == 0
+    received, sent = Received(out), Received(source)
+    assert received.numbers == sent.numbers
+    assert len(received.audio_seconds) >= len(sent.audio_seconds) - 2
+
+
+def test_a_source_that_can_wait_is_not_taken_for_silent_when_it_had_to() -> None:
+    class SlowListener:
+        packets = 0
+
+        def expect_audio(self, format: TrackFormat) -> None:
+            pass
+
+        def write_audio(self, packet: MediaPacket) -> None:
+            self.packets += 1
+            if self.packets < 10:
+                time.sleep(0.3)
+
+    source = LiveSource(str(clip(2)), SourceConfig(stall_seconds=0.2), audio=SlowListener())
+    assert len(list(source)) == 50
+    source.close()
+
+
+def test_sigterm_while_nobody_reads_the_pipe_ends_in_five_seconds() -> None:
+    with command(clip(8, noise=60), "-", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1)
+        time.sleep(2)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert time.monotonic() - asked <= 5.0
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_pipe_whose_reader_left_is_given_up_and_the_stream_with_its_last_sink(
+    tmp_path: Path, others: int
+) -> None:
+    source, recording = clip(8 - 4 * others), tmp_path / "out.mkv"
+    tee = ["--tee", str(recording)] * others
+    with command(source, "-", *tee, "--realtime", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(2000)
+        process.stdout.close()
+        log = process.stderr.read().decode()
+        assert process.wait(10) == 4
+    assert "next attempt" not in log
+    assert log.count("WARNING -: nobody reads it") == 1
+    if others:
+        assert len(Received(recording).numbers) >= 95
+
+
+def test_each_instance_of_the_service_has_a_folder_of_its_own() -> None:
+    unit = (ROOT / "deploy/diffir-stream.service").read_text().splitlines()
+    assert "StateDirectory=diffir-stream/%i" in unit
+    assert "WorkingDirectory=%S/diffir-stream/%i" in unit
+    assert "RestartPreventExitStatus=2" in unit
+
+
+@contextmanager
+def command(source: Path, *arguments: str, **options) -> Iterator[subprocess.Popen]:
+    """`diffir-stream` with the identity model, killed when the block ends."""
+    program = [sys.executable, "-B", "-m", "streams", str(source), *arguments, "--model", "identity"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(program, env=environment, stdin=subprocess.DEVNULL, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
