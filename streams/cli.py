@@ -32,7 +32,9 @@ _EXIT_CODES = """exit codes:
   1  any other failure, or something did not end in time
   2  usage: an option, address or setting that makes no sense, an unknown model
   3  the source, the model or the settings can't be read
-  4  the output is refused or can't be encoded
+  4  an output can't be written or encoded, or holds nothing (or not its end) when the source has ended
+
+recordings: an existing file is never overwritten; FILE-2, FILE-3 ... are next, and the log says which.
 
 secrets: write ${NAME} in --config, or give an address as env:NAME, and set the variable.
 SIGTERM and SIGINT end the stream within five seconds; SIGHUP reads latency and governor from --config again.
