@@ -98,6 +98,7 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/stage2.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/stage2-large.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-large.yaml
 
 train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
