@@ -58,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     service = _service(arguments)
     from diffir_video.restorer import Restorer
+    from streams.connecting import check_source
     from streams.live import LiveFilter
     from streams.logs import set_up_logs
-    from streams.sources import check_source
     from streams.web import StatusServer
 
     addresses = [Address(service.source), *map(Address, service.sinks)]
