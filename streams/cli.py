@@ -42,7 +42,7 @@ _STOP_SECONDS = 4.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code and never raises."""
+    """Run the command line; returns the exit code. Raises KeyboardInterrupt alone, before the stream runs."""
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as exc:
@@ -118,15 +118,17 @@ def _reload(live: LiveFilter, arguments: argparse.Namespace) -> None:
         return
     try:
         live.configure(_service(arguments).live.governor)
-    except DiffirVideoError as exc:
-        _log.error("SIGHUP: %s; everything stays as it was", exc)
+    except Exception as exc:  # noqa: BLE001 - whatever a file holds, it is no reason to end a stream that runs
+        why = exc if isinstance(exc, DiffirVideoError) else type(exc).__name__
+        _log.error("SIGHUP: %s; everything stays as it was", why)
     else:
         _log.info("SIGHUP: thresholds read again")
 
 
 def _service(arguments: argparse.Namespace) -> Service:
     """The file's settings, and over them the command line's."""
-    from streams.config import LiveConfig, Service, read_service, seconds
+    from streams.config import LiveConfig, Service, read_service
+    from streams.settings import seconds
 
     settings: dict[str, Any] = read_service(arguments.config) if arguments.config else {}
     given = {key: getattr(arguments, key) for key in ("model", "device", "precision", "reuse", "http")}
