@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from streams.addresses import Address
@@ -10,13 +11,24 @@ from streams.unseen import hide_own_arguments
 
 def main() -> int:
     """Run the command with this process's arguments; returns the exit code."""
+    # Until the stream takes the signals over: a service may be stopped, or told to read its settings again,
+    # before it has begun.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, _leave_be)
     try:
-        hide_own_arguments(_without_secrets)
-    except OSError as exc:
-        print(f"diffir-stream: the process list goes on showing its addresses: {exc}", file=sys.stderr)
-    from streams.cli import main as run
+        try:
+            hide_own_arguments(_without_secrets)
+        except OSError as exc:
+            print(f"diffir-stream: the process list goes on showing its addresses: {exc}", file=sys.stderr)
+        from streams.cli import main as run
 
-    return run()
+        return run()
+    except KeyboardInterrupt:
+        return 0
+
+
+def _leave_be(number: int, frame: object) -> None:
+    pass
 
 
 def _without_secrets(argument: str) -> str:
