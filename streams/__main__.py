@@ -11,8 +11,8 @@ from streams.unseen import hide_own_arguments
 
 def main() -> int:
     """Run the command with this process's arguments; returns the exit code."""
-    # Until the stream takes the signals over: a service may be stopped, or told to read its settings again,
-    # before it has begun.
+    # Until the command takes the signals over: a service may be stopped, or told to read its settings again,
+    # before it has read them once.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, _leave_be)
     try:

@@ -56,6 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    hung_up = threading.Event()
+
+    def remember(number: int, frame: object) -> None:  # noqa: ARG001 - what signals bring
+        hung_up.set()
+
+    # From before the settings are read until there is a stream to tell of new ones.
+    signal.signal(signal.SIGHUP, remember)
     service = _service(arguments)
     from diffir_video.restorer import Restorer
     from streams.connecting import check_source
@@ -78,10 +85,10 @@ def _serve(arguments: argparse.Namespace) -> int:
             _log.info("page and metrics at %s", server.url)
         _log.info("%s → %s, model %s", addresses[0], ", ".join(map(str, addresses[1:])), service.model)
         _warn_of_lookahead(restorer.window[1], service.model)
-        return _run(live, arguments)
+        return _run(live, arguments, hung_up)
 
 
-def _run(live: LiveFilter, arguments: argparse.Namespace) -> int:
+def _run(live: LiveFilter, arguments: argparse.Namespace, hung_up: threading.Event) -> int:
     stop = threading.Event()
 
     def end(number: int, _: object) -> None:
@@ -94,6 +101,8 @@ def _run(live: LiveFilter, arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGHUP, on_hangup)
+    if hung_up.is_set():
+        _reload(live, arguments)
     live.start()
     while not stop.is_set() and not live.wait(0.2):
         pass
