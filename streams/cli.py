@@ -42,7 +42,7 @@ _STOP_SECONDS = 4.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Raises KeyboardInterrupt alone, before the stream runs."""
+    """Run the command line; returns the exit code. Raises only what an early signal does."""
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as exc:
