@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streams.config import LiveConfig, Service
+    from streams.connecting import SourceConfig
     from streams.governor import LADDER, Governor, Level
     from streams.live import LiveFilter
     from streams.mailbox import Mailbox
     from streams.restoring import LiveRestorer
     from streams.sinks import LiveSink, SinkConfig
-    from streams.sources import LiveSource, SourceConfig
+    from streams.sources import LiveSource
     from streams.stats import LiveStats
 
 __all__ = [
@@ -45,7 +46,7 @@ _HOMES = {
     "Mailbox": "mailbox",
     "Service": "config",
     "SinkConfig": "sinks",
-    "SourceConfig": "sources",
+    "SourceConfig": "connecting",
 }
 
 

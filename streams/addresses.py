@@ -8,8 +8,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
-# What was meant to be an address, but has no "://": rtsp:/user:password@camera, user:password@camera.
-_MISTYPED = re.compile(r"[a-z][a-z0-9+.-]*:/?[^/].*@", re.IGNORECASE | re.DOTALL)
+# What was meant to be an address, but has no "://": rtmp:/server/live/key, rtmp//server/live/key, and
+# user:password@camera.
+_SLASHLESS = re.compile(
+    r"((?:rtmp|rtsp|srt|http|whip|whep|udp|tcp|rtp)s?(?::/?(?!/)|//))(.*)", re.IGNORECASE | re.DOTALL
+)
+_SCHEMELESS = re.compile(r"([a-z][a-z0-9+.-]*:/?[^/].*@.*)", re.IGNORECASE | re.DOTALL)
 _HIDDEN = "***"
 # Shorter pieces would turn every log line into stars; they are hidden where the whole address is.
 _SHORTEST_SECRET = 5
@@ -60,9 +64,9 @@ class Address:
         """Scheme, host and port; everything that may be a password, a key or a token is stars."""
         if not self._holds_secrets:
             return self.text
-        match = _SCHEME.match(self.text)
-        user, host, rest = _parts(match[2] if match else self.text)
-        shown = f"{match[1] + '://' if match else ''}{_HIDDEN + '@' if user else ''}{host}"
+        beginning, address = self._split
+        user, host, rest = _parts(address)
+        shown = f"{beginning}{_HIDDEN + '@' if user else ''}{host}"
         return f"{shown}/{_HIDDEN}" if rest.strip("/") else shown
 
     @property
@@ -70,8 +74,7 @@ class Address:
         """Every text that must not be shown, the longest first."""
         if not self._holds_secrets:
             return ()
-        match = _SCHEME.match(self.text)
-        address = match[2] if match else self.text
+        _, address = self._split
         user, _, rest = _parts(address)
         if not user and not rest.strip("/"):
             return ()
@@ -84,7 +87,21 @@ class Address:
 
     @property
     def _holds_secrets(self) -> bool:
-        return self.scheme not in ("pipe", "file") or _MISTYPED.match(self.text) is not None
+        return self.is_network or self.is_mistyped
+
+    @property
+    def is_mistyped(self) -> bool:
+        """Whether it would be a file's name, but must have been meant as an address."""
+        is_one = _SLASHLESS.match(self.text) or _SCHEMELESS.match(self.text)
+        return self.scheme == "file" and is_one is not None
+
+    @property
+    def _split(self) -> tuple[str, str]:
+        """What says the scheme, as written, and what follows it."""
+        if match := _SCHEME.match(self.text):
+            return f"{match[1]}://", match[2]
+        match = _SLASHLESS.match(self.text)
+        return (match[1], match[2]) if match else ("", self.text)
 
     def hide_in(self, text: str) -> str:
         """`text` with every secret of this address replaced."""

@@ -80,7 +80,7 @@ class FFmpegChild:
 
     @property
     def last_words(self) -> str:
-        return "; ".join(list(self._lines)[-3:]) or "it said nothing"
+        return "; ".join(list(self._lines)[-4:]) or "it said nothing"
 
     def write(self, data: bytes, stall_seconds: float | None) -> None:
         """Feed the child; raises ChildError when it has ended, or taken nothing for `stall_seconds`.

@@ -44,7 +44,7 @@ _STOP_SECONDS = 4.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code and never raises."""
+    """Run the command line; returns the exit code. Raises only what an early signal does."""
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as exc:
@@ -58,11 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    hung_up = threading.Event()
+
+    def remember(number: int, frame: object) -> None:  # noqa: ARG001 - what signals bring
+        hung_up.set()
+
+    # From before the settings are read until there is a stream to tell of new ones.
+    signal.signal(signal.SIGHUP, remember)
     service = _service(arguments)
     from diffir_video.restorer import Restorer
+    from streams.connecting import check_source
     from streams.live import LiveFilter
     from streams.logs import set_up_logs
-    from streams.sources import check_source
     from streams.web import StatusServer
 
     addresses = [Address(service.source), *map(Address, service.sinks)]
@@ -80,10 +87,10 @@ def _serve(arguments: argparse.Namespace) -> int:
             _log.info("page and metrics at %s", server.url)
         _log.info("%s → %s, model %s", addresses[0], ", ".join(map(str, addresses[1:])), service.model)
         _warn_of_lookahead(restorer.window[1], service.model)
-        return _run(live, arguments)
+        return _run(live, arguments, hung_up)
 
 
-def _run(live: LiveFilter, arguments: argparse.Namespace) -> int:
+def _run(live: LiveFilter, arguments: argparse.Namespace, hung_up: threading.Event) -> int:
     stop = threading.Event()
 
     def end(number: int, _: object) -> None:
@@ -96,6 +103,8 @@ def _run(live: LiveFilter, arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGHUP, on_hangup)
+    if hung_up.is_set():
+        _reload(live, arguments)
     live.start()
     while not stop.is_set() and not live.wait(0.2):
         pass
@@ -120,15 +129,17 @@ def _reload(live: LiveFilter, arguments: argparse.Namespace) -> None:
         return
     try:
         live.configure(_service(arguments).live.governor)
-    except DiffirVideoError as exc:
-        _log.error("SIGHUP: %s; everything stays as it was", exc)
+    except Exception as exc:  # noqa: BLE001 - whatever a file holds, it is no reason to end a stream that runs
+        why = exc if isinstance(exc, DiffirVideoError) else type(exc).__name__
+        _log.error("SIGHUP: %s; everything stays as it was", why)
     else:
         _log.info("SIGHUP: thresholds read again")
 
 
 def _service(arguments: argparse.Namespace) -> Service:
     """The file's settings, and over them the command line's."""
-    from streams.config import LiveConfig, Service, read_service, seconds
+    from streams.config import LiveConfig, Service, read_service
+    from streams.settings import seconds
 
     settings: dict[str, Any] = read_service(arguments.config) if arguments.config else {}
     given = {key: getattr(arguments, key) for key in ("model", "device", "precision", "reuse", "http")}

@@ -70,6 +70,11 @@ class OutputClock:
                 return self._placed_by_the_wall_clock(track, now) if track in self._last else None
             return self._place(track, round(pts * time_base / TICK), now)
 
+    def stamp_untimed(self, track: Track, now: float) -> Stamp:
+        """Place what has no timestamp where the output's clock stands at `now`."""
+        with self._lock:
+            return self._placed_by_the_wall_clock(track, now)
+
     def bridge(self, now: float) -> int:
         """The video timestamp of a picture that is shown at `now` in place of the silent source's."""
         with self._lock:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast, get_type_hints
 
 import yaml
 
 from diffir_video.errors import InputError, UsageError
 from diffir_video.prior import ReuseLevel
 from diffir_video.restorer import Device, Precision
+from streams.connecting import SourceConfig
 from streams.default_model import DEFAULT_MODEL
 from streams.governor import GovernorConfig
+from streams.settings import checked_keys, from_mapping, seconds, value_of
 from streams.sinks import SinkConfig
-from streams.sources import SourceConfig
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
-_UNITS = {"ms": Fraction(1, 1000), "s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class LiveConfig:
     throttle: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.throttle < 1:
+        if not 1 <= self.throttle < math.inf:
             raise UsageError(f"throttle makes the model slower, so it is 1 or more, got {self.throttle:g}")
 
 
@@ -70,8 +69,10 @@ def read_service(path: str | os.PathLike[str], environment: Mapping[str, str] = 
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as exc:
         raise InputError(f"can't read {str(path)!r}: {exc.strerror}") from exc
-    except yaml.YAMLError as exc:
-        # The parser's own text quotes the file, which may hold secrets.
+    except UnicodeDecodeError:
+        raise UsageError(f"{str(path)!r} is no text in UTF-8") from None
+    except (yaml.YAMLError, ValueError) as exc:
+        # A date that is none is a ValueError. The parser's own text quotes the file, which may hold secrets.
         where = getattr(exc, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         raise UsageError(f"{str(path)!r} is no YAML{line}") from None
@@ -81,60 +82,49 @@ def read_service(path: str | os.PathLike[str], environment: Mapping[str, str] = 
 
 
 def _service_settings(content: dict[str, Any], path: str) -> dict[str, Any]:
-    known = {"source", "sinks", "model", "device", "precision", "reuse", "http", "http_token"}
+    hints = get_type_hints(Service)
     own = {"latency", "throttle", "input", "output", "governor"}
-    _reject_unknown(content, known | own, path)
-    settings = {key: content[key] for key in known if key in content}
-    if "sinks" in settings:
-        sinks = settings["sinks"]
-        settings["sinks"] = (sinks,) if isinstance(sinks, str) else tuple(sinks)
-    governor = _from_mapping(GovernorConfig, content.get("governor"), f"{path}: governor")
+    checked_keys(content, own | hints.keys() - {"live"}, path)
+    settings = {
+        key: value_of(hints[key], content[key], f"{path}: {key}")
+        for key in hints.keys() - {"sinks", "live", "http_token"}
+        if key in content
+    }
+    if "sinks" in content:
+        settings["sinks"] = _sinks(content["sinks"], f"{path}: sinks")
+    if "http_token" in content:
+        settings["http_token"] = _token(content["http_token"], f"{path}: http_token")
+    governor = from_mapping(GovernorConfig, content.get("governor"), f"{path}: governor")
     if "latency" in content:
-        governor = replace(governor, latency_seconds=seconds(content["latency"]))
+        governor = replace(governor, latency_seconds=_latency(content["latency"], f"{path}: latency"))
     settings["live"] = LiveConfig(
-        source=_from_mapping(SourceConfig, content.get("input"), f"{path}: input"),
-        sink=_from_mapping(SinkConfig, content.get("output"), f"{path}: output"),
+        source=from_mapping(SourceConfig, content.get("input"), f"{path}: input"),
+        sink=from_mapping(SinkConfig, content.get("output"), f"{path}: output"),
         governor=governor,
-        throttle=float(content.get("throttle", 1.0)),
+        throttle=value_of(float, content.get("throttle", 1.0), f"{path}: throttle"),
     )
     return settings
 
 
-def seconds(text: str | float | None) -> float | None:
-    """300ms, 1.5s, 2m, or a number of seconds; "off" and None for no limit. Raises UsageError otherwise."""
-    if text is None or text == "off":
-        return None
-    match = _DURATION.fullmatch(str(text).strip())
-    if match is None:
-        raise UsageError(f"{text!r} is no duration; write 300ms, 1.5s or off")
-    return float(Fraction(match[1]) * _UNITS[match[2] or "s"])
+def _sinks(value: Any, where: str) -> tuple[str, ...]:
+    sinks = [value] if isinstance(value, str) else value
+    if not isinstance(sinks, list) or not all(isinstance(sink, str) for sink in cast(list[Any], sinks)):
+        # Not shown: there may be keys in it.
+        raise UsageError(f"{where}: expected an address or a list of addresses")
+    return tuple(cast(list[str], sinks))
 
 
-ConfigT = TypeVar("ConfigT", SourceConfig, SinkConfig, GovernorConfig)
+def _token(value: Any, where: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{where}: expected text; put what looks like a number in quotes")
+    return value
 
 
-def _from_mapping(kind: type[ConfigT], values: Any, where: str) -> ConfigT:
-    if values is None:
-        return kind()
-    if not isinstance(values, dict):
-        raise UsageError(f"{where}: expected settings, got {values!r}")
-    settings = cast(dict[str, Any], values)
-    _reject_unknown(settings, {entry.name for entry in fields(kind)}, where)
-    if isinstance(settings.get("options"), dict):
-        options = cast(dict[str, Any], settings["options"])
-        settings["options"] = tuple((key, str(value)) for key, value in options.items())
-    if "encoder_options" in settings:
-        options = cast(dict[str, Any], settings["encoder_options"])
-        settings["encoder_options"] = {key: str(value) for key, value in options.items()}
-    timed = {key: seconds(value) for key, value in settings.items() if key.endswith("_seconds")}
-    complete: dict[str, Any] = settings | timed
-    return kind(**complete)
-
-
-def _reject_unknown(settings: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise UsageError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+def _latency(value: Any, where: str) -> float | None:
+    try:
+        return seconds(value)
+    except UsageError as exc:
+        raise UsageError(f"{where}: {exc}") from None
 
 
 def _expanded(value: Any, environment: Mapping[str, str]) -> Any:

@@ -150,9 +150,16 @@ class Governor:
         return self._config
 
     def configure(self, config: GovernorConfig) -> None:
-        """Take another budget and other thresholds from now on."""
+        """Take another budget and other thresholds from now on; without a budget all is done again."""
         with self._lock:
             self._config = config
+            has_risen = config.latency_seconds is None and self._index > 0
+            if has_risen:
+                self._index = 0
+                self._delays.clear()
+                self._full_cost = self._latest_cost = None
+        if has_risen and self._on_change is not None:
+            self._on_change(0, self.level, "there is no latency budget any more")
 
     def arrived(self, at: float) -> None:
         """A frame came from the source, dropped or not."""

@@ -68,9 +68,7 @@ class LiveFilter:
             audio=self._sink,
             on_arrival=self.governor.arrived,
         )
-        if self._source.policy == "wait":
-            # Such a source comes as fast as it is restored: there is nothing to keep up with.
-            self.governor.configure(replace(self.config.governor, latency_seconds=None))
+        self.configure(self.config.governor)
         self._thread = threading.Thread(target=self._run, name="diffir-live", daemon=True)
         self._report: RunReport | None = None
         self._failure: BaseException | None = None
@@ -124,8 +122,13 @@ class LiveFilter:
         self._restorer.throttle = replace(self.config, throttle=factor).throttle
 
     def configure(self, config: GovernorConfig) -> None:
-        """Take another latency budget and other thresholds, without a break."""
-        self.governor.configure(config)
+        """Take another latency budget and other thresholds, without a break.
+
+        A source that can wait has no budget: it comes as fast as it is restored, and there is nothing to
+        keep up with.
+        """
+        can_wait = self._source.policy == "wait"
+        self.governor.configure(replace(config, latency_seconds=None) if can_wait else config)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -3,70 +3,36 @@
 from __future__ import annotations
 
 import logging
-import os
-import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
-from diffir_video.errors import LiveInputError, UsageError
+from diffir_video.errors import LiveInputError
 from diffir_video.frame import Frame, StreamInfo
-from diffir_video.media import LiveInput, LivePicture, MediaPacket, Readable, TrackFormat
+from diffir_video.media import LiveInput, LivePicture, MediaPacket, TrackFormat
 from streams.addresses import Address
 from streams.backoff import Backoff
-from streams.children import FFmpegChild
-from streams.clock import OutputClock
+from streams.clock import OutputClock, Stamp
+from streams.connecting import Connector, SourceConfig, Watch, comes_in_bursts, is_device
 from streams.frames import TICK, LiveFrame
 from streams.mailbox import Mailbox, Policy
+from streams.picture_times import PictureTimes
 from streams.stats import LiveStats
-from streams.whep import watched
 
 _log = logging.getLogger(__name__)
 
-Outage = Literal["hold", "slate", "pause"]
-
-# A decoder of streams needs one group of pictures to be sure what is in it; most need far less.
-_PROBES = ({"analyzeduration": "500000", "probesize": "500000"}, {"analyzeduration": "3000000"})
 _POLL_SECONDS = 0.02
 _CLOSE_SECONDS = 2.0
 _SLATE_LEVEL = 0.08
 _USUAL_RATE = 25.0
-
-
-# Bytes as they come.
-_SRT_INPUT = ("-hide_banner", "-nostdin", "-loglevel", "warning", "-f", "data", "-i")
-_SRT_OUTPUT = ("-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1", "pipe:1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceConfig:
-    """How a source is opened, watched and replaced while it is silent.
-
-    format: FFmpeg's input format; None to go by the address. options: FFmpeg's, for the input.
-    realtime: pace by the timestamps, for files; None decides by the address. reconnect: try again for
-    ever; None does so for networks and devices. open_seconds: for connecting, and again for probing.
-    stall_seconds: without a frame for this long the connection counts as dead. mailbox, policy: see
-    `Mailbox`; the policy None is "wait" for pipes and unpaced files, which can wait, and "newest" for
-    all else.
-    outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
-    ("slate"), or nothing ("pause"). outage_seconds: the silence after which that begins.
-    """
-
-    format: str | None = None
-    options: tuple[tuple[str, str], ...] = ()
-    realtime: bool | None = None
-    reconnect: bool | None = None
-    open_seconds: float = 5.0
-    stall_seconds: float = 3.0
-    mailbox: int = 2
-    policy: Policy | None = None
-    outage: Outage = "hold"
-    outage_seconds: float = 0.6
+# How many frames' time a source may be silent before its place is held, and of how many frames it is known.
+_FRAMES_MISSED = 2.5
+_GAPS_KNOWN = 2
 
 
 class AudioReceiver(Protocol):
@@ -110,20 +76,27 @@ class LiveSource:
         self.stats = stats or LiveStats()
         self._audio, self.on_arrival = audio, on_arrival
         self._audio_format: TrackFormat | None = None
-        is_live = self.address.is_network or _is_device(self.address)
-        self._paced = _comes_in_bursts(self.address) if self.config.realtime is None else self.config.realtime
+        is_live = self.address.is_network or is_device(self.address)
+        self._paced = comes_in_bursts(self.address) if self.config.realtime is None else self.config.realtime
         self._reconnects = is_live if self.config.reconnect is None else self.config.reconnect
         self.policy: Policy = self.config.policy or ("newest" if is_live or self._paced else "wait")
         self._bridges = self.config.outage != "pause" and self._reconnects
         self._mailbox = Mailbox[_Arrival](self.config.mailbox, self.policy, on_drop=self._dropped)
         self._clock = OutputClock()
+        self._times = PictureTimes(self.address, is_live=is_live and not self._paced)
         self._stopping = threading.Event()
+        # What can wait may have to, for a model that takes its time.
+        is_watched = self._reconnects or self.policy != "wait"
+        self._watch = Watch(self.address, self.config.stall_seconds if is_watched else None)
+        self._connector = Connector(self.address, self.config, self._watch, self._stopping)
         self._failure: LiveInputError | None = None
         self._backoff = Backoff()
         self._epoch = 0
         self._info: StreamInfo | None = None
         self._last: LiveFrame | None = None
         self._last_shown = 0.0
+        self._last_arrival: float | None = None
+        self._gaps: deque[float] = deque(maxlen=_GAPS_KNOWN)
         self._reader = threading.Thread(target=self._read, name="diffir-source", daemon=True)
 
     @property
@@ -187,9 +160,7 @@ class LiveSource:
         if last is None or not self._bridges:
             return None
         is_bridging = last.bridge is not None
-        wait = (
-            1 / float(last.stream.average_rate or _USUAL_RATE) if is_bridging else self.config.outage_seconds
-        )
+        wait = 1 / float(last.stream.average_rate or _USUAL_RATE) if is_bridging else self._patience(last)
         if now - self._last_shown < wait:
             return None
         if not is_bridging:
@@ -208,6 +179,15 @@ class LiveSource:
         self._last_shown = now
         self.stats.count_frame("bridge")
         return self._last
+
+    def _patience(self, last: LiveFrame) -> float:
+        """Seconds without a frame that are no silence, even of a source of few frames."""
+        gaps = tuple(self._gaps)
+        # The shorter one, because a single long gap is a hiccup.
+        gap = min(gaps) if len(gaps) == _GAPS_KNOWN else 0.0
+        rate = last.stream.average_rate
+        usual = max(gap, float(1 / rate) if rate else 0.0)
+        return max(self.config.outage_seconds, _FRAMES_MISSED * usual)
 
     # In the reading thread.
 
@@ -230,8 +210,7 @@ class LiveSource:
     def _read_once(self) -> LiveInputError | None:
         """One connection from beginning to end; the failure that ended it, None for the stream's own end."""
         try:
-            with ExitStack() as stack:
-                connection = self._connect(stack)
+            with self._connector.connection() as connection:
                 self._epoch += 1
                 self._follow(connection)
         except LiveInputError as failure:
@@ -243,82 +222,35 @@ class LiveSource:
             return LiveInputError(f"{self.address}: {type(exc).__name__}", reason="broken")
         return None
 
-    def _connect(self, stack: ExitStack) -> LiveInput:
-        """Open the source; where its first moments hold no video, once more and with more patience."""
-        if self._can_reopen:
-            with ExitStack() as attempt:
-                try:
-                    connection = self._open(attempt, _PROBES[0])
-                except LiveInputError as failure:
-                    if failure.reason != "no_video":
-                        raise
-                else:
-                    stack.push(attempt.pop_all())
-                    return connection
-        return self._open(stack, _PROBES[-1])
-
-    @property
-    def _can_reopen(self) -> bool:
-        return self.address.scheme != "pipe"
-
-    def _open(self, stack: ExitStack, probe: dict[str, str]) -> LiveInput:
-        address, config = self.address, self.config
-        source: str | Readable = address.text.removeprefix("screen://")
-        format, options = _input_format(address), _input_options(address)
-        if address.scheme == "srt":
-            source, format = stack.enter_context(self._relayed()), "mpegts"
-        elif address.scheme in ("whep", "wheps"):
-            source, format = self._pipe(stack.enter_context(watched(address))), "nut"
-        elif address.scheme == "pipe":
-            source = _PipeReader(
-                0, self._stopping, address, config.stall_seconds if self._reconnects else None
-            )
-        return stack.enter_context(
-            LiveInput(
-                source,
-                name=str(address),
-                format=config.format or format,
-                options=options | probe | dict(config.options),
-                open_seconds=config.open_seconds,
-                stall_seconds=config.stall_seconds,
-            )
-        )
-
-    @contextmanager
-    def _relayed(self) -> Generator[Readable]:
-        """The bytes of an SRT connection, which a child makes because PyAV's FFmpeg knows no SRT."""
-        arguments = [*_SRT_INPUT, self.address.text, *_SRT_OUTPUT]
-        child = FFmpegChild(arguments, name="srt", hide=self.address.hide_in, reads=False, stdout=None)
-        try:
-            yield self._pipe(child.output.fileno())
-        finally:
-            child.kill()
-
-    def _pipe(self, descriptor: int) -> Readable:
-        return _PipeReader(descriptor, self._stopping, self.address, self.config.open_seconds)
-
     def _follow(self, connection: LiveInput) -> None:
         pace = _Pace() if self._paced else None
-        last_picture = time.monotonic()
         size: tuple[int, int] | None = None
+        self._times.begin(time.monotonic())
+        self._last_arrival = None
         self._expect_audio(connection.audio)
+        self._watch.begin()
         for item in connection:
             if self._stopping.is_set():
                 return
-            now = time.monotonic()
-            if isinstance(item, MediaPacket):
-                if self.policy != "wait" and now - last_picture > self.config.stall_seconds:
-                    raise LiveInputError(f"{self.address}: sound without pictures", reason="silent")
-                self._take_audio(item, connection.audio, now)
+            if not isinstance(item, LivePicture):
+                self._watch.check()
+                if isinstance(item, MediaPacket):
+                    self._take_audio(item, connection.audio, time.monotonic())
                 continue
-            if pace is not None and not pace.wait(item, self._stopping):
+            picture = self._times.completed(item)
+            if pace is not None and not pace.wait(picture, self._stopping):
                 return
-            last_picture = time.monotonic()
-            if size not in (None, (item.stream.width, item.stream.height)):
+            if size not in (None, (picture.stream.width, picture.stream.height)):
                 self._epoch += 1
-                self._note(f"{self.address}: now {item.stream.width}x{item.stream.height}")
-            size = (item.stream.width, item.stream.height)
-            self._take_picture(item, last_picture)
+                self._note(f"{self.address}: now {picture.stream.width}x{picture.stream.height}")
+            size = (picture.stream.width, picture.stream.height)
+            self._take_picture(picture, time.monotonic())
+            if picture.is_corrupt:
+                # So is every picture that a decoder makes of what another codec made.
+                self._watch.check()
+            else:
+                # From now, not from when it came: a mailbox may let its sender wait for long.
+                self._watch.begin()
 
     def _take_picture(self, picture: LivePicture, now: float) -> None:
         if self._info is None or self._backoff.attempts:
@@ -329,13 +261,24 @@ class LiveSource:
         self.stats.count_frame("in")
         if self.on_arrival is not None:
             self.on_arrival(now)
-        stamp = self._clock.stamp("video", picture.pts, picture.time_base, now)
+        self._measure_gap(now)
+        stamp = self._placed(picture, now)
         if stamp is None:
             self.stats.count_dropped("mailbox", "same_time")
             return
         if stamp.is_jump:
             self._epoch += 1
         self._mailbox.put(_Arrival(picture, stamp.ticks, now, self._epoch))
+
+    def _placed(self, picture: LivePicture, now: float) -> Stamp | None:
+        if picture.pts is None and self._times.never_comes(now):
+            return self._clock.stamp_untimed("video", now)
+        return self._clock.stamp("video", picture.pts, picture.time_base, now)
+
+    def _measure_gap(self, now: float) -> None:
+        if self._last_arrival is not None:
+            self._gaps.append(now - self._last_arrival)
+        self._last_arrival = now
 
     def _expect_audio(self, format: TrackFormat | None) -> None:
         """A connection without sound leaves the output's track as it is: the next one may have some again."""
@@ -382,77 +325,3 @@ class _Pace:
             self._begun = (seconds, now)
             return True
         return not stopping.wait(max(due - now, 0))
-
-
-class _PipeReader:
-    """Reads a pipe without ever waiting for longer than it should."""
-
-    def __init__(
-        self, descriptor: int, stopping: threading.Event, address: Address, stall_seconds: float | None
-    ) -> None:
-        self._descriptor, self._stopping = descriptor, stopping
-        self._address, self._stall_seconds = address, stall_seconds
-
-    def read(self, size: int) -> bytes:
-        poller = select.poll()
-        poller.register(self._descriptor, select.POLLIN)
-        limit = None if self._stall_seconds is None else time.monotonic() + self._stall_seconds
-        while not self._stopping.is_set():
-            if poller.poll(_POLL_SECONDS * 1000):
-                return os.read(self._descriptor, size)
-            if limit is not None and time.monotonic() > limit:
-                raise LiveInputError(f"{self._address}: silent; nothing arrived in time", reason="silent")
-        return b""
-
-
-def check_source(address: Address) -> None:
-    """Raise UsageError for an address that no source can be made of."""
-    if address.scheme not in _SCHEMES and not _is_device(address):
-        known = ", ".join(sorted(_SCHEMES - {"pipe", "file"}))
-        raise UsageError(f"no source for {address}: expected a file, -, a device, or one of {known}")
-
-
-_SCHEMES = frozenset(
-    ("pipe", "file", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp", "http", "https", "screen")
-) | {"whep", "wheps"}
-
-
-def _input_format(address: Address) -> str | None:
-    match address.scheme:
-        case "rtsp" | "rtsps":
-            return "rtsp"
-        case "rtmp" | "rtmps":
-            return "flv"
-        case "udp":
-            return "mpegts"
-        case "screen":
-            return "x11grab"
-        case "file" if _is_device(address):
-            return "v4l2"
-        case _:
-            return None
-
-
-def _input_options(address: Address) -> dict[str, str]:
-    options: dict[str, str] = {}
-    match address.scheme:
-        case "rtsp" | "rtsps":
-            options |= {"rtsp_transport": "tcp"}
-        case "udp":
-            options |= {"fifo_size": "50000", "overrun_nonfatal": "1"}
-        case "rtmp" | "rtmps":
-            options |= {"rtmp_live": "live"}
-        case "http" | "https" if address.suffix == ".m3u8":
-            options |= {"live_start_index": "-2"}
-        case _:
-            pass
-    return options
-
-
-def _is_device(address: Address) -> bool:
-    return address.scheme == "file" and address.text.startswith("/dev/video")
-
-
-def _comes_in_bursts(address: Address) -> bool:
-    """Segments arrive whole, seconds of video at once."""
-    return address.suffix == ".m3u8"

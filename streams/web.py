@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import json
 import math
+import socket
 import sys
 import threading
 import time
@@ -46,7 +47,7 @@ class StatusServer:
                 f"the page would be open to everyone at {address}; set a token or use 127.0.0.1:{port}"
             )
         try:
-            self._server = _Server((host, port), _Handler)
+            self._server = _Server(host, port)
         except OSError as exc:
             raise OutputError(f"can't serve the page at {address}: {exc.strerror}") from exc
         self._server.live, self._server.token = live, token or None
@@ -56,8 +57,9 @@ class StatusServer:
 
     @property
     def url(self) -> str:
-        host, port = self._server.server_address[:2]
-        return f"http://{host if isinstance(host, str) else host.decode()}:{port}/"
+        address, port = self._server.server_address[:2]
+        host = address if isinstance(address, str) else address.decode()
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
     def start(self) -> Self:
         self._thread.start()
@@ -116,6 +118,10 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     live: LiveFilter
     token: str | None
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Silent where a visitor left in the middle of an answer, as browsers do."""

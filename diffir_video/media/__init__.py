@@ -5,7 +5,7 @@ from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.geometry import Crop, fitted_to, limited_to, resized
 from diffir_video.media.isolated import IsolatedReader
-from diffir_video.media.live_input import LiveInput, LivePicture, Readable
+from diffir_video.media.live_input import LiveInput, LivePicture, NoPicture, Readable
 from diffir_video.media.live_output import LiveEncoder, MediaPacket, PacketMuxer, TrackFormat
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.muxer import Muxer
@@ -41,6 +41,7 @@ __all__ = [
     "MediaPacket",
     "Muxer",
     "NetworkAddress",
+    "NoPicture",
     "PacketMuxer",
     "PictureReader",
     "PictureWriter",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -24,6 +25,8 @@ from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.color import PictureDecoder
 from diffir_video.media.live_output import MediaPacket, TrackFormat
 from diffir_video.media.probe import largest_pixel_count
+
+_log = logging.getLogger(__name__)
 
 
 class Readable(Protocol):
@@ -53,12 +56,22 @@ class LivePicture:
         return self._decoder.decode(self._picture)
 
 
+class NoPicture:
+    """Something arrived that no picture came of: damage, or what belongs to none of the tracks in use."""
+
+
+_NO_PICTURE = NoPicture()
+
+
 class LiveInput:
     """Opens a live stream and yields `LivePicture`s and audio `MediaPacket`s in the order they arrive.
 
+    Between them it yields `NoPicture`, so that whoever waits for a picture can tell that none comes.
+
     source: an FFmpeg address, or an object to read from. name: what errors call it; an address may hold
     a password, so it never appears in a message. open_seconds, stall_seconds: how long connecting and
-    each read may take. audio: the format of the audio track that is delivered, None without one.
+    each read may take. audio: the format of the audio track that is delivered, None without one, and
+    where the codec is none that can be passed on, which the log says.
 
     Everything of FFmpeg's that waits for the network happens with the interpreter lock released and
     ends after these times at the latest (connecting and probing take their own time each).
@@ -101,7 +114,7 @@ class LiveInput:
         self._decoders: dict[tuple[str, int, int, ColorTags], PictureDecoder] = {}
         self._items = self._demux()
 
-    def __iter__(self) -> Iterator[LivePicture | MediaPacket]:
+    def __iter__(self) -> Iterator[LivePicture | MediaPacket | NoPicture]:
         return self._items
 
     def close(self) -> None:
@@ -139,7 +152,12 @@ class LiveInput:
         context = self._audio.codec_context
         if context.name.startswith("aac") and context.name != "aac_latm" and not context.extradata:
             self._adts_config = adts_config(context.sample_rate, context.layout.nb_channels)
-        return TrackFormat.of(self._audio, extradata=self._adts_config)
+        try:
+            return TrackFormat.of(self._audio, extradata=self._adts_config)
+        except (av.error.FFmpegError, ValueError):
+            _log.warning("%s: its sound, %s, can't be passed on and is left out", self.name, context.name)
+            self._audio = None
+            return None
 
     def _audio_packet(self, packet: Packet[Any]) -> MediaPacket:
         """The packet as containers want it: the headers that AAC carries in MPEG-TS are only there."""
@@ -153,24 +171,31 @@ class LiveInput:
             self.audio = TrackFormat.of(self._audio, extradata=config)
         return replace(delivered, data=data)
 
-    def _demux(self) -> Generator[LivePicture | MediaPacket]:
-        wanted = [self._video] if self._audio is None else [self._video, self._audio]
+    def _demux(self) -> Generator[LivePicture | MediaPacket | NoPicture]:
         try:
-            for packet in self._container.demux(wanted):
+            for packet in self._container.demux():
                 is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
                 if packet.stream_index == self._video.index:
                     yield from self._decode(packet)  # pyright: ignore[reportArgumentType]
-                elif not is_flush:
-                    yield self._audio_packet(packet)
+                elif self._audio is not None and packet.stream_index == self._audio.index:
+                    if not is_flush:
+                        yield self._audio_packet(packet)
+                else:
+                    yield _NO_PICTURE
+        except IndexError:
+            # At the end of a stream that grew tracks on its way PyAV 18 looks for them where they aren't.
+            yield from self._decode(None)
         except (av.error.FFmpegError, OSError, ValueError) as exc:
             raise _translated(exc, self.name) from None
 
-    def _decode(self, packet: Packet[VideoStream]) -> Iterator[LivePicture]:
+    def _decode(self, packet: Packet[VideoStream] | None) -> Iterator[LivePicture | NoPicture]:
         try:
             pictures = self._video.codec_context.decode(packet)
         except av.error.FFmpegError:
             # Damage on the way, or a stream joined between keyframes: the next keyframe heals it.
-            return
+            pictures = []
+        if not pictures:
+            yield _NO_PICTURE
         for picture in pictures:
             yield self._delivered(picture)
 

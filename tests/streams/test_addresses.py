@@ -9,6 +9,7 @@ import pytest
 from diffir_video.errors import UsageError
 from streams.addresses import Address
 from streams.backoff import Backoff
+from streams.connecting import check_source
 from streams.logs import set_up_logs
 from streams.publishing import check_sink
 
@@ -67,7 +68,16 @@ def test_no_log_line_shows_a_secret(shape: str, format, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     "text",
-    [f"rtsp:/user:{SECRET}@camera/stream", f"user:{SECRET}@camera", f"rtsp:user:{SECRET}@camera/{SECRET}"],
+    [
+        f"rtsp:/user:{SECRET}@camera/stream",
+        f"user:{SECRET}@camera",
+        f"rtsp:user:{SECRET}@camera/{SECRET}",
+        f"rtmp:/camera.example.com/live2/{SECRET}",
+        f"rtmps:camera:443/live/{SECRET}",
+        f"RTMP//camera/live/{SECRET}",
+        f"srt:/camera:9000?passphrase={SECRET}",
+        f"whip:/camera/{SECRET}",
+    ],
 )
 def test_an_address_without_its_slashes_shows_no_secret_either(text: str) -> None:
     address = Address(text)
@@ -77,11 +87,17 @@ def test_an_address_without_its_slashes_shows_no_secret_either(text: str) -> Non
         check_sink(address)
     assert SECRET not in str(failure.value)
     assert "camera" in str(failure.value)
+    with pytest.raises(UsageError) as failure:
+        check_source(address)
+    assert SECRET not in str(failure.value)
+    assert "camera" in str(failure.value)
 
 
 def test_files_and_pipes_are_shown_as_they_are() -> None:
     assert str(Address("-")) == "-"
     assert str(Address("/data/in@home.mp4")) == "/data/in@home.mp4"
+    assert str(Address("rtmp/recording.flv")) == "rtmp/recording.flv"
+    assert str(Address("take:2.mp4")) == "take:2.mp4"
 
 
 def test_an_address_without_secrets_is_shown_whole_in_the_log() -> None:

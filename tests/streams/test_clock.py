@@ -149,6 +149,12 @@ def test_a_first_picture_without_a_time_is_left_out_and_a_later_one_gets_one() -
     assert stamped(OutputClock(), [None, 0, None, 80]) == [None, 0, FRAME, 2 * FRAME]
 
 
+def test_a_source_without_any_times_is_placed_where_the_wall_clock_is() -> None:
+    clock = OutputClock()
+    ticks = [clock.stamp_untimed("video", 7.0 + index * 0.04).ticks for index in range(3)]
+    assert ticks == [0, FRAME, 2 * FRAME]
+
+
 def test_output_never_runs_backwards_whatever_comes() -> None:
     import random
 

@@ -153,6 +153,18 @@ def test_another_budget_serves_at_once() -> None:
     assert machine.governor.index > 0
 
 
+def test_a_budget_that_is_taken_away_leaves_nothing_given_up() -> None:
+    machine = Machine(cost=1.0)
+    machine.run(10)
+    assert machine.governor.index > 0
+    machine.governor.configure(GovernorConfig(latency_seconds=None))
+    assert machine.governor.level == LADDER[0]
+    assert machine.changes[-1][1] == "full"
+    changes = len(machine.changes)
+    machine.run(10)
+    assert len(machine.changes) == changes
+
+
 @pytest.mark.parametrize("budget", [0, -1])
 def test_a_budget_must_be_positive(budget: float) -> None:
     with pytest.raises(UsageError, match="budget"):

@@ -22,7 +22,9 @@ import diffir_video as dv
 from diffir_video import InputError, UsageError
 from streams import LiveConfig, LiveFilter, SourceConfig
 from streams.cli import main
-from streams.config import read_service, seconds
+from streams.config import read_service
+from streams.governor import GovernorConfig
+from streams.settings import seconds
 from streams.web import StatusServer
 from tests.streams.peers import clip, free_port, wait_until
 
@@ -110,6 +112,13 @@ def test_visitors_need_the_token_but_health_does_not(tmp_path: Path) -> None:
         assert get(f"{url}healthz")[0] == 503
 
 
+def test_the_page_is_served_on_the_loopback_address_of_ipv6(tmp_path: Path) -> None:
+    live = LiveFilter(str(clip(2)), dv.Restorer.from_pretrained("identity"), str(tmp_path / "out.mkv"))
+    with StatusServer(live, "[::1]:0") as server:
+        assert server.url.startswith("http://[::1]:")
+        assert get(f"{server.url}healthz")[0] == 503
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0:8080", ":8080", "192.0.2.1:80", "8080", "127.0.0.1:http"])
 def test_a_page_for_everyone_needs_a_token_and_an_address_needs_a_port(tmp_path: Path, address: str) -> None:
     live = LiveFilter(str(clip(2)), dv.Restorer.from_pretrained("identity"), str(tmp_path / "out.mkv"))
@@ -142,6 +151,25 @@ def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path:
         ("source: ${NOT_SET}", UsageError, "NOT_SET"),
         ("source: [a", UsageError, "YAML"),
         ("governor: 3", UsageError, "governor"),
+        ("throttle: fast", UsageError, "throttle.*'fast'"),
+        ("throttle: .nan", UsageError, "throttle"),
+        ("throttle: 0.5", UsageError, "throttle"),
+        ("sinks: 5", UsageError, "sinks"),
+        ("model: 5", UsageError, "model.*5"),
+        ("http: 8080", UsageError, "http.*8080"),
+        ("reuse: sometimes", UsageError, "reuse.*off or prior or statistics.*'sometimes'"),
+        ("device: gpu", UsageError, "device.*auto or cpu or cuda"),
+        ("1: 2", UsageError, "unknown 1"),
+        ("source: 2024-13-45", UsageError, "YAML"),
+        ("input: {1: 2}", UsageError, "input: unknown 1"),
+        ("input: {outage: freeze}", UsageError, "outage.*hold or slate or pause.*'freeze'"),
+        ("input: {realtime: 'no'}", UsageError, "realtime.*true or false"),
+        ("input: {mailbox: 2.5}", UsageError, "mailbox.*whole number"),
+        ("input: {open_seconds: off}", UsageError, "open_seconds.*a time"),
+        ("input: {options: [a]}", UsageError, "options"),
+        ("output: {size_change: stretch}", UsageError, "size_change.*follow or fit.*'stretch'"),
+        ("output: {queue_packets: many}", UsageError, "queue_packets.*'many'"),
+        ("output: {encoder_options: [a]}", UsageError, "encoder_options"),
         (None, InputError, "No such file"),
     ],
 )
@@ -153,6 +181,41 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, text: str | Non
         read_service(path, {})
 
 
+@pytest.mark.parametrize(
+    "text", ["http_token: 12345678", "sinks: [{rtmp: 12345678}]", "source: {a: 12345678}"]
+)
+def test_what_may_be_a_secret_is_not_shown_where_it_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=text.partition(":")[0]) as failure:
+        read_service(path, {})
+    assert "12345678" not in str(failure.value)
+
+
+def test_settings_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_bytes(b"source: \xff\xfe")
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_service(path, {})
+
+
+def test_a_bare_off_which_yaml_reads_as_false_is_off(tmp_path: Path) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text("latency: off\nreuse: off\ninput: {stall_seconds: off}\n")
+    settings = read_service(path, {})
+    assert settings["reuse"] == "off"
+    assert settings["live"].governor.latency_seconds is None
+    assert settings["live"].source.stall_seconds is None
+
+
+def test_numbers_may_come_from_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text("throttle: ${N}\ninput: {mailbox: '${N}', options: {buffer_size: 9, nobuffer: yes}}")
+    live = read_service(path, {"N": "3"})["live"]
+    assert (live.throttle, live.source.mailbox) == (3.0, 3)
+    assert live.source.options == (("buffer_size", "9"), ("nobuffer", "1"))
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/live").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_in_configs_can_be_read(path: Path) -> None:
     variables = {"CAMERA_URL": "rtsp://camera/1", "STREAM_KEY": "key", "SRT_PASSPHRASE": "0123456789"}
@@ -162,7 +225,8 @@ def test_every_recipe_in_configs_can_be_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("300ms", 0.3), ("1.5s", 1.5), ("2m", 120), (0.25, 0.25), ("off", None)]
+    ("text", "value"),
+    [("300ms", 0.3), ("1.5s", 1.5), ("2m", 120), (0.25, 0.25), ("off", None), (False, None)],
 )
 def test_durations(text, value: float | None) -> None:
     assert seconds(text) == value
@@ -209,6 +273,11 @@ def test_a_service_reads_its_thresholds_again_and_never_shows_its_key(tmp_path: 
     try:
         url = f"http://127.0.0.1:{port}/"
         assert wait_until(lambda: is_answered(f"{url}readyz"), 40), log.read_text()
+        for wrong in (b"throttle: fast", b"sinks: 5", b"\xff"):
+            before = log.read_text().count("stays as it was")
+            path.write_bytes(wrong)
+            process.send_signal(signal.SIGHUP)
+            assert wait_until(lambda: log.read_text().count("stays as it was") > before), wrong  # noqa: B023
         path.write_text(yaml.safe_dump(settings | {"latency": "700ms"}))
         process.send_signal(signal.SIGHUP)
         assert wait_until(lambda: json.loads(get(f"{url}stats.json")[1])["budget_ms"] == 700)
@@ -225,6 +294,42 @@ def test_a_service_reads_its_thresholds_again_and_never_shows_its_key(tmp_path: 
         process.wait()
     for line in log.read_text().splitlines():
         assert json.loads(line)["message"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_stream_has_begun_ends_it_as_one_after(tmp_path: Path, number: int) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "streams",
+        str(clip(2)),
+        str(tmp_path / "out.mkv"),
+        "--model",
+        "identity",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            assert wait_until(lambda: handles_hangups(process.pid))
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert b"Traceback" not in said
+
+
+def handles_hangups(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = status.partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
+
+
+def test_a_source_that_can_wait_has_no_budget_whatever_it_is_told(tmp_path: Path) -> None:
+    live = LiveFilter(str(clip(2)), dv.Restorer.from_pretrained("identity"), str(tmp_path / "out.mkv"))
+    assert live.governor.config.latency_seconds is None
+    live.configure(GovernorConfig(latency_seconds=0.3, calm_seconds=9))
+    assert live.governor.config == GovernorConfig(latency_seconds=None, calm_seconds=9)
 
 
 def is_answered(url: str) -> bool:

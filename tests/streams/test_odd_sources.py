@@ -1,0 +1,147 @@
+"""Sources out of the ordinary: restarted as something else, without times, with few frames or odd sound."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import diffir_video as dv
+from streams import LiveConfig, LiveFilter, LiveSource, SourceConfig
+from streams.governor import GovernorConfig
+from tests.streams.peers import Received, clip, ffmpeg, free_port, publish, running, wait_until
+
+UNHURRIED = GovernorConfig(latency_seconds=None)
+
+
+def filter_of(source: str | Path, sink: Path, **source_settings) -> LiveFilter:
+    config = LiveConfig(governor=UNHURRIED, source=SourceConfig(**source_settings))
+    return LiveFilter(str(source), dv.Restorer.from_pretrained("identity", device="cpu"), str(sink), config)
+
+
+def made(path: Path, *arguments: str, source: Sequence[str]) -> Path:
+    subprocess.run([ffmpeg(), "-v", "error", *source, *arguments, str(path)], check=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(("-mpegts_start_pid", "0x200", "-mpegts_pmt_start_pid", "0x1200"), id="pids"),
+        pytest.param(("-c:v", "mpeg2video"), id="codec"),
+    ],
+)
+def test_a_sender_that_restarts_as_something_else_is_connected_to_anew(
+    tmp_path: Path, other: tuple[str, ...]
+) -> None:
+    source = f"udp://127.0.0.1:{free_port()}"
+    target = ("-f", "mpegts", f"{source}?pkt_size=1316")
+    quiet = clip(2, audio=False)
+    with filter_of(source, tmp_path / "out.mkv", stall_seconds=0.7) as live:
+        with running(publish(quiet, *target, loop=True)):
+            assert wait_until(lambda: live.stats.count("in") > 12)
+        with running(publish(quiet, *other, *target, loop=True)):
+            assert wait_until(lambda: live.stats.sample("diffir_reconnects_total", end="source") >= 1, 6)
+            before = live.stats.count("in")
+            assert wait_until(lambda: live.stats.count("in") > before + 12, 6), live.stats.events()
+
+
+def test_a_file_without_times_is_placed_by_its_frame_rate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = made(tmp_path / "raw.h264", "-c", "copy", source=["-i", str(clip(2, audio=False))])
+    live = filter_of(raw, tmp_path / "out.mkv").start()
+    assert live.wait(20)
+    assert live.failure is None
+    received = Received(tmp_path / "out.mkv")
+    assert len(received.numbers) == 50
+    assert received.video_seconds == pytest.approx([index / 25 for index in range(50)], abs=0.002)
+    warnings = [record.message for record in caplog.records if "no times" in record.message]
+    assert len(warnings) == 1
+    assert "25 frames a second" in warnings[0]
+
+
+def test_a_live_stream_without_times_is_placed_by_the_wall_clock(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with (
+        running(publish(clip(6, audio=False), "-f", "h264", f"{address}?listen=1")),
+        filter_of(address, tmp_path / "out.mkv") as live,
+    ):
+        assert wait_until(lambda: live.stats.count("out") > 25, 10), live.stats.events()
+    seconds = Received(tmp_path / "out.mkv").video_seconds
+    assert seconds[-1] - seconds[0] == pytest.approx(len(seconds) / 25, abs=0.4)
+    assert len([record for record in caplog.records if "no times" in record.message]) == 1
+
+
+def test_sound_that_no_output_can_hold_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tone = ["-f", "lavfi", "-i", "sine=d=2:r=48000", "-i", str(clip(2, audio=False))]
+    arguments = ("-c:v", "copy", "-c:a", "s302m", "-ac", "2", "-strict", "-2")
+    source = made(tmp_path / "broadcast.ts", *arguments, source=tone)
+    live = filter_of(source, tmp_path / "out.mkv").start()
+    assert live.wait(20)
+    assert live.failure is None
+    received = Received(tmp_path / "out.mkv")
+    assert len(received.numbers) == 50
+    assert received.audio_seconds == []
+    assert [record.message for record in caplog.records if "s302m" in record.message] == [
+        f"{source}: its sound, s302m, can't be passed on and is left out"
+    ]
+
+
+def test_a_source_of_few_frames_is_not_taken_for_a_silent_one(tmp_path: Path) -> None:
+    arguments = ("-c:v", "libx264", "-tune", "zerolatency")
+    pattern = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=2:d=3,format=yuv420p"]
+    slow = made(tmp_path / "slow.flv", *arguments, source=pattern)
+    source = LiveSource(str(slow), SourceConfig(realtime=True, reconnect=True, outage_seconds=0.2))
+    frames = iter(source)
+    try:
+        shown = [next(frames) for _ in range(5)]
+    finally:
+        source.close()
+    assert source.stats.count("bridge") == 0
+    assert len({frame.pts for frame in shown}) == 5
+
+
+def test_a_listener_whom_nobody_calls_says_so_in_its_own_words(capfd: pytest.CaptureFixture[str]) -> None:
+    config = SourceConfig(open_seconds=0.3, reconnect=False)
+    source = LiveSource(f"srt://127.0.0.1:{free_port()}?mode=listener", config)
+    with pytest.raises(dv.LiveInputError, match="nothing arrived in time") as failure:
+        next(iter(source))
+    source.close()
+    assert failure.value.reason == "silent"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_port_that_is_taken_is_no_source_that_sends_the_wrong_thing(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        source = LiveSource(f"udp://127.0.0.1:{taken.getsockname()[1]}", SourceConfig(reconnect=False))
+        with pytest.raises(dv.LiveInputError, match="Error opening input") as failure:
+            next(iter(source))
+        source.close()
+    assert failure.value.reason == "absent"
+
+
+def test_a_caller_that_freezes_is_given_up_after_the_stall_not_after_the_time_for_opening(
+    tmp_path: Path,
+) -> None:
+    listener = f"srt://127.0.0.1:{free_port()}?mode=listener"
+    with (
+        filter_of(listener, tmp_path / "out.mkv", stall_seconds=0.7, open_seconds=20.0) as live,
+        running(publish(clip(6), "-f", "mpegts", listener.replace("listener", "caller"))) as caller,
+    ):
+        assert wait_until(lambda: live.stats.count("in") > 12, 10)
+        os.kill(caller.pid, signal.SIGSTOP)
+        try:
+            assert wait_until(lambda: live.stats.sample("diffir_reconnects_total", end="source") >= 1, 3)
+        finally:
+            os.kill(caller.pid, signal.SIGCONT)
