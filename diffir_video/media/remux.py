@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from av.container.core import Chapter
 
 # MPEG-TS takes any codec as "private data" that nobody can read; these it really carries.
-_MPEGTS_CODECS = frozenset(
+MPEGTS_CODECS = frozenset(
     (
         *("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs", "dirac"),
         *("aac", "aac_latm", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
@@ -211,7 +211,7 @@ def _add_copy(output: OutputContainer, source: Stream) -> Stream | None:
         return None
     if source.type == "data" and name != "mpegts":
         return None
-    if source.type == "unknown" or (name == "mpegts" and codec not in _MPEGTS_CODECS):
+    if source.type == "unknown" or (name == "mpegts" and codec not in MPEGTS_CODECS):
         return None
     try:
         target = output.add_stream_from_template(source, opaque=True)

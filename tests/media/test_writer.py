@@ -267,6 +267,8 @@ def test_the_input_is_never_the_output(link: str, tmp_path: Path) -> None:
         ("out", {}, OutputError, "without ending"),
         ("out.avi", {}, OutputError, "no container"),
         ("out.webm", {}, OutputError, "can't hold the video"),
+        ("out.ts", {"encoder": "ffv1"}, OutputError, "ffv1; write to .mkv"),
+        ("out.m2ts", {"encoder": "libvpx-vp9"}, OutputError, "vp9; write to .mkv"),
         ("out.mp4", {"encoder": "nonsense"}, EncoderError, "no encoder"),
         ("out.mp4", {"encoder": "aac"}, EncoderError, "no video encoder"),
         ("out.mp4", {"encoder_options": {"crff": "3"}}, EncoderError, "no option crff"),
