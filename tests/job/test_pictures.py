@@ -69,6 +69,25 @@ def test_a_folder_of_pictures_keeps_their_names(tmp_path: Path) -> None:
     assert (before.data - after.data).abs().mean() < 0.01
 
 
+@pytest.mark.parametrize("output", ["out", "out/shot-%04d.png"])
+def test_a_part_of_a_sequence_keeps_its_names(output: str, tmp_path: Path) -> None:
+    source = make_pictures(tmp_path / "in", "shot-%04d.png", count=6)
+    options = JobOptions(start=Fraction(2, 25), end=Fraction(4, 25))
+    given = source.parent if output == "out" else source
+    restore_pictures(given, tmp_path / output, restorer=IDENTITY, options=options)
+    names = ["shot-0003.png", "shot-0004.png"]
+    assert sorted(os.listdir(tmp_path / "out")) == names
+    for name in names:
+        before, after = (samples_of(tmp_path / folder / name, "rgb24") for folder in ("in", "out"))
+        assert np.array_equal(before, after)
+
+
+def test_a_part_of_a_video_is_numbered_from_1(tmp_path: Path) -> None:
+    options = JobOptions(start=Fraction(48, 25))
+    restore_pictures(sample("bframes.mp4"), tmp_path / "%d.png", restorer=IDENTITY, options=options)
+    assert sorted(os.listdir(tmp_path)) == ["1.png", "2.png"]
+
+
 def test_pictures_become_a_video_and_a_video_pictures(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", "frame%d.png", count=11)
     video = tmp_path / "video.mkv"
@@ -170,6 +189,53 @@ def test_pictures_that_exist_are_not_replaced(tmp_path: Path) -> None:
         restore_pictures(source, tmp_path / "new.png", restorer=IDENTITY)
     assert sorted(os.listdir(tmp_path)) == ["2.png", "in"]
     assert (tmp_path / "2.png").read_text() == "precious"
+
+
+def refuse_frames(told: object) -> None:
+    raise AssertionError(told)
+
+
+def test_any_picture_that_exists_in_the_folder_is_found_before_the_first_frame(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "%d.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "3.png").write_text("precious")
+    with pytest.raises(OutputError, match=r"3\.png' exists"):
+        restore_pictures(tmp_path / "in", tmp_path / "out", restorer=IDENTITY, progress=refuse_frames)
+    assert os.listdir(tmp_path / "out") == ["3.png"]
+    part = JobOptions(end=Fraction(2, 25))
+    restore_pictures(tmp_path / "in", tmp_path / "out", restorer=IDENTITY, options=part)
+    assert sorted(os.listdir(tmp_path / "out")) == ["1.png", "2.png", "3.png"]
+    assert (tmp_path / "out" / "3.png").read_text() == "precious"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_pictures_that_would_get_one_name_are_refused_before_the_first_frame(
+    overwrite: bool, tmp_path: Path
+) -> None:
+    for name in ("a.png", "a.jpg", "a.bmp"):
+        make_pictures(tmp_path / "in", name, count=1)
+    with pytest.raises(OutputError, match=r"more than one picture would become '.*a\.png'.*%06d\.png"):
+        restore_pictures(
+            tmp_path / "in",
+            tmp_path / "out",
+            restorer=IDENTITY,
+            options=JobOptions(overwrite=overwrite),
+            progress=refuse_frames,
+        )
+    assert os.listdir(tmp_path) == ["in"]
+    assert restore_pictures(tmp_path / "in", tmp_path / "%d.png", restorer=IDENTITY).run.frames_out == 3
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_job_that_fails_leaves_the_folders_that_were_there(is_there: bool, tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "%d.png")
+    (tmp_path / "in" / "4.png").write_text("no picture")
+    if is_there:
+        (tmp_path / "out").mkdir()
+    with pytest.raises(MediaInputError):
+        restore_pictures(tmp_path / "in", tmp_path / "out", restorer=IDENTITY)
+    assert sorted(os.listdir(tmp_path)) == (["in", "out"] if is_there else ["in"])
+    assert not is_there or os.listdir(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(
