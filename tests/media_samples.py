@@ -62,6 +62,7 @@ _RECIPES = {
         "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv "
         "-c:v libx265 -preset ultrafast -x265-params log-level=error"
     ),
+    "timecode.mov": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -timecode 01:00:00:00",
     "upright.mp4": f"{_VIDEO} -frames:v 5 {_H264} -qp 0",
     "start_offset.mkv": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -output_ts_offset 5.24",
     "start_offset.mp4": f"{_VIDEO} {_H264} -bf 3 -output_ts_offset 1.48",
@@ -146,6 +147,8 @@ def sample(name: str) -> Path:
     special = {
         "everything.mkv": _make_everything,
         "rotated.mp4": _make_rotated,
+        "cover.mp4": _make_cover_in_mp4,
+        "cover.mkv": _make_cover_in_matroska,
         "resized.ts": _make_resized,
         "huge.mkv": _make_huge,
         "repeated.ts": _make_repeated,
@@ -209,6 +212,25 @@ def _make_everything(path: Path) -> None:
 def _make_rotated(path: Path) -> None:
     """`upright.mp4` with a display matrix that turns it by 90 degrees, as phones write it."""
     _ffmpeg("-display_rotation", "90", "-i", str(sample("upright.mp4")), "-c", "copy", str(path))
+
+
+def _make_cover_in_mp4(path: Path) -> None:
+    """`bframes.mp4` with a cover picture, as music shops and phones write it."""
+    cover = _make_cover(path)
+    inputs = ["-i", str(sample("bframes.mp4")), "-i", str(cover), "-map", "0", "-map", "1"]
+    _ffmpeg(*inputs, *["-c", "copy", "-disposition:v:1", "attached_pic"], str(path))
+
+
+def _make_cover_in_matroska(path: Path) -> None:
+    """`h264.mkv` with a cover picture among its attachments."""
+    attach = ["-attach", str(_make_cover(path)), "-metadata:s:t", "mimetype=image/png"]
+    _ffmpeg("-i", str(sample("h264.mkv")), "-c", "copy", *attach, str(path))
+
+
+def _make_cover(path: Path) -> Path:
+    cover = path.with_name(f"{path.name}.png")
+    _ffmpeg(*["-f", "lavfi", "-i", "testsrc2=s=32x32", "-frames:v", "1", "-update", "1"], str(cover))
+    return cover
 
 
 def _make_resized(path: Path) -> None:

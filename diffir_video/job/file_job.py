@@ -289,6 +289,7 @@ def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origi
         chapters=muxer.chapters,
         copied_packets=muxer.copied_packets,
         copy_source_unreadable=muxer.copy_source_unreadable,
+        timecodes=muxer.timecodes,
     )
 
 

@@ -85,6 +85,11 @@ class Muxer:
         return self._copier.chapters if self._copier else 0
 
     @property
+    def timecodes(self) -> int:
+        """How many tracks of timecodes of `copy_from` the container's muxer writes anew, from metadata."""
+        return self._copier.timecodes if self._copier else 0
+
+    @property
     def copied_packets(self) -> dict[int, int]:
         """Packets copied so far for each track index of the source."""
         return dict(self._copier.copied) if self._copier else {}
