@@ -153,6 +153,7 @@ def sample(name: str) -> Path:
         "huge.mkv": _make_huge,
         "repeated.ts": _make_repeated,
         "noise_track.ts": _make_noise_track,
+        "damaged.ts": _make_damaged,
     }
     if name in special:
         special[name](path)
@@ -251,6 +252,15 @@ def _make_noise_track(path: Path) -> None:
     for begin in range(0, len(data), 188):
         if int.from_bytes(data[begin + 1 : begin + 3], "big") & 0x1FFF == 0x101:
             data[begin + 20 : begin + 188] = bytes(168)
+    path.write_bytes(data)
+
+
+def _make_damaged(path: Path) -> None:
+    """8 s of MPEG-TS with noise in two places, near the beginning and in the middle."""
+    _ffmpeg(*f"-f lavfi -i testsrc2=s=160x96:r=25:d=8 {_H264} -g 25".split(), str(path))
+    data = bytearray(path.read_bytes())
+    for begin in (len(data) // 10, len(data) // 2):
+        data[begin : begin + 60] = bytes(37 * n % 256 for n in range(60))
     path.write_bytes(data)
 
 
