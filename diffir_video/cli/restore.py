@@ -260,8 +260,7 @@ def _restore_folder(arguments: argparse.Namespace, restorer: FileRestorer, optio
         print(entry, flush=True)
         entries.append(entry)
     if arguments.report is not None:
-        reports = [entry.report.to_dict() for entry in entries if entry.report is not None]
-        write_json({"files": reports}, arguments.report)
+        write_json({"files": [entry.to_dict() for entry in entries]}, arguments.report)
     if failed := [entry for entry in entries if entry.error is not None]:
         print(f"diffir-video: {len(failed)} of {len(entries)} files failed", file=sys.stderr)
     return max(entry.exit_code for entry in entries)
