@@ -63,6 +63,8 @@ _RECIPES = {
         "-c:v libx265 -preset ultrafast -x265-params log-level=error"
     ),
     "timecode.mov": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -timecode 01:00:00:00",
+    "flac.mkv": f"{_VIDEO} {_AUDIO} {_H264} -c:a flac",
+    "wma.wmv": f"{_VIDEO} {_AUDIO} -c:v wmv2 -c:a wmav2",
     "upright.mp4": f"{_VIDEO} -frames:v 5 {_H264} -qp 0",
     "start_offset.mkv": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -output_ts_offset 5.24",
     "start_offset.mp4": f"{_VIDEO} {_H264} -bf 3 -output_ts_offset 1.48",

@@ -200,6 +200,8 @@ def _check(arguments: argparse.Namespace, kind: _Kind) -> None:
     for name in _REFUSED[kind]:
         if getattr(arguments, name) not in (None, False):
             raise UsageError(f"--{name.replace('_', '-')} needs a file as input and output, and no --sample")
+    if kind == "folder" and arguments.rate is not None:
+        raise UsageError(f"--rate {arguments.rate} is for pictures; videos have timestamps of their own")
     for path in (arguments.report, arguments.plot_reuse):
         check_folder(path)
     if arguments.model == IDENTITY and arguments.plot_reuse is not None:

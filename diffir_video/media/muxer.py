@@ -25,7 +25,7 @@ from diffir_video.media.matroska import write_display_size
 from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import CONTAINERS
-from diffir_video.media.remux import MPEGTS_CODECS, TimeRange, TrackCopier, copy_stream_tags
+from diffir_video.media.remux import TimeRange, TrackCopier, copy_stream_tags, is_readable_in
 
 # Codecs that say the pixel aspect themselves; Matroska says it for the others.
 _CODECS_WITH_ASPECT = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
@@ -167,10 +167,10 @@ class Muxer:
             ) from exc
         assert isinstance(stream, VideoStream)
         codec = stream.codec_context.codec.canonical_name
-        if container.format.name == "mpegts" and codec not in MPEGTS_CODECS:
+        if not is_readable_in(container.format.name, codec):
             raise OutputError(
-                f"mpegts can't hold the video of encoder {name}, {codec}; write to .mkv instead, "
-                "or choose another --encoder, such as libx264"
+                f"{container.format.name} can't hold {codec}, which encoder {name} makes; "
+                "write to .mkv instead, or choose another --encoder, such as libx264"
             )
         self._tells_aspect = (
             container.format.name in ("matroska", "webm") and codec not in _CODECS_WITH_ASPECT

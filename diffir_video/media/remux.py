@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from av.container.core import Chapter
 
 # MPEG-TS takes any codec as "private data" that nobody can read; these it really carries.
-MPEGTS_CODECS = frozenset(
+_MPEGTS_CODECS = frozenset(
     (
         *("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs", "dirac"),
         *("aac", "aac_latm", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
@@ -40,6 +40,9 @@ MPEGTS_CODECS = frozenset(
         *("klv", "timed_id3", "scte_35"),
     )
 )
+
+# FFmpeg's muxer takes them for MP4 and its kin, and refuses the header of a MOV file.
+_NOT_IN_MOV = frozenset({"vp8", "vp9", "av1", "flac", "opus", "truehd"})
 
 # A cover picture's ending and MIME type, by its codec; MP4 takes no other codecs.
 _COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp")}
@@ -134,9 +137,10 @@ class TrackCopier:
                 (refused if source.type in ("audio", "subtitle") else dropped).append(_named(source))
         if refused:
             tracks = ", ".join(refused)
-            raise OutputError(
-                f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; write to .mkv instead"
-            )
+            instead = "write to .mkv instead"
+            if output.format.name == "matroska":
+                instead = "convert them first: ffmpeg -i IN -map 0 -c copy -c:a flac -c:s srt IN.mkv"
+            raise OutputError(f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; {instead}")
         output.metadata.update(_kept_metadata(self._container.metadata, _CONTAINER_KEYS))
         chapters = self._chapters()
         if chapters and output.format.name == "mpegts":
@@ -257,6 +261,13 @@ class TrackCopier:
             self.unreadable = True
 
 
+def is_readable_in(container: str, codec: str | None) -> bool:
+    """Whether a container, by FFmpeg's name, holds a codec so that it can be read back; True if unknown."""
+    if container == "mpegts":
+        return codec in _MPEGTS_CODECS
+    return container != "mov" or codec not in _NOT_IN_MOV
+
+
 def _is_cover(source: Stream) -> bool:
     return source.type == "video" and bool(source.disposition & Disposition.attached_pic)
 
@@ -292,7 +303,7 @@ def _add_copy(output: OutputContainer, source: Stream) -> Stream | None:
         return None
     if source.type == "data" and name != "mpegts":
         return None
-    if source.type == "unknown" or (name == "mpegts" and codec not in MPEGTS_CODECS):
+    if source.type == "unknown" or not is_readable_in(name, codec):
         return None
     try:
         target = output.add_stream_from_template(source, opaque=True)
