@@ -62,6 +62,9 @@ _RECIPES = {
         "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv "
         "-c:v libx265 -preset ultrafast -x265-params log-level=error"
     ),
+    "timecode.mov": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -timecode 01:00:00:00",
+    "flac.mkv": f"{_VIDEO} {_AUDIO} {_H264} -c:a flac",
+    "wma.wmv": f"{_VIDEO} {_AUDIO} -c:v wmv2 -c:a wmav2",
     "upright.mp4": f"{_VIDEO} -frames:v 5 {_H264} -qp 0",
     "start_offset.mkv": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -output_ts_offset 5.24",
     "start_offset.mp4": f"{_VIDEO} {_H264} -bf 3 -output_ts_offset 1.48",
@@ -146,10 +149,13 @@ def sample(name: str) -> Path:
     special = {
         "everything.mkv": _make_everything,
         "rotated.mp4": _make_rotated,
+        "cover.mp4": _make_cover_in_mp4,
+        "cover.mkv": _make_cover_in_matroska,
         "resized.ts": _make_resized,
         "huge.mkv": _make_huge,
         "repeated.ts": _make_repeated,
         "noise_track.ts": _make_noise_track,
+        "damaged.ts": _make_damaged,
     }
     if name in special:
         special[name](path)
@@ -211,6 +217,25 @@ def _make_rotated(path: Path) -> None:
     _ffmpeg("-display_rotation", "90", "-i", str(sample("upright.mp4")), "-c", "copy", str(path))
 
 
+def _make_cover_in_mp4(path: Path) -> None:
+    """`bframes.mp4` with a cover picture, as music shops and phones write it."""
+    cover = _make_cover(path)
+    inputs = ["-i", str(sample("bframes.mp4")), "-i", str(cover), "-map", "0", "-map", "1"]
+    _ffmpeg(*inputs, *["-c", "copy", "-disposition:v:1", "attached_pic"], str(path))
+
+
+def _make_cover_in_matroska(path: Path) -> None:
+    """`h264.mkv` with a cover picture among its attachments."""
+    attach = ["-attach", str(_make_cover(path)), "-metadata:s:t", "mimetype=image/png"]
+    _ffmpeg("-i", str(sample("h264.mkv")), "-c", "copy", *attach, str(path))
+
+
+def _make_cover(path: Path) -> Path:
+    cover = path.with_name(f"{path.name}.png")
+    _ffmpeg(*["-f", "lavfi", "-i", "testsrc2=s=32x32", "-frames:v", "1", "-update", "1"], str(cover))
+    return cover
+
+
 def _make_resized(path: Path) -> None:
     """Two MPEG-2 programmes of different size, one after the other in one stream."""
     path.write_bytes(sample("small.ts").read_bytes() + sample("larger.ts").read_bytes())
@@ -229,6 +254,15 @@ def _make_noise_track(path: Path) -> None:
     for begin in range(0, len(data), 188):
         if int.from_bytes(data[begin + 1 : begin + 3], "big") & 0x1FFF == 0x101:
             data[begin + 20 : begin + 188] = bytes(168)
+    path.write_bytes(data)
+
+
+def _make_damaged(path: Path) -> None:
+    """8 s of MPEG-TS with noise in two places, near the beginning and in the middle."""
+    _ffmpeg(*f"-f lavfi -i testsrc2=s=160x96:r=25:d=8 {_H264} -g 25".split(), str(path))
+    data = bytearray(path.read_bytes())
+    for begin in (len(data) // 10, len(data) // 2):
+        data[begin : begin + 60] = bytes(37 * n % 256 for n in range(60))
     path.write_bytes(data)
 
 

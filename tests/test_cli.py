@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -31,6 +32,26 @@ def test_restore_writes_the_file_and_reports(tmp_path: Path, capsys: pytest.Capt
     assert printed.err == ""
     assert video_pts(tmp_path / "out.mkv") == video_pts(sample("bframes.mp4"))
     assert json.loads((tmp_path / "report.json").read_text())["complete"] is True
+
+
+@pytest.mark.parametrize("option", [["--start", "1/0"], ["--end", "1:x"], ["--sample", "1/0s"]])
+def test_a_time_that_is_none_is_one_clear_error(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert restore(sample("bframes.mp4"), tmp_path / "out.mkv", *option) == 2
+    assert "expected [hours:][minutes:]seconds, got '1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["a file", "a sample", "pictures", "a folder"])
+def test_a_rate_is_for_pictures_alone(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(sample("upright.mp4"), tmp_path / "in" / "a.mp4")
+    source = tmp_path / "in" if kind == "a folder" else tmp_path / "in" / "a.mp4"
+    output = {"pictures": "%d.png", "a folder": "out"}.get(kind, "out.mkv")
+    sampled = ["--sample", "1s"] if kind == "a sample" else []
+    assert restore(source, tmp_path / output, "--rate", "24", *sampled) == 2
+    assert "timestamps of" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["in"]
 
 
 def test_encoder_and_its_options_are_passed_on(tmp_path: Path) -> None:

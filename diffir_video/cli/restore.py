@@ -200,6 +200,8 @@ def _check(arguments: argparse.Namespace, kind: _Kind) -> None:
     for name in _REFUSED[kind]:
         if getattr(arguments, name) not in (None, False):
             raise UsageError(f"--{name.replace('_', '-')} needs a file as input and output, and no --sample")
+    if kind == "folder" and arguments.rate is not None:
+        raise UsageError(f"--rate {arguments.rate} is for pictures; videos have timestamps of their own")
     for path in (arguments.report, arguments.plot_reuse):
         check_folder(path)
     if arguments.model == IDENTITY and arguments.plot_reuse is not None:
@@ -260,8 +262,7 @@ def _restore_folder(arguments: argparse.Namespace, restorer: FileRestorer, optio
         print(entry, flush=True)
         entries.append(entry)
     if arguments.report is not None:
-        reports = [entry.report.to_dict() for entry in entries if entry.report is not None]
-        write_json({"files": reports}, arguments.report)
+        write_json({"files": [entry.to_dict() for entry in entries]}, arguments.report)
     if failed := [entry for entry in entries if entry.error is not None]:
         print(f"diffir-video: {len(failed)} of {len(entries)} files failed", file=sys.stderr)
     return max(entry.exit_code for entry in entries)

@@ -58,7 +58,7 @@ def seconds(text: str) -> Fraction:
     """`1:30`, `0:01:30.5` or `90.5`, in seconds."""
     try:
         parts = [Fraction(part) for part in text.split(":")]
-    except ValueError as exc:
+    except (ValueError, ZeroDivisionError) as exc:
         raise ArgumentTypeError(f"expected [hours:][minutes:]seconds, got {text!r}") from exc
     return sum((part * 60**place for place, part in enumerate(reversed(parts))), Fraction(0))
 

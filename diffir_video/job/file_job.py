@@ -12,14 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.job.cutting import SegmentCutter, SegmentSource
 from diffir_video.job.options import JobOptions
 from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, StrPath
 from diffir_video.job.sizing import ResizingSink, output_info
-from diffir_video.job.source import Source, identity_of, open_source
+from diffir_video.job.source import Source, identity_of, no_frames, open_source
 from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
@@ -120,7 +119,7 @@ class _Job:
             )
             segment = next(iter(SegmentCutter(source, self.restorer.reach, _MEASURED_FRAMES)), None)
             if segment is None:
-                raise self._no_frames()
+                raise no_frames(self.input, self.options.part)
             report = run(segment, self.restorer, _OwnFrames(segment, ResizingSink(writer, info)))
             frames = info.frame_count or _frames_by_time(info)
             if self.options.part != TimeRange():
@@ -170,7 +169,7 @@ class _Job:
         resumed = len(work.segments)
         runs = [*self._restore_segments(source, work, info, progress, global_header=global_header)]
         if not work.segments:
-            raise self._no_frames()
+            raise no_frames(self.input, self.options.part)
         origin = 0 if self.options.start is None else work.segments[0].pts[0]
         copied = self.options.part if origin == 0 else TimeRange(origin * info.time_base, self.options.end)
         with self._open_muxer(part, info, copied) as muxer:
@@ -203,12 +202,6 @@ class _Job:
         publish(part, self.output, overwrite=self.options.overwrite)
         work.remove()
         return report
-
-    def _no_frames(self) -> UsageError:
-        part = self.options.part
-        begin = "its beginning" if part.start is None else f"{float(part.start):g} s"
-        end = "its end" if part.end is None else f"{float(part.end):g} s"
-        return UsageError(f"no frame of {str(self.input)!r} is from {begin} to {end}")
 
     def _open_muxer(self, file: Path, info: StreamInfo, copied: TimeRange) -> Muxer:
         return Muxer(
@@ -289,6 +282,7 @@ def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origi
         chapters=muxer.chapters,
         copied_packets=muxer.copied_packets,
         copy_source_unreadable=muxer.copy_source_unreadable,
+        timecodes=muxer.timecodes,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffir_video.errors import DiffirVideoError, MediaInputError, OutputError
 from diffir_video.job.report import FileReport, StrPath
@@ -27,6 +28,16 @@ class FolderEntry:
             return self.error.exit_code
         return self.report.exit_code if self.report is not None else 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON values, or what there is without one; with the exit code and the error."""
+        known = {"input": str(self.input), "output": str(self.output)}
+        return {
+            **(known if self.report is None else self.report.to_dict()),
+            "exit_code": self.exit_code,
+            "error": None if self.error is None else str(self.error),
+            "was_there_already": self.report is None and self.error is None,
+        }
+
     def __str__(self) -> str:
         if self.error is not None:
             return f"{self.input}: FAILED: {self.error}"
@@ -44,7 +55,8 @@ def restore_folder(
 
     Finished outputs are passed by unless `overwrite`, so that the same call goes on where one ended. One
     file's failure doesn't stop the others. A name whose ending is no container of ours gets .mkv added.
-    Raises MediaInputError for a folder without videos, OutputError for an output that is a file.
+    Raises MediaInputError for a folder without videos; OutputError, before any work, for an output that is
+    a file, and for two videos that would become one file.
     """
     source, target = Path(input), Path(output)
     if target.exists() and not target.is_dir():
@@ -52,11 +64,25 @@ def restore_folder(
     videos = [path for path in sorted(source.rglob("*")) if _is_video(path, source, target)]
     if not videos:
         raise MediaInputError(f"no video in {str(source)!r}; expected {' '.join(sorted(VIDEO_SUFFIXES))}")
-    for video in videos:
-        place = target / video.relative_to(source)
-        if place.suffix.lower() not in CONTAINERS:
-            place = place.with_name(f"{place.name}.mkv")
+    places = {video: _place_of(video, source, target) for video in videos}
+    _refuse_clashes(places)
+    for video, place in places.items():
         yield _entry(video, place, restore, overwrite=overwrite)
+
+
+def _place_of(video: Path, source: Path, target: Path) -> Path:
+    place = target / video.relative_to(source)
+    return place if place.suffix.lower() in CONTAINERS else place.with_name(f"{place.name}.mkv")
+
+
+def _refuse_clashes(places: Mapping[Path, Path]) -> None:
+    videos: dict[Path, Path] = {}
+    for video, place in places.items():
+        if other := videos.get(place):
+            raise OutputError(
+                f"{str(other)!r} and {str(video)!r} would both become {str(place)!r}; rename one of them"
+            )
+        videos[place] = video
 
 
 def _entry(

@@ -12,7 +12,7 @@ from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
 from diffir_video.job.sizing import ResizingSink, output_info
 from diffir_video.job.source import open_source
-from diffir_video.media import PictureWriter, find_pictures, picture_names
+from diffir_video.media import PictureReader, PictureWriter, find_pictures, picture_names
 from diffir_video.pipeline import Progress, run
 
 _DEFAULTS = JobOptions()
@@ -29,7 +29,8 @@ def restore_pictures(
     """Restore every frame of `input` into a PNG or JPEG file; a model sees its neighbours all the same.
 
     output: a pattern such as `out/%05d.png`, numbered from 1; one file for one picture; or, where `input`
-    is pictures too, a folder for pictures of the same names. They get their names when all are there.
+    is pictures too, a folder for pictures of the same names. A part of a sequence has the numbers and names
+    that it has in the whole. They get their names when all are there.
     Other tracks are not copied, and there is no journal. Raises as `open_video` and `PictureWriter` do, and
     OutputError for pictures that would get the names of those they are made from.
     """
@@ -38,7 +39,8 @@ def restore_pictures(
     _refuse_originals([Path(input)] if pictures is None else pictures, name_of)
     with open_source(input, options) as source:
         info = output_info(source.info, restorer.scale, options)
-        sink = PictureWriter(output, info, name_of, overwrite=options.overwrite)
+        indices = source.indices if isinstance(source, PictureReader) else None
+        sink = PictureWriter(output, info, name_of, indices=indices, overwrite=options.overwrite)
         notes = list(source.notes)
         if source.other_tracks:
             notes.append(f"{source.other_tracks} other tracks are not copied: pictures have none")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import floor
@@ -16,7 +16,7 @@ from diffir_video.job.file_job import FileRestorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
 from diffir_video.job.sizing import output_info
-from diffir_video.job.source import open_source
+from diffir_video.job.source import no_frames, open_source
 from diffir_video.media import ReadLosses, TimeRange, VideoWriter, resized
 from diffir_video.pipeline import Progress, RunReport, combined, run
 from diffir_video.stages import FrameSource
@@ -49,9 +49,10 @@ def sample_file(
         if frame is None:
             raise UsageError(f"{str(input)!r} has no frame to take a sample of")
         first = frame.pts_seconds
-        notes, losses = source.notes, source.losses
+        notes = source.notes
     both_info = replace(info, width=2 * info.width, frame_count=None)
     runs: list[RunReport] = []
+    losses: list[tuple[ReadLosses, ReadLosses]] = []
     with VideoWriter(
         output,
         both_info,
@@ -60,17 +61,20 @@ def sample_file(
         overwrite=options.overwrite,
     ) as writer:
         both = _SideBySide(writer, info)
-        for piece in _pieces(info, first, seconds, options):
+        for piece in _pieces(info, first, seconds, input, options):
             with open_source(input, replace(options, start=piece.start, end=piece.end)) as source:
                 both.begin_piece()
+                at_first = source.losses
                 runs.append(run(_Noted(source, both), restorer, both, progress=progress))
-                losses = source.losses
+                losses.append((at_first, source.losses))
         if not both.frames:
             raise UsageError(f"no frame lies in {float(seconds)} s of {str(input)!r}; ask for more")
-    return PlainReport(combined(runs, frames=both.frames), _of_pictures(losses), notes)
+    return PlainReport(combined(runs, frames=both.frames), _of_pictures(_joined(losses)), notes)
 
 
-def _pieces(info: StreamInfo, first: Fraction, seconds: Fraction, options: JobOptions) -> Iterator[TimeRange]:
+def _pieces(
+    info: StreamInfo, first: Fraction, seconds: Fraction, input: StrPath, options: JobOptions
+) -> Iterator[TimeRange]:
     """Where the pieces lie: in the middles of equal parts of what is to be restored."""
     if info.duration_seconds is None and options.end is None:
         raise UsageError("the file doesn't say how long it is; use --start and --end instead of a sample")
@@ -78,11 +82,29 @@ def _pieces(info: StreamInfo, first: Fraction, seconds: Fraction, options: JobOp
     end = options.end if info.duration_seconds is None else first + Fraction(info.duration_seconds)
     assert end is not None
     length = (end if options.end is None else min(end, options.end)) - begin
+    if length <= 0:
+        raise no_frames(input, options.part)
     count = max(min(_MOST_PIECES, floor(seconds)), 1)
     piece, part = min(seconds, length) / count, length / count
     for index in range(count):
         start = begin + index * part + (part - piece) / 2
         yield TimeRange(start, start + piece)
+
+
+def _joined(pieces: Sequence[tuple[ReadLosses, ReadLosses]]) -> ReadLosses:
+    """The losses of all pieces; of each, its reader's when it was opened and when it ended.
+
+    A reader has decoded the file's first frame when it is opened, and counts damaged packets from the
+    file's beginning on, so that the last one has them all. What else it counts is of its piece.
+    """
+    opened, last = pieces[0][0], pieces[-1][1]
+    counts = ("undecodable_packets", "concealed_frames", "unordered_frames")
+    sums = {
+        name: getattr(opened, name) + sum(getattr(end, name) - getattr(begin, name) for begin, end in pieces)
+        for name in counts
+    }
+    crashed = any(end.crashed for _, end in pieces)
+    return replace(last, **sums, alpha=any(end.alpha for _, end in pieces), crashed=crashed)
 
 
 def _of_pictures(losses: ReadLosses) -> ReadLosses:

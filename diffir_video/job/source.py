@@ -7,7 +7,14 @@ from pathlib import Path
 
 from diffir_video.errors import MediaInputError, UsageError
 from diffir_video.job.options import JobOptions
-from diffir_video.media import IsolatedReader, PictureReader, VideoReader, find_pictures, open_video
+from diffir_video.media import (
+    IsolatedReader,
+    PictureReader,
+    TimeRange,
+    VideoReader,
+    find_pictures,
+    open_video,
+)
 from diffir_video.media.probe import StrPath
 
 # Samples of a file that tell it from another one of the same size and time.
@@ -34,6 +41,13 @@ def open_source(input: StrPath, options: JobOptions) -> Source:
         reader.close()
         raise UsageError(f"{str(input)!r} has an alpha channel, which can't be kept; use --alpha drop")
     return reader
+
+
+def no_frames(input: StrPath, part: TimeRange) -> UsageError:
+    """The error of a job whose part of the input holds no frame."""
+    begin = "its beginning" if part.start is None else f"{float(part.start):g} s"
+    end = "its end" if part.end is None else f"{float(part.end):g} s"
+    return UsageError(f"no frame of {str(input)!r} is from {begin} to {end}")
 
 
 def identity_of(input: StrPath) -> dict[str, str]:

@@ -20,6 +20,7 @@ class Expected:
 
     color: the tags given to the encoder; color_meant: those, with the codes that were written where it
     was given none. pts, end: of the video, in `info.time_base` units; end is None if unknown.
+    timecodes: tracks of timecodes that the container's muxer is to make; it may make more.
     """
 
     info: StreamInfo
@@ -30,6 +31,7 @@ class Expected:
     chapters: int
     copied_packets: Mapping[int, int]
     copy_source_unreadable: bool
+    timecodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def verify_timeline(expected: Expected, found: Timeline) -> Verification:
     """Compare a file's timeline with what was put into it."""
     video = found.video
     max_error = _max_pts_error(expected, video)
-    others = [track for track in found.tracks if track.index != found.video_index]
+    others = [track for track in found.tracks if track.index != found.video_index and not track.is_timecode]
     checks = [
         _equal("frames", len(expected.pts), video.packets),
         _pts_check(max_error, video.time_base),
@@ -77,6 +79,7 @@ def verify_timeline(expected: Expected, found: Timeline) -> Verification:
         _aspect_check(expected.info, found),
         *_color_checks(expected, found.color),
         _packets_check(expected, others),
+        *_timecode_check(expected, found),
         _equal("chapters", expected.chapters, found.chapters),
     ]
     problems = [str(check) for check in checks if not check.passed]
@@ -150,6 +153,13 @@ def _packets_check(expected: Expected, others: list[TrackTimeline]) -> Check:
     return _equal(
         "packets of other tracks", copied, sorted(track.packets for track in others if track.packets)
     )
+
+
+def _timecode_check(expected: Expected, found: Timeline) -> list[Check]:
+    if not expected.timecodes:
+        return []
+    made = sum(track.is_timecode for track in found.tracks)
+    return [Check("timecode tracks", str(expected.timecodes), str(made), made >= expected.timecodes)]
 
 
 def _color_checks(expected: Expected, found: ColorTags) -> list[Check]:

@@ -133,8 +133,10 @@ def translating_write_errors(path: Path, encoder: str) -> Generator[None]:
     except OSError as exc:
         raise OutputError(f"can't write {str(path)!r}: {exc.strerror}") from exc
     except (av.error.FFmpegError, ValueError) as exc:
+        # FFmpeg's own text names a part of the output that nobody else has heard of.
+        reason = exc.strerror if isinstance(exc, av.error.FFmpegError) else exc
         raise EncoderError(
-            f"can't encode {str(path)!r}: {encoder} or the container refused its settings ({exc})"
+            f"can't encode {str(path)!r}: {encoder} or the container refused its settings ({reason})"
         ) from exc
 
 
@@ -148,7 +150,8 @@ def open_context(
 ) -> None:
     """Tell a codec what its frames are, and open it with `options`.
 
-    asked: those of them that a user named: EncoderError where the encoder doesn't know one.
+    asked: those of them that a user named. Raises EncoderError where the encoder doesn't know one of these,
+    or can't be opened.
     """
     context.width, context.height = info.width, info.height
     context.pix_fmt = choice.layout.name
@@ -162,7 +165,13 @@ def open_context(
     context.color_primaries = choice.color.primaries
     context.color_trc = choice.color.transfer
     context.options = dict(options)
-    context.open()
+    try:
+        context.open()
+    except av.error.FFmpegError as exc:
+        raise EncoderError(
+            f"encoder {context.name} refused its settings, or this machine lacks what it needs "
+            f"({exc.strerror}); check --encoder-option, or choose another --encoder"
+        ) from exc
     if unknown := sorted(set(context.options) & set(asked)):
         raise EncoderError(f"encoder {context.name} has no option {', '.join(unknown)}")
 

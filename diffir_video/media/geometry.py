@@ -56,12 +56,17 @@ def fitted_to(info: StreamInfo, size: tuple[int, int]) -> StreamInfo:
 
 
 def limited_to(info: StreamInfo, size: tuple[int, int]) -> StreamInfo:
-    """The stream no wider and no higher than `size`, in its shape, its sides even; never enlarged."""
+    """The stream no wider and no higher than `size`, in its shape; never enlarged.
+
+    What is made smaller has even sides, as 4:2:0 needs them, unless a side may have but one pixel.
+    """
     ratio = min(Fraction(size[0], info.width), Fraction(size[1], info.height))
     if ratio >= 1:
         return info
+    most = [max(side - side % 2, 1) for side in size]
+    ratio = min(Fraction(most[0], info.width), Fraction(most[1], info.height))
     width, height = (max(2 * round(side * ratio / 2), 2) for side in (info.width, info.height))
-    return replace(info, width=min(width, size[0]), height=min(height, size[1]))
+    return replace(info, width=min(width, most[0]), height=min(height, most[1]))
 
 
 def resized(data: Tensor, width: int, height: int) -> Tensor:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
 
-import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 
 from diffir_video.frame import ContentLight, MasteringDisplay, StreamInfo
+from diffir_video.media.side_data import side_data_of
 
 # The private options of each encoder, and what they call the metadata there.
 _OPTIONS = {
@@ -22,7 +21,7 @@ _OPTIONS = {
 
 def mastering_display_of(picture: VideoFrame) -> MasteringDisplay | None:
     """The mastering display of a picture, None where it has none or only half of it."""
-    values = _side_data(picture, SideDataType.MASTERING_DISPLAY_METADATA)
+    values = side_data_of(picture, SideDataType.MASTERING_DISPLAY_METADATA)
     # AVMasteringDisplayMetadata: ten rationals, then whether primaries and luminance are there.
     if values is None or len(values) < 22 or not (values[20] and values[21]):
         return None
@@ -32,7 +31,7 @@ def mastering_display_of(picture: VideoFrame) -> MasteringDisplay | None:
 
 
 def content_light_of(picture: VideoFrame) -> ContentLight | None:
-    values = _side_data(picture, SideDataType.CONTENT_LIGHT_LEVEL)
+    values = side_data_of(picture, SideDataType.CONTENT_LIGHT_LEVEL)
     return None if values is None else ContentLight(int(values[0]), int(values[1]))
 
 
@@ -65,9 +64,3 @@ def _display_text(encoder: str, display: MasteringDisplay) -> str:
     points = {"G": display.green, "B": display.blue, "R": display.red, "WP": display.white}
     colours = "".join(f"{name}({chromaticity(x)},{chromaticity(y)})" for name, (x, y) in points.items())
     return f"{colours}L({luminance(display.max_luminance)},{luminance(display.min_luminance)})"
-
-
-def _side_data(picture: VideoFrame, kind: SideDataType) -> Any:
-    container: Any = picture.side_data
-    data = container.get(kind)
-    return None if data is None else np.frombuffer(data, np.int32)

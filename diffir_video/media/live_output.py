@@ -137,6 +137,9 @@ class LiveEncoder:
             self._container.start_encoding()
             self._stream = stream
             self.format = TrackFormat.of(stream)
+        except EncoderError:
+            self._container.close()
+            raise
         except (av.error.FFmpegError, ValueError, OSError) as exc:
             self._container.close()
             raise EncoderError(f"encoder {encoder} refused its settings ({exc})") from exc

@@ -25,7 +25,7 @@ from diffir_video.media.matroska import write_display_size
 from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import CONTAINERS
-from diffir_video.media.remux import TimeRange, TrackCopier, copy_stream_tags
+from diffir_video.media.remux import TimeRange, TrackCopier, copy_stream_tags, is_readable_in
 
 # Codecs that say the pixel aspect themselves; Matroska says it for the others.
 _CODECS_WITH_ASPECT = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
@@ -83,6 +83,11 @@ class Muxer:
     def chapters(self) -> int:
         """How many chapters were copied."""
         return self._copier.chapters if self._copier else 0
+
+    @property
+    def timecodes(self) -> int:
+        """How many tracks of timecodes of `copy_from` the container's muxer writes anew, from metadata."""
+        return self._copier.timecodes if self._copier else 0
 
     @property
     def copied_packets(self) -> dict[int, int]:
@@ -162,6 +167,11 @@ class Muxer:
             ) from exc
         assert isinstance(stream, VideoStream)
         codec = stream.codec_context.codec.canonical_name
+        if not is_readable_in(container.format.name, codec):
+            raise OutputError(
+                f"{container.format.name} can't hold {codec}, which encoder {name} makes; "
+                "write to .mkv instead, or choose another --encoder, such as libx264"
+            )
         self._tells_aspect = (
             container.format.name in ("matroska", "webm") and codec not in _CODECS_WITH_ASPECT
         )

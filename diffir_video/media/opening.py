@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from diffir_video.errors import UsageError
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.geometry import Crop
 from diffir_video.media.isolated import IsolatedReader
@@ -30,12 +31,16 @@ def open_video(
         for frame in open_video("clip.mp4", start=Fraction(90)):
             frame.data, frame.pts_seconds
 
-    rate: frames per second of pictures, by default 25; a video has timestamps of its own. isolate: decode
-    a video in another process, so that a crash of its decoder is an error, or ends the frames. For the
-    others, what a frame holds and what is raised, see `VideoReader`.
+    rate: frames per second of pictures, by default 25; UsageError for a video, which has timestamps of its
+    own. isolate: decode a video in another process, so that a crash of its decoder is an error, or ends the
+    frames. For the others, what a frame holds and what is raised, see `VideoReader`.
     """
     pictures = find_pictures(path)
     if pictures is None:
+        if rate is not None:
+            raise UsageError(
+                f"a rate of {rate} frames per second is for pictures; {str(path)!r} has timestamps of its own"
+            )
         return (IsolatedReader if isolate else VideoReader)(
             path, deinterlace=deinterlace, start=start, end=end, crop=crop, excursions=excursions
         )

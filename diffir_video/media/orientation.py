@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import av
-import numpy as np
 import torch
 from av.sidedata.sidedata import Type as SideDataType
 from torch import Tensor
+
+from diffir_video.media.side_data import side_data_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,11 @@ class Orientation:
 
     @classmethod
     def of(cls, picture: av.VideoFrame) -> Orientation:
-        side_data: Any = picture.side_data
-        matrix = side_data.get(SideDataType.DISPLAYMATRIX)
+        matrix = side_data_of(picture, SideDataType.DISPLAYMATRIX)
         if matrix is None:
             return cls()
         # x' = a·x + c·y, y' = b·x + d·y in 16.16 fixed point, rows of three.
-        a, b, _, c, d = (int(v) for v in np.frombuffer(matrix, np.int32)[:5])
+        a, b, _, c, d = (int(v) for v in matrix[:5])
         if abs(b) > abs(a):
             return cls(transpose=True, flip_x=c < 0, flip_y=b < 0)
         return cls(flip_x=a < 0, flip_y=d < 0)

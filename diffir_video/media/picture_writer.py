@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -74,33 +75,43 @@ def _written_name(name: str) -> str:
 class PictureWriter:
     """Writes frames as pictures, which get their names, all of them, when `close` is called.
 
-    name_of: the path of frame 0, 1, 2 …. PNG has 16 bits where the source has more than 8.
-    Raises OutputError for a name that exists (without `overwrite`), is given twice, or can't be written.
+    name_of: the path of frame 0, 1, 2 …. indices: the pts of the frames to come, where these say which
+    frame each is, as with a sequence of pictures; else frames are counted. PNG has 16 bits where the source
+    has more than 8.
+    Raises OutputError for a name that exists (without `overwrite`), is given twice, or can't be written;
+    where `indices` are known, before the first frame.
     """
 
     def __init__(
-        self, path: StrPath, info: StreamInfo, name_of: Callable[[int], Path], *, overwrite: bool = False
+        self,
+        path: StrPath,
+        info: StreamInfo,
+        name_of: Callable[[int], Path],
+        *,
+        indices: Sequence[int] | None = None,
+        overwrite: bool = False,
     ) -> None:
-        self._name_of, self._overwrite = name_of, overwrite
+        self._path, self._name_of, self._overwrite = Path(path), name_of, overwrite
+        self._has_indices = indices is not None
         self._layout = unpacked_layout(info.pixel_format)
         self._is_deep = self._layout.bit_depth > 8
         self._names: list[Path] = []
-        folder = name_of(0).parent
-        if not overwrite and (taken := _first_taken(Path(path), name_of(0))):
+        expected = [name_of(0)] if indices is None else [name_of(index) for index in indices]
+        if not overwrite and (taken := self._first_taken(expected)):
             raise OutputError(f"output {str(taken)!r} exists; choose another name or use --overwrite")
+        if twice := [name for name, count in Counter(expected).items() if count > 1]:
+            raise self._given_twice(twice[0])
+        folder = name_of(0).parent
         try:
-            folder.mkdir(exist_ok=True)
+            self._has_made_folder = _make_folder(folder)
             self._part = Path(mkdtemp(prefix=".diffir-", suffix=".part", dir=folder))
         except OSError as exc:
             raise OutputError(f"can't write in {str(folder)!r}: {exc.strerror}") from exc
 
     def write(self, frame: Frame) -> None:
-        name = self._name_of(len(self._names))
+        name = self._name_of(frame.pts if self._has_indices else len(self._names))
         if self._names and name == self._names[-1]:
-            raise OutputError(
-                f"{str(name)!r} holds one picture, and there are more; write to "
-                f"{name.stem}-%06d{name.suffix} instead"
-            )
+            raise self._given_twice(name)
         data = self._encoded(frame.data, name.suffix.lower())
         try:
             (self._part / name.name).write_bytes(data)
@@ -122,9 +133,27 @@ class PictureWriter:
 
     def abort(self) -> None:
         rmtree(self._part, ignore_errors=True)
-        with suppress(OSError):
-            if not self._names:
+        if self._has_made_folder:
+            # Not where pictures are in it by now.
+            with suppress(OSError):
                 self._part.parent.rmdir()
+
+    def _first_taken(self, names: Sequence[Path]) -> Path | None:
+        if is_pattern(self._path) and not self._has_indices:
+            found = numbered_pictures(self._path)
+            return found[min(found)] if found else None
+        return next((name for name in names if name.exists()), None)
+
+    def _given_twice(self, name: Path) -> OutputError:
+        if self._path.suffix:
+            return OutputError(
+                f"{str(name)!r} holds one picture, and there are more; write to "
+                f"{name.stem}-%06d{name.suffix} instead"
+            )
+        return OutputError(
+            f"more than one picture would become {str(name)!r}; give them other names, or write to "
+            f"{str(self._path / '%06d.png')!r} instead"
+        )
 
     def _encoded(self, data: Tensor, suffix: str) -> bytes:
         largest = 65535 if self._is_deep and suffix == ".png" else 255
@@ -157,8 +186,10 @@ def _jpeg(samples: Samples) -> bytes:
     return data.getvalue()
 
 
-def _first_taken(path: Path, first: Path) -> Path | None:
-    if is_pattern(path):
-        taken = numbered_pictures(path)
-        return taken[min(taken)] if taken else None
-    return first if first.exists() else None
+def _make_folder(folder: Path) -> bool:
+    """Have a folder there; returns whether it is new."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True

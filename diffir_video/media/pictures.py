@@ -118,6 +118,11 @@ class PictureReader:
         self._frames = self._deliver()
 
     @property
+    def indices(self) -> tuple[int, ...]:
+        """Which of the pictures will be read, counted from 0: the pts of their frames."""
+        return tuple(self._indices)
+
+    @property
     def is_intact(self) -> bool:
         """Whether nothing was lost so far."""
         return not self.losses

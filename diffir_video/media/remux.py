@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
@@ -40,6 +41,14 @@ _MPEGTS_CODECS = frozenset(
     )
 )
 
+# FFmpeg's muxer takes them for MP4 and its kin, and refuses the header of a MOV file.
+_NOT_IN_MOV = frozenset({"vp8", "vp9", "av1", "flac", "opus", "truehd"})
+
+# A cover picture's ending and MIME type, by its codec; MP4 takes no other codecs.
+_COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp")}
+# FFmpeg reads Matroska's attachments of these types as pictures, all others as files.
+_MATROSKA_PICTURES = frozenset({"image/gif", "image/jpeg", "image/png", "image/tiff"})
+
 # Written anew by the muxer, or true of the source's packets only.
 _CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 _STREAM_KEYS = frozenset({"encoder", "vendor_id"})
@@ -70,6 +79,15 @@ class _CopiedTrack:
     target: Stream
 
 
+@dataclass(frozen=True, slots=True)
+class _Cover:
+    """A cover picture for a container that has it among its packets; index: of its track in the source."""
+
+    index: int
+    target: Stream
+    data: bytes
+
+
 class TrackCopier:
     """Copies the tracks of `path` other than its main video, with metadata, chapters and dispositions.
 
@@ -81,7 +99,8 @@ class TrackCopier:
     True once the source ended in an error or in half a packet, which is left out. copied: packets written
     per source track index. refused: how many packets the target took for no valid ones, or without a time,
     as a damaged file has them; they are left out. unreadable_tracks: how many audio or video tracks of
-    `dropped` hold so little that FFmpeg can't tell their format.
+    `dropped` hold so little that FFmpeg can't tell their format. timecodes: how many tracks of timecodes the
+    target's muxer writes by itself, from metadata.
     """
 
     def __init__(self, path: StrPath, part: TimeRange | None = None) -> None:
@@ -93,6 +112,8 @@ class TrackCopier:
         self.copied: dict[int, int] = {}
         self.refused = 0
         self.unreadable_tracks = 0
+        self.timecodes = 0
+        self._covers: list[_Cover] = []
         self._tracks: dict[int, _CopiedTrack] = {}
         self._packets: Iterator[Packet[Any]] = iter(())
         self._next: Packet[Any] | None = None
@@ -109,23 +130,17 @@ class TrackCopier:
         for source in self._container.streams:
             if source.index == video.index:
                 add_video(source)
-                continue
-            if _is_without_format(source):
+            elif _is_without_format(source):
                 self.unreadable_tracks += 1
                 dropped.append(_named(source))
-                continue
-            target = _add_copy(output, source)
-            if target is not None:
-                self._tracks[source.index] = _CopiedTrack(source, target)
-            elif source.type in ("audio", "subtitle"):
-                refused.append(_named(source))
-            else:
-                dropped.append(_named(source))
+            elif not self._add_track(output, source, video):
+                (refused if source.type in ("audio", "subtitle") else dropped).append(_named(source))
         if refused:
             tracks = ", ".join(refused)
-            raise OutputError(
-                f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; write to .mkv instead"
-            )
+            instead = "write to .mkv instead"
+            if output.format.name == "matroska":
+                instead = "convert them first: ffmpeg -i IN -map 0 -c copy -c:a flac -c:s srt IN.mkv"
+            raise OutputError(f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; {instead}")
         output.metadata.update(_kept_metadata(self._container.metadata, _CONTAINER_KEYS))
         chapters = self._chapters()
         if chapters and output.format.name == "mpegts":
@@ -146,15 +161,67 @@ class TrackCopier:
 
     def copy_until(self, output: OutputContainer, seconds: Fraction) -> None:
         """Write every packet due before `seconds`."""
+        self._write_covers(output)
         while self._next is not None and _due(self._next) - self._part.origin <= seconds:
             self._write_next(output)
 
     def copy_rest(self, output: OutputContainer) -> None:
+        self._write_covers(output)
         while self._next is not None:
             self._write_next(output)
 
     def close(self) -> None:
         self._container.close()
+
+    def _add_track(self, output: OutputContainer, source: Stream, video: Stream) -> bool:
+        """Give the target what it needs of a track; False where it can't hold it."""
+        if _is_cover(source):
+            return self._add_cover(output, source)
+        if _is_timecode(source) and self._is_timecode_made(output, video):
+            self.timecodes += 1
+            return True
+        target = _add_copy(output, source)
+        if target is None:
+            return False
+        self._tracks[source.index] = _CopiedTrack(source, target)
+        return True
+
+    def _add_cover(self, output: OutputContainer, source: Stream) -> bool:
+        """Give the target a cover picture, as an attachment in Matroska; False where it can't hold it."""
+        codec, container = codec_name(source), output.format.name
+        suffix, kind = _COVERS.get(codec or "", (codec, "application/octet-stream"))
+        data = _first_packet(self._path, source.index)
+        if not data:
+            return False
+        if container == "matroska":
+            name = source.metadata.get("filename", f"cover.{suffix}")
+            kind = source.metadata.get("mimetype", kind)
+            target = output.add_attachment(name, kind, data)
+            target.metadata.update(_kept_metadata(source.metadata, _STREAM_KEYS | {"filename", "mimetype"}))
+            if kind in _MATROSKA_PICTURES:
+                self.copied[source.index] = 1
+            return True
+        if container != "mp4" or codec not in _COVERS:
+            return False
+        target = output.add_stream_from_template(source, opaque=True)
+        target.disposition = Disposition.attached_pic
+        self._covers.append(_Cover(source.index, target, data))
+        return True
+
+    def _write_covers(self, output: OutputContainer) -> None:
+        for cover in self._covers:
+            packet = Packet(cover.data)
+            packet.stream, packet.time_base = cover.target, Fraction(1, 1000)
+            packet.pts = packet.dts = 0
+            packet.is_keyframe = True
+            output.mux_one(packet)
+            self.copied[cover.index] = 1
+        self._covers.clear()
+
+    def _is_timecode_made(self, output: OutputContainer, video: Stream) -> bool:
+        """Whether the muxer makes a track of the timecode that the video or the file is tagged with."""
+        tagged = "timecode" in video.metadata or "timecode" in self._container.metadata
+        return tagged and output.format.name in ("mp4", "mov")
 
     def _chapters(self) -> list[Chapter]:
         chapters = self._container.chapters()
@@ -194,6 +261,31 @@ class TrackCopier:
             self.unreadable = True
 
 
+def is_readable_in(container: str, codec: str | None) -> bool:
+    """Whether a container, by FFmpeg's name, holds a codec so that it can be read back; True if unknown."""
+    if container == "mpegts":
+        return codec in _MPEGTS_CODECS
+    return container != "mov" or codec not in _NOT_IN_MOV
+
+
+def _is_cover(source: Stream) -> bool:
+    return source.type == "video" and bool(source.disposition & Disposition.attached_pic)
+
+
+def _is_timecode(source: Stream) -> bool:
+    return source.type == "data" and "timecode" in source.metadata
+
+
+def _first_packet(path: StrPath, index: int) -> bytes:
+    """A cover picture: FFmpeg gives it before all other packets, and it has to be known before the header."""
+    with closing(open_input(path)) as container:
+        try:
+            packet = next(container.demux(container.streams[index]), None)
+        except av.error.FFmpegError:
+            return b""
+        return b"" if packet is None else bytes(packet)
+
+
 def _is_without_format(source: Stream) -> bool:
     """Whether a track is so damaged that no container would take even its header."""
     if not has_decoder(source):
@@ -211,7 +303,7 @@ def _add_copy(output: OutputContainer, source: Stream) -> Stream | None:
         return None
     if source.type == "data" and name != "mpegts":
         return None
-    if source.type == "unknown" or (name == "mpegts" and codec not in _MPEGTS_CODECS):
+    if source.type == "unknown" or not is_readable_in(name, codec):
         return None
     try:
         target = output.add_stream_from_template(source, opaque=True)
@@ -238,6 +330,8 @@ def _kept_metadata(metadata: dict[str, str], leave: frozenset[str]) -> dict[str,
 
 def _named(stream: Stream) -> str:
     language = stream.metadata.get("language")
+    if _is_cover(stream):
+        return f"cover picture {stream.index} ({codec_name(stream) or 'unknown codec'})"
     return f"{stream.type} track {stream.index} ({codec_name(stream) or 'unknown codec'}" + (
         f", {language})" if language else ")"
     )

@@ -22,7 +22,10 @@ from diffir_video.media.probe import (
 
 @dataclass(frozen=True, slots=True)
 class TrackTimeline:
-    """The packets of one track. pts: in `time_base` units, increasing; end: of the last one, seconds."""
+    """The packets of one track. pts: in `time_base` units, increasing; end: of the last one, seconds.
+
+    is_timecode: a track of timecodes, which MP4 and MOV muxers make of metadata.
+    """
 
     index: int
     kind: str
@@ -31,6 +34,7 @@ class TrackTimeline:
     packets: int
     pts: array[int]
     end: Fraction | None
+    is_timecode: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def read_timeline(path: StrPath) -> Timeline:
                     packets=count,
                     pts=array("q", sorted(pts)),
                     end=None if end is None else end * tick,
+                    is_timecode=stream.type == "data" and "timecode" in stream.metadata,
                 )
             )
         return Timeline(

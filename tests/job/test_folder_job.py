@@ -43,7 +43,34 @@ def test_the_tree_is_mirrored_and_a_bad_file_stops_nothing(
     printed = capsys.readouterr()
     assert "bad.mp4: FAILED" in printed.out
     assert "1 of 3 files failed" in printed.err
-    assert len(json.loads((tmp_path / "report.json").read_text())["files"]) == 2
+
+
+def test_the_report_tells_of_every_file(tree: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "out", tmp_path / "report.json"
+    output.mkdir()
+    (output / "a.mp4").write_text("precious")
+    assert restore(tree, output, "--report", str(report)) == 3
+    told = {Path(file["input"]).relative_to(tree): file for file in json.loads(report.read_text())["files"]}
+    there, bad, done = (told[Path(name)] for name in ("a.mp4", "deep/bad.mp4", "deep/deeper/B.MP4"))
+    assert (there["exit_code"], there["error"], there["was_there_already"]) == (0, None, True)
+    assert there["output"] == str(output / "a.mp4")
+    assert (bad["exit_code"], bad["was_there_already"]) == (3, False)
+    assert "can't read" in bad["error"]
+    assert bad["output"] == str(output / "deep" / "bad.mp4")
+    assert (done["exit_code"], done["error"], done["was_there_already"]) == (0, None, False)
+    assert done["verification"]["frames"] == 5
+
+
+def test_two_videos_that_would_become_one_file_are_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.mp4", "x.avi", "x.avi.mkv"):
+        shutil.copy(sample("upright.mp4"), tmp_path / "in" / name)
+    for overwrite in ([], ["--overwrite"]):
+        assert restore(tmp_path / "in", tmp_path / "out", *overwrite) == 4
+        assert "x.avi.mkv' would both become" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
 
 
 def test_what_is_finished_is_passed_by(

@@ -12,6 +12,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from diffir_video import (
     JobOptions,
@@ -23,6 +24,7 @@ from diffir_video import (
     restore_file,
 )
 from diffir_video.cli import main
+from diffir_video.compare import compare_files
 from diffir_video.job import restore_pictures
 from tests.media_samples import decoded_bytes, sample, video_pts
 
@@ -67,6 +69,25 @@ def test_a_folder_of_pictures_keeps_their_names(tmp_path: Path) -> None:
     assert (before.data - after.data).abs().mean() < 0.01
 
 
+@pytest.mark.parametrize("output", ["out", "out/shot-%04d.png"])
+def test_a_part_of_a_sequence_keeps_its_names(output: str, tmp_path: Path) -> None:
+    source = make_pictures(tmp_path / "in", "shot-%04d.png", count=6)
+    options = JobOptions(start=Fraction(2, 25), end=Fraction(4, 25))
+    given = source.parent if output == "out" else source
+    restore_pictures(given, tmp_path / output, restorer=IDENTITY, options=options)
+    names = ["shot-0003.png", "shot-0004.png"]
+    assert sorted(os.listdir(tmp_path / "out")) == names
+    for name in names:
+        before, after = (samples_of(tmp_path / folder / name, "rgb24") for folder in ("in", "out"))
+        assert np.array_equal(before, after)
+
+
+def test_a_part_of_a_video_is_numbered_from_1(tmp_path: Path) -> None:
+    options = JobOptions(start=Fraction(48, 25))
+    restore_pictures(sample("bframes.mp4"), tmp_path / "%d.png", restorer=IDENTITY, options=options)
+    assert sorted(os.listdir(tmp_path)) == ["1.png", "2.png"]
+
+
 def test_pictures_become_a_video_and_a_video_pictures(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", "frame%d.png", count=11)
     video = tmp_path / "video.mkv"
@@ -92,6 +113,32 @@ def test_a_still_is_restored_into_a_still(tmp_path: Path, capsys: pytest.Capture
     assert main(["restore", str(tmp_path / "photo.png"), str(tmp_path / "clean.jpg")]) == 0
     assert "1 frames" in capsys.readouterr().out
     assert samples_of(tmp_path / "clean.jpg", "rgb24").shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_comes_out_as_its_exif_orientation_says(
+    orientation: int, suffix: str, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(make_pictures(tmp_path, "as-taken.png", count=1)) as picture:
+        picture.convert("RGB").save(tmp_path / f"photo{suffix}", exif=exif, quality=100)
+    restore_pictures(tmp_path / f"photo{suffix}", tmp_path / "out.png", restorer=IDENTITY)
+    with Image.open(tmp_path / f"photo{suffix}") as given, Image.open(tmp_path / "out.png") as restored:
+        upright = np.asarray(ImageOps.exif_transpose(given).convert("RGB")).astype(int)
+        assert np.asarray(restored).shape == upright.shape
+        # JPEG's chroma is upscaled in another way there; another orientation is off by 50 and more.
+        assert abs(np.asarray(restored).astype(int) - upright).mean() < 6
+
+
+@pytest.mark.parametrize("kind", ["rgb24", "rgb48le", "gray", "gray16le"])
+def test_a_tiff_is_read_to_its_last_bit(kind: str, tmp_path: Path) -> None:
+    source = make_pictures(tmp_path, "scan.tif", "-pix_fmt", kind, count=1)
+    restore_pictures(source, tmp_path / "out.png", restorer=IDENTITY)
+    assert np.array_equal(samples_of(tmp_path / "out.png", kind), samples_of(source, kind))
+    (score,) = compare_files(source, tmp_path / "out.png").scores
+    assert score.identical == 1
 
 
 def test_an_interrupted_sequence_into_a_video_goes_on(tmp_path: Path) -> None:
@@ -142,6 +189,53 @@ def test_pictures_that_exist_are_not_replaced(tmp_path: Path) -> None:
         restore_pictures(source, tmp_path / "new.png", restorer=IDENTITY)
     assert sorted(os.listdir(tmp_path)) == ["2.png", "in"]
     assert (tmp_path / "2.png").read_text() == "precious"
+
+
+def refuse_frames(told: object) -> None:
+    raise AssertionError(told)
+
+
+def test_any_picture_that_exists_in_the_folder_is_found_before_the_first_frame(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "%d.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "3.png").write_text("precious")
+    with pytest.raises(OutputError, match=r"3\.png' exists"):
+        restore_pictures(tmp_path / "in", tmp_path / "out", restorer=IDENTITY, progress=refuse_frames)
+    assert os.listdir(tmp_path / "out") == ["3.png"]
+    part = JobOptions(end=Fraction(2, 25))
+    restore_pictures(tmp_path / "in", tmp_path / "out", restorer=IDENTITY, options=part)
+    assert sorted(os.listdir(tmp_path / "out")) == ["1.png", "2.png", "3.png"]
+    assert (tmp_path / "out" / "3.png").read_text() == "precious"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_pictures_that_would_get_one_name_are_refused_before_the_first_frame(
+    overwrite: bool, tmp_path: Path
+) -> None:
+    for name in ("a.png", "a.jpg", "a.bmp"):
+        make_pictures(tmp_path / "in", name, count=1)
+    with pytest.raises(OutputError, match=r"more than one picture would become '.*a\.png'.*%06d\.png"):
+        restore_pictures(
+            tmp_path / "in",
+            tmp_path / "out",
+            restorer=IDENTITY,
+            options=JobOptions(overwrite=overwrite),
+            progress=refuse_frames,
+        )
+    assert os.listdir(tmp_path) == ["in"]
+    assert restore_pictures(tmp_path / "in", tmp_path / "%d.png", restorer=IDENTITY).run.frames_out == 3
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_job_that_fails_leaves_the_folders_that_were_there(is_there: bool, tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "%d.png")
+    (tmp_path / "in" / "4.png").write_text("no picture")
+    if is_there:
+        (tmp_path / "out").mkdir()
+    with pytest.raises(MediaInputError):
+        restore_pictures(tmp_path / "in", tmp_path / "out", restorer=IDENTITY)
+    assert sorted(os.listdir(tmp_path)) == (["in", "out"] if is_there else ["in"])
+    assert not is_there or os.listdir(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(

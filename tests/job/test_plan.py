@@ -17,6 +17,7 @@ from diffir_video import (
     plan_file,
     restore_file,
 )
+from diffir_video.job import restore_pipe, sample_file
 from tests.media_samples import sample
 
 
@@ -52,3 +53,27 @@ def test_a_plan_is_refused_where_the_job_would_be(tmp_path: Path) -> None:
     with pytest.raises(MediaInputError):
         plan_file(tmp_path / "missing.mkv", tmp_path / "out.mp4", restorer=Restorer(None))
     assert os.listdir(tmp_path) == []
+
+
+def test_video_that_mpeg_ts_can_not_carry_is_refused_by_every_job_before_a_frame(tmp_path: Path) -> None:
+    def progress(told: object) -> None:
+        raise AssertionError(told)
+
+    options, output = JobOptions(encoder="ffv1"), tmp_path / "out.ts"
+    restorer = Restorer(None)
+    jobs = (
+        lambda: plan_file(sample("mpeg2.ts"), output, restorer=restorer, options=options),
+        lambda: restore_file(
+            sample("mpeg2.ts"), output, restorer=restorer, options=options, progress=progress
+        ),
+        lambda: restore_pipe(
+            sample("mpeg2.ts"), output, restorer=restorer, options=options, progress=progress
+        ),
+        lambda: sample_file(
+            sample("mpeg2.ts"), output, Fraction(1), restorer=restorer, options=options, progress=progress
+        ),
+    )
+    for job in jobs:
+        with pytest.raises(OutputError, match=r"mpegts can't hold ffv1.*; write to \.mkv"):
+            job()
+        assert os.listdir(tmp_path) == []

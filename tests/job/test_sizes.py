@@ -93,13 +93,27 @@ def test_another_shape_is_made_up_for_by_the_pixels() -> None:
 
 @pytest.mark.parametrize(
     ("most", "expected"),
-    [((1920, 1080), (1280, 720)), ((640, 640), (640, 360)), ((500, 200), (356, 200)), ((1, 1), (1, 1))],
+    [
+        ((1920, 1080), (1280, 720)),
+        ((640, 640), (640, 360)),
+        ((500, 200), (356, 200)),
+        ((500, 201), (356, 200)),
+        ((95, 95), (94, 52)),
+        ((3, 3), (2, 2)),
+        ((1, 1), (1, 1)),
+    ],
 )
 def test_a_largest_size_keeps_the_shape_and_enlarges_nothing(
     most: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     limited = limited_to(StreamInfo(1280, 720, Fraction(1, 25), "yuv420p"), most)
     assert (limited.width, limited.height) == expected
+
+
+def test_a_picture_made_smaller_keeps_its_subsampling(tmp_path: Path) -> None:
+    options = JobOptions(max_size=(95, 95))
+    report = restore_file(sample("bframes.mp4"), tmp_path / "out.mp4", restorer=IDENTITY, options=options)
+    assert (report.width, report.height, report.pixel_format) == (94, 56, "yuv420p")
 
 
 def test_a_flat_picture_stays_flat_at_any_size() -> None:
@@ -145,6 +159,32 @@ def test_a_sample_of_a_range_is_from_all_over_the_range(tmp_path: Path) -> None:
         sample("short.mp4"), tmp_path / "out.mkv", Fraction(2), restorer=IDENTITY, options=options
     )
     assert report.run.frames_out == 50
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_a_sample_tells_of_damage_in_any_of_its_pieces_once(isolate: bool, tmp_path: Path) -> None:
+    with VideoReader(sample("damaged.ts")) as reader:
+        whole = sum(1 for _ in reader), reader.losses
+    assert whole[1].concealed_frames
+    seconds = Fraction(reader.info.duration_seconds or 0)
+    report = sample_file(
+        sample("damaged.ts"),
+        tmp_path / "out.mkv",
+        seconds,
+        restorer=IDENTITY,
+        options=JobOptions(isolate=isolate),
+    )
+    assert (report.run.frames_out, report.losses, report.exit_code) == (*whole, 5)
+
+
+def test_a_sample_of_a_range_without_frames_says_which_range(tmp_path: Path) -> None:
+    for start, end in ((Fraction(19, 10), Fraction(1)), (Fraction(99), None)):
+        options = JobOptions(start=start, end=end)
+        with pytest.raises(UsageError, match=rf"no frame of '.*' is from {float(start):g} s to "):
+            sample_file(
+                sample("bframes.mp4"), tmp_path / "out.mkv", Fraction(5), restorer=IDENTITY, options=options
+            )
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_restored_half_of_a_sample_is_restored(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import av
 import pytest
+from av.stream import Disposition
 
+from diffir_video import JobOptions, Restorer, restore_file
 from diffir_video.errors import OutputError
 from diffir_video.media import VideoReader, VideoWriter
 from tests.media_samples import packets, sample
@@ -81,6 +83,21 @@ def test_a_subtitle_the_container_can_not_hold_is_refused_before_any_work(tmp_pa
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "suffix", "reason"),
+    [
+        ("flac.mkv", ".mov", r"mov can't hold audio track 1 \(flac\) of .*; write to \.mkv instead"),
+        ("wma.wmv", ".mkv", r"matroska can't hold audio track 1 \(wmav2\) of .*; convert them first"),
+    ],
+)
+def test_sound_the_container_can_not_hold_is_named_with_a_way_out(
+    name: str, suffix: str, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match=reason):
+        copy(sample(name), tmp_path / f"out{suffix}")
+    assert os.listdir(tmp_path) == []
+
+
 def test_an_attachment_the_container_can_not_hold_is_named(tmp_path: Path) -> None:
     source = tmp_path / "attached.mkv"
     with av.open(str(source), "w") as container:
@@ -90,6 +107,57 @@ def test_an_attachment_the_container_can_not_hold_is_named(tmp_path: Path) -> No
             container.mux(packet)
     assert copy(source, tmp_path / "out.mp4").dropped[0].startswith("attachment track 1")
     assert copy(source, tmp_path / "out.mkv").dropped == ()
+
+
+def pictures(path: Path) -> list[bytes]:
+    """The cover pictures of a file."""
+    with av.open(str(path)) as container:
+        covers = [s for s in container.streams.video if s.disposition & Disposition.attached_pic]
+        return [bytes(packet) for cover in covers for packet in container.demux(cover) if packet.size]
+
+
+@pytest.mark.parametrize("name", ["cover.mp4", "cover.mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".mkv"])
+def test_a_cover_picture_is_kept_by_mp4_and_matroska(name: str, suffix: str, tmp_path: Path) -> None:
+    writer = copy(sample(name), tmp_path / f"out{suffix}")
+    assert writer.dropped == ()
+    assert pictures(tmp_path / f"out{suffix}") == pictures(sample(name)) != []
+    assert writer.copied_packets[2] == 1
+
+
+def test_a_cover_picture_keeps_its_name_in_matroska(tmp_path: Path) -> None:
+    copy(sample("cover.mkv"), tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.streams[2].metadata["filename"] == "cover.mkv.png"
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".ts"])
+def test_a_cover_picture_that_the_container_can_not_hold_is_named(suffix: str, tmp_path: Path) -> None:
+    assert copy(sample("cover.mp4"), tmp_path / f"out{suffix}").dropped == ("cover picture 2 (png)",)
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("cover.mp4", ".mp4"), ("cover.mkv", ".mkv")])
+def test_a_part_of_a_file_has_the_cover_picture_of_the_whole(name: str, suffix: str, tmp_path: Path) -> None:
+    output, options = tmp_path / f"out{suffix}", JobOptions(start=Fraction(1))
+    report = restore_file(sample(name), output, restorer=Restorer(None), options=options)
+    assert (report.lost(), report.dropped) == ([], ())
+    assert pictures(output) == pictures(sample(name))
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4"])
+def test_a_timecode_stays_with_the_video(suffix: str, tmp_path: Path) -> None:
+    output = tmp_path / f"out{suffix}"
+    report = restore_file(sample("timecode.mov"), output, restorer=Restorer(None))
+    assert (report.lost(), report.dropped, report.exit_code) == ([], (), 0)
+    assert report.verification.copied_tracks == 1
+    with av.open(str(output)) as container:
+        assert [s.metadata.get("timecode") for s in container.streams] == ["01:00:00:00", None, "01:00:00:00"]
+
+
+def test_a_track_of_timecodes_that_the_container_can_not_hold_is_named(tmp_path: Path) -> None:
+    report = restore_file(sample("timecode.mov"), tmp_path / "out.mkv", restorer=Restorer(None))
+    assert report.lost() == []
+    assert report.dropped == ("data track 2 (unknown codec, eng)",)
 
 
 def test_audio_ends_where_a_cut_input_ends(tmp_path: Path) -> None:

@@ -267,6 +267,10 @@ def test_the_input_is_never_the_output(link: str, tmp_path: Path) -> None:
         ("out", {}, OutputError, "without ending"),
         ("out.avi", {}, OutputError, "no container"),
         ("out.webm", {}, OutputError, "can't hold the video"),
+        ("out.ts", {"encoder": "ffv1"}, OutputError, "mpegts can't hold ffv1.*; write to .mkv"),
+        ("out.m2ts", {"encoder": "libvpx-vp9"}, OutputError, "mpegts can't hold vp9.*; write to .mkv"),
+        ("out.mov", {"encoder": "libvpx-vp9"}, OutputError, "mov can't hold vp9.*; write to .mkv"),
+        ("out.mov", {"encoder": "libsvtav1"}, OutputError, "mov can't hold av1.*; write to .mkv"),
         ("out.mp4", {"encoder": "nonsense"}, EncoderError, "no encoder"),
         ("out.mp4", {"encoder": "aac"}, EncoderError, "no video encoder"),
         ("out.mp4", {"encoder_options": {"crff": "3"}}, EncoderError, "no option crff"),
@@ -279,6 +283,15 @@ def test_what_can_not_be_written_is_refused_before_any_work(
     with pytest.raises(error, match=reason) as caught:
         VideoWriter(tmp_path / name, info(), **options)
     assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine may have what the encoder needs")
+def test_an_encoder_without_its_hardware_is_told_from_an_output_that_can_not_be_written(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(EncoderError, match=r"h264_nvenc refused .*or this machine lacks what it needs"):
+        VideoWriter(tmp_path / "out.mp4", info(), encoder="h264_nvenc")
     assert os.listdir(tmp_path) == []
 
 
