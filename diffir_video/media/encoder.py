@@ -25,6 +25,7 @@ from diffir_video.media.color import PictureEncoder
 from diffir_video.media.encoders import made_repeatable, with_defaults, with_stream_settings
 from diffir_video.media.hdr import with_hdr_metadata
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
+from diffir_video.media.siting import location_option
 
 # Frame threads change what x264 and x265 decide: a fixed number gives equal files on unequal machines.
 ENCODER_THREADS = 4
@@ -46,9 +47,18 @@ class VideoEncoder:
     Raises EncoderError for an encoder that is unknown, refuses its options, or can't take a frame.
     """
 
-    def __init__(self, info: StreamInfo, settings: EncoderSettings, context: VideoCodecContext) -> None:
-        """`context`: not open yet; a stream's in an output container, or one by `separate_context`."""
-        choice = choose_pixel_format(settings.name, info)
+    def __init__(
+        self,
+        info: StreamInfo,
+        settings: EncoderSettings,
+        context: VideoCodecContext,
+        choice: PixelChoice | None = None,
+    ) -> None:
+        """`context`: not open yet; a stream's in an output container, or one by `separate_context`.
+
+        choice: how pixels are written, by `choose_pixel_format` for packets without a container if None.
+        """
+        choice = choice or choose_pixel_format(settings.name, info)
         self.info = info
         self.choice = choice
         self.pts: array[int] = array("q")
@@ -161,7 +171,7 @@ def open_context(
     context.colorspace = choice.color.matrix
     context.color_primaries = choice.color.primaries
     context.color_trc = choice.color.transfer
-    context.options = dict(options)
+    context.options = {**location_option(choice.color.chroma_location), **options}
     context.open()
     if unknown := sorted(set(context.options) & set(asked)):
         raise EncoderError(f"encoder {context.name} has no option {', '.join(unknown)}")
