@@ -11,6 +11,8 @@ import av.logging
 
 WARNING, INFO = av.logging.WARNING, av.logging.INFO
 
+_QUIET = -8
+
 # FFmpeg has one log, one level and one callback for all threads.
 _one_at_a_time = Lock()
 
@@ -36,9 +38,15 @@ def logged_messages(level: int) -> Generator[list[tuple[str, str]]]:
                 yield messages
             finally:
                 if level_before is None:
-                    # Other threads' messages that were let in compare their level with the present one.
-                    av.logging.set_level(av.logging.PANIC)
-                    time.sleep(0.001)
+                    _let_messages_pass()
                 av.logging.set_level(level_before)
+                av.logging.set_libav_level(INFO)
                 av.logging.set_skip_repeated(skip_before)
                 messages += [(name, text) for grade, name, text in ours.logs if grade <= level]
+
+
+def _let_messages_pass() -> None:
+    """Until other threads' messages that were let in are through: they compare themselves with the level."""
+    av.logging.set_libav_level(_QUIET)
+    av.logging.restore_default_callback()
+    time.sleep(0.001)

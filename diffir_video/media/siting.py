@@ -69,6 +69,9 @@ def chroma_location_of(picture: VideoFrame, codec: str) -> int:
         graph.vpull()
     found = _SHOWN.search("".join(text for name, text in messages if name == "showinfo"))
     location = _NAMES.index(found[1]) if found and found[1] in _NAMES else UNSPECIFIED
+    if location == UNSPECIFIED and codec == "webp":
+        # FFmpeg doesn't say it; libwebp, which nearly all programs read WebP with, interpolates so.
+        location = CENTRE
     if location == LEFT == _IMPLIED.get(codec):
         return UNSPECIFIED
     return within_format(location, log2_chroma)
