@@ -98,10 +98,11 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class ColorTags:
-    """How a stream's code values mean colour: the four code points of ITU-T H.273, FFmpeg's integers.
+    """How a stream's code values mean colour: code points of ITU-T H.273, FFmpeg's integers.
 
     `matrix` (AVColorSpace), `primaries`, `transfer`: 2 is unspecified. `color_range` (AVColorRange):
-    0 unspecified, 1 limited ("tv"), 2 full ("pc"). `chroma_location` (AVChromaLocation): 0 unspecified.
+    0 unspecified, 1 limited ("tv"), 2 full ("pc"). `chroma_location` (AVChromaLocation):
+    0 unspecified, which is left; 1 left, 2 centre, 3 top left, 4 top, 5 bottom left, 6 bottom.
     """
 
     matrix: int = 2

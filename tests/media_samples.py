@@ -57,6 +57,26 @@ _RECIPES = {
         "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):"
         "max-cll=1000,400"
     ),
+    "hdr10_topleft.mp4": (
+        f"{_VIDEO} -vf format=yuv420p10le,"
+        "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv "
+        "-c:v libx265 -preset ultrafast -chroma_sample_location topleft -x265-params log-level=error:"
+        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):"
+        "max-cll=1000,400"
+    ),
+    "topleft.mp4": f"{_VIDEO} -frames:v 5 {_H264} -chroma_sample_location topleft",
+    "topleft_av1.mp4": (
+        f"{_VIDEO} -frames:v 5 -pix_fmt yuv420p -c:v libsvtav1 -preset 12 -chroma_sample_location topleft"
+    ),
+    "centre_vp9.mkv": (
+        f"{_VIDEO} -frames:v 5 -pix_fmt yuv420p -c:v libvpx-vp9 -deadline realtime "
+        "-chroma_sample_location center"
+    ),
+    "centre_calm.mkv": f"{_VIDEO} -frames:v 5 -vf {_CALM} -c:v ffv1 -chroma_sample_location center",
+    "motion_jpeg.avi": f"{_VIDEO} -frames:v 5 -pix_fmt yuvj420p -c:v mjpeg -q:v 3",
+    "motion_jpeg422.avi": f"{_VIDEO} -frames:v 5 -pix_fmt yuvj422p -c:v mjpeg -q:v 3",
+    "mpeg1.mpg": f"{_VIDEO} -frames:v 5 -c:v mpeg1video -q:v 3",
+    "mpeg2_422.ts": f"{_VIDEO} -frames:v 5 -pix_fmt yuv422p -c:v mpeg2video -q:v 3",
     "hlg.mp4": (
         f"{_VIDEO} -vf format=yuv420p10le,"
         "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv "

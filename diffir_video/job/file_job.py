@@ -23,6 +23,7 @@ from diffir_video.job.verification import Expected, verify_by_decoding, verify_t
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
     Muxer,
+    PixelChoice,
     Segment,
     SegmentWriter,
     TimeRange,
@@ -115,7 +116,11 @@ class _Job:
         info = output_info(source.info, self.restorer.scale, self.options)
         with self._open_muxer(scratch / "output", info, self.options.part) as muxer:
             writer = SegmentWriter(
-                scratch / "0", info, self.options.encoding, global_header=muxer.global_header
+                scratch / "0",
+                info,
+                self.options.encoding,
+                global_header=muxer.global_header,
+                choice=muxer.choice,
             )
             segment = next(iter(SegmentCutter(source, self.restorer.reach, _MEASURED_FRAMES)), None)
             if segment is None:
@@ -165,9 +170,11 @@ class _Job:
         part = work.path / f"output{self.output.suffix.lower()}"
         # All that the container or the encoder refuses is refused here, before the first frame.
         with self._open_muxer(part, info, self.options.part) as muxer:
-            global_header = muxer.global_header
+            global_header, choice = muxer.global_header, muxer.choice
         resumed = len(work.segments)
-        runs = [*self._restore_segments(source, work, info, progress, global_header=global_header)]
+        runs = [
+            *self._restore_segments(source, work, info, progress, global_header=global_header, choice=choice)
+        ]
         if not work.segments:
             raise no_frames(self.input, self.options.part)
         origin = 0 if self.options.start is None else work.segments[0].pts[0]
@@ -216,6 +223,7 @@ class _Job:
         progress: Callable[[Progress], None] | None,
         *,
         global_header: bool,
+        choice: PixelChoice,
     ) -> Iterator[RunReport]:
         cutter = SegmentCutter(source, self.restorer.reach, self.options.longest_segment)
         if work.last_pts is not None:
@@ -228,6 +236,7 @@ class _Job:
                 info,
                 self.options.encoding,
                 global_header=global_header,
+                choice=choice,
                 follows_another=segment.follows_another,
                 is_followed=segment.is_followed,
             )

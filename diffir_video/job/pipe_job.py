@@ -50,6 +50,7 @@ def restore_pipe(
             )
         else:
             sink = Y4mWriter(output, info)
+        notes += sink.notes
         report = run(source, restorer, ResizingSink(sink, info), progress=progress)
         losses = source.losses
         if isinstance(sink, VideoWriter):

@@ -163,11 +163,13 @@ def _timecode_check(expected: Expected, found: Timeline) -> list[Check]:
 
 
 def _color_checks(expected: Expected, found: ColorTags) -> list[Check]:
-    # Limited range is what no range means, and often written so.
-    unspecified = {"matrix": (2,), "primaries": (2,), "transfer": (2,), "color_range": (0, 1)}
+    # Limited range is what no range means, and often written so; left is what no chroma location means.
+    unspecified = {"matrix": (2,), "primaries": (2,), "transfer": (2,)}
+    unspecified |= {"color_range": (0, 1), "chroma_location": (0, 1)}
     checks: list[Check] = []
     for name, nothing in unspecified.items():
         put, meant, got = (getattr(tags, name) for tags in (expected.color, expected.color_meant, found))
         passed = got in (put, meant) or (put in nothing and got in nothing)
-        checks.append(Check(f"colour {name.removeprefix('color_')}", str(put), str(got), passed))
+        called = name.removeprefix("color_").replace("_", " ")
+        checks.append(Check(f"colour {called}", str(put), str(got), passed))
     return checks

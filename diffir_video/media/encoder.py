@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,20 @@ from diffir_video.errors import DiffirVideoError, EncoderError, OutputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.color import PictureEncoder
 from diffir_video.media.encoders import made_repeatable, with_defaults, with_stream_settings
+from diffir_video.media.ffmpeg_log import WARNING, logged_messages
 from diffir_video.media.hdr import with_hdr_metadata
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
+from diffir_video.media.scheduling import ordinary_scheduling
+from diffir_video.media.siting import location_option
 
 # Frame threads change what x264 and x265 decide: a fixed number gives equal files on unequal machines.
 ENCODER_THREADS = 4
 _X265_FRAME_THREADS = 2
+
+# What the wrappers of libx264, libx265 and libsvtav1 log of a setting that they go on without.
+_LEFT_OUT = re.compile(
+    r"(?:Error parsing option|Unknown option:|Invalid value for) '?([^\s=:]+?)\.?(?:[\s:]|$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +55,18 @@ class VideoEncoder:
     Raises EncoderError for an encoder that is unknown, refuses its options, or can't take a frame.
     """
 
-    def __init__(self, info: StreamInfo, settings: EncoderSettings, context: VideoCodecContext) -> None:
-        """`context`: not open yet; a stream's in an output container, or one by `separate_context`."""
-        choice = choose_pixel_format(settings.name, info)
+    def __init__(
+        self,
+        info: StreamInfo,
+        settings: EncoderSettings,
+        context: VideoCodecContext,
+        choice: PixelChoice | None = None,
+    ) -> None:
+        """`context`: not open yet; a stream's in an output container, or one by `separate_context`.
+
+        choice: how pixels are written, by `choose_pixel_format` for packets without a container if None.
+        """
+        choice = choice or choose_pixel_format(settings.name, info)
         self.info = info
         self.choice = choice
         self.pts: array[int] = array("q")
@@ -146,12 +164,12 @@ def open_context(
     choice: PixelChoice,
     options: Mapping[str, str],
     *,
-    asked: Iterable[str],
+    asked: Mapping[str, str],
 ) -> None:
     """Tell a codec what its frames are, and open it with `options`.
 
-    asked: those of them that a user named. Raises EncoderError where the encoder doesn't know one of these,
-    or can't be opened.
+    asked: those of them that a user gave. Raises EncoderError where the encoder doesn't know one, doesn't
+    take a setting inside one ("x264-params" and the like), or can't be opened.
     """
     context.width, context.height = info.width, info.height
     context.pix_fmt = choice.layout.name
@@ -164,16 +182,29 @@ def open_context(
     context.colorspace = choice.color.matrix
     context.color_primaries = choice.color.primaries
     context.color_trc = choice.color.transfer
-    context.options = dict(options)
+    context.options = {**location_option(choice.color.chroma_location), **options}
+    private = {name: text for name, text in asked.items() if name.endswith("-params")}
+    capture = logged_messages(WARNING) if private else nullcontext(list[tuple[str, str]]())
     try:
-        context.open()
+        with ordinary_scheduling(), capture as messages:
+            context.open()
     except av.error.FFmpegError as exc:
         raise EncoderError(
             f"encoder {context.name} refused its settings, or this machine lacks what it needs "
             f"({exc.strerror}); check --encoder-option, or choose another --encoder"
         ) from exc
+    _check_private_options(context.name, private, [text for _, text in messages])
     if unknown := sorted(set(context.options) & set(asked)):
         raise EncoderError(f"encoder {context.name} has no option {', '.join(unknown)}")
+
+
+def _check_private_options(encoder: str, private: Mapping[str, str], messages: Iterable[str]) -> None:
+    """Raise EncoderError for the settings that FFmpeg left out with nothing but a warning."""
+    left_out = {found[1] for text in messages if (found := _LEFT_OUT.match(text))}
+    for name, text in private.items():
+        settings = [setting for setting in text.split(":") if setting.partition("=")[0].strip() in left_out]
+        if settings:
+            raise EncoderError(f"encoder {encoder} doesn't take {', '.join(settings)} of {name}")
 
 
 def all_options(settings: EncoderSettings, info: StreamInfo) -> dict[str, str]:

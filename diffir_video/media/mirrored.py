@@ -16,6 +16,7 @@ from av.video.frame import PictureType, VideoFrame
 
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.encoder import EncoderSettings, VideoEncoder
+from diffir_video.media.pixel_choice import PixelChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,17 @@ class MirroredEncoder:
     """
 
     def __init__(
-        self, info: StreamInfo, settings: EncoderSettings, context: VideoCodecContext, *, is_led_in: bool
+        self,
+        info: StreamInfo,
+        settings: EncoderSettings,
+        context: VideoCodecContext,
+        choice: PixelChoice | None = None,
+        *,
+        is_led_in: bool,
     ) -> None:
         lead = _LEADS.get(settings.name, Lead())
         led = EncoderSettings(settings.name, {**settings.options, **lead.options})
-        self.encoder = VideoEncoder(info, led, context)
+        self.encoder = VideoEncoder(info, led, context, choice)
         self._before = lead.before if is_led_in else 0
         self._head: list[VideoFrame] | None = [] if self._before else None
         # The last of them is not encoded yet: only at the end it is known to be the last.

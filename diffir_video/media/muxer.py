@@ -53,7 +53,7 @@ class Muxer:
         part_of_copy: TimeRange | None = None,
     ) -> None:
         self._part, self._path, self._info, self._settings = part, path, info, settings
-        self.choice = choose_pixel_format(settings.name, info)
+        self.choice = choose_pixel_format(settings.name, info, CONTAINERS[path.suffix.lower()])
         self._copier = TrackCopier(copy_from, part_of_copy) if copy_from is not None else None
         self._container: OutputContainer | None = None
         self._stream: VideoStream
@@ -177,7 +177,7 @@ class Muxer:
         )
         self._stream = stream
         stream.time_base = self._info.time_base
-        self.encoder = VideoEncoder(self._info, self._settings, stream.codec_context)
+        self.encoder = VideoEncoder(self._info, self._settings, stream.codec_context, self.choice)
 
     def _write_aspect(self, container: OutputContainer) -> None:
         aspect = self._info.sample_aspect_ratio

@@ -18,6 +18,7 @@ from diffir_video.media.color import (
     unpacked_layout,
 )
 from diffir_video.media.hdr import writes_hdr_metadata
+from diffir_video.media.siting import siting_name, within_format, written_location
 
 _ENCODERS_OF_ODD_SIZES = frozenset({"ffv1", "libvpx", "libvpx-vp9"})
 
@@ -31,9 +32,11 @@ class PixelChoice:
     notes: tuple[str, ...] = ()
 
 
-def choose_pixel_format(encoder: str, info: StreamInfo) -> PixelChoice:
+def choose_pixel_format(encoder: str, info: StreamInfo, container: str | None = None) -> PixelChoice:
     """The encoder's pixel format closest to the source's: nothing lost if possible, then nothing wasted.
 
+    container: FFmpeg's name of what the packets go into, None if they go without one.
+    The chroma siting is the source's where encoder or container can say so, else what readers assume.
     Raises EncoderError for an unknown encoder and for one that can't hold this size exactly.
     """
     source = unpacked_layout(info.pixel_format)
@@ -53,7 +56,14 @@ def choose_pixel_format(encoder: str, info: StreamInfo) -> PixelChoice:
         notes.append(f"pixel format {info.pixel_format} becomes {layout.name}")
     if (info.mastering_display or info.content_light) and not writes_hdr_metadata(encoder):
         notes.append(f"{encoder} can't write the HDR mastering metadata; libx265, libx264 and libsvtav1 can")
-    return PixelChoice(layout, color, tuple(notes))
+    wanted = within_format(color.chroma_location, layout.log2_chroma)
+    written = written_location(wanted, layout.log2_chroma, encoder, container)
+    if siting_name(wanted) != siting_name(written):
+        notes.append(
+            f"chroma siting {siting_name(wanted)} becomes {siting_name(written)}: {encoder}"
+            f"{f' in {container}' if container else ''} can't say it"
+        )
+    return PixelChoice(layout, replace(color, chroma_location=written), tuple(notes))
 
 
 def _divides(layout: PixelLayout, width: int, height: int) -> bool:

@@ -36,6 +36,7 @@ from diffir_video.media.probe import (
     open_input,
     stream_duration,
 )
+from diffir_video.media.siting import chroma_location_of
 from diffir_video.media.skipping import needed_packets
 
 # A track that ends earlier than its header says by less than this is rounding, not a cut.
@@ -202,11 +203,12 @@ class VideoReader:
         self._coded_size = (picture.width, picture.height)
         self._pixel_format = picture.format.name
         self._counts.alpha = has_alpha(self._pixel_format)
+        self._tags = self._tags_of(picture)
         return PictureDecoder(
             self._pixel_format,
             picture.width,
             picture.height,
-            self._tags_of(picture),
+            self._tags,
             excursions=self._excursions,
         )
 
@@ -227,7 +229,7 @@ class VideoReader:
             time_base=stream.time_base,
             pixel_format=self._pixel_format,
             bit_depth=self._converter.layout.bit_depth,
-            color=self._tags_of(picture),
+            color=self._tags,
             mastering_display=mastering_display_of(picture),
             content_light=content_light_of(picture),
             sample_aspect_ratio=aspect,
@@ -244,6 +246,7 @@ class VideoReader:
             primaries=_specified(picture.color_primaries, context.color_primaries, unspecified=2),
             transfer=_specified(picture.color_trc, context.color_trc, unspecified=2),
             color_range=_specified(picture.color_range, context.color_range, unspecified=0),
+            chroma_location=chroma_location_of(picture, context.codec.canonical_name),
         )
 
     def _decode(self) -> Generator[av.VideoFrame]:

@@ -26,6 +26,7 @@ from diffir_video.media.encoder import (
 )
 from diffir_video.media.mirrored import MirroredEncoder
 from diffir_video.media.muxer import Muxer
+from diffir_video.media.pixel_choice import PixelChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Segment:
 class SegmentWriter:
     """The sink of one segment: encodes frames into `path`, which is on the disk when `close` returns.
 
+    choice: of the `Muxer` that will hold the packets; as of `VideoEncoder`.
     follows_another, is_followed: whether there are segments before it and, asked at its end, after it, so
     that pictures where they meet are as good as elsewhere.
     Raises OutputError when the disk takes no more, EncoderError as `VideoEncoder` does; then, and after
@@ -78,6 +80,7 @@ class SegmentWriter:
         settings: EncoderSettings,
         *,
         global_header: bool,
+        choice: PixelChoice | None = None,
         follows_another: bool = False,
         is_followed: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -86,7 +89,7 @@ class SegmentWriter:
         self._digest = hashlib.blake2b(digest_size=16)
         with translating_write_errors(path, settings.name):
             context = separate_context(settings.name, global_header=global_header)
-            self._pictures = MirroredEncoder(info, settings, context, is_led_in=follows_another)
+            self._pictures = MirroredEncoder(info, settings, context, choice, is_led_in=follows_another)
             self._encoder = self._pictures.encoder
             self._file = path.open("wb")
 

@@ -1,4 +1,7 @@
-"""When every packet of a file is due, read without decoding: what a finished file is verified by."""
+"""When every packet of a file is due, and its first picture: what a finished file is verified by."""
+
+# PyAV's stubs leave the parameter of Packet open.
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -6,9 +9,13 @@ from array import array
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.error
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags
@@ -18,6 +25,7 @@ from diffir_video.media.probe import (
     main_video_stream,
     open_input,
 )
+from diffir_video.media.siting import chroma_location_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +70,14 @@ def read_timeline(path: StrPath) -> Timeline:
         counts = [0] * len(streams)
         stamps = [array("q") for _ in streams]
         ends: list[int | None] = [None] * len(streams)
+        picture: VideoFrame | None = None
         try:
             for packet in container.demux():
+                index = packet.stream_index
+                if picture is None and index == video.index:
+                    picture = _first_picture(video, packet)
                 if packet.size == 0 and packet.pts is None and packet.dts is None:
                     continue
-                index = packet.stream_index
                 counts[index] += 1
                 if packet.pts is not None:
                     stamps[index].append(packet.pts)
@@ -100,7 +111,18 @@ def read_timeline(path: StrPath) -> Timeline:
                 primaries=int(context.color_primaries),
                 transfer=int(context.color_trc),
                 color_range=int(context.color_range),
+                chroma_location=0
+                if picture is None
+                else chroma_location_of(picture, context.codec.canonical_name),
             ),
             sample_aspect_ratio=video.sample_aspect_ratio or None,
             chapters=len(container.chapters()),
         )
+
+
+def _first_picture(video: VideoStream, packet: Packet[Any]) -> VideoFrame | None:
+    """A picture as soon as `packet` completes one; None also for one that can't be decoded."""
+    try:
+        return next(iter(video.codec_context.decode(packet)), None)
+    except av.error.FFmpegError:
+        return None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
 
 from diffir_video.errors import EncoderError, OutputError
-from diffir_video.frame import Frame, StreamInfo
-from diffir_video.media.color import PictureEncoder, PixelLayout, plane_view, unpacked_layout
+from diffir_video.frame import ColorTags, Frame, StreamInfo
+from diffir_video.media.color import RANGE_FULL, PictureEncoder, PixelLayout, plane_view, unpacked_layout
+from diffir_video.media.siting import CENTRE, LEFT, TOP_LEFT, UNSPECIFIED, siting_name, within_format
 
+# The chroma sitings that 4:2:0 of 8 bits names; deeper 4:2:0 has no name for any.
+_SITED_420 = {UNSPECIFIED: "420mpeg2", LEFT: "420mpeg2", CENTRE: "420jpeg", TOP_LEFT: "420paldv"}
 _CHROMA = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (2, 0): "411"}
 _DEPTHS = frozenset({8, 9, 10, 12, 14, 16})
 _RATE_WITHOUT_ANY = Fraction(25)
@@ -20,7 +24,8 @@ _RATE_WITHOUT_ANY = Fraction(25)
 class Y4mWriter:
     """Writes frames to `stream`, one after the other; Y4M has a frame rate and no timestamps.
 
-    Depth and chroma subsampling are the source's; RGB becomes 4:4:4. Raises EncoderError for a pixel
+    Depth and chroma subsampling are the source's; RGB becomes 4:4:4. notes: a chroma siting that isn't
+    the source's, because Y4M has no name for that one. Raises EncoderError for a pixel
     format that Y4M doesn't have, OutputError when nobody reads or the disk takes no more.
     """
 
@@ -28,9 +33,15 @@ class Y4mWriter:
         self._descriptor = stream.fileno()
         layout = _y4m_layout(info)
         self.pixel_format = layout.name
-        self._pictures = PictureEncoder(layout.name, info.width, info.height, info.color)
+        wanted = within_format(info.color.chroma_location, layout.log2_chroma)
+        location = wanted if _is_sited_420(layout) and wanted in _SITED_420 else UNSPECIFIED
+        self.notes: tuple[str, ...] = ()
+        if siting_name(wanted) != siting_name(location):
+            self.notes = (f"chroma siting {siting_name(wanted)} becomes left: Y4M has no name for it here",)
+        color = replace(info.color, chroma_location=location)
+        self._pictures = PictureEncoder(layout.name, info.width, info.height, color)
         self._layout = layout
-        self._write(_header(info, layout, full_range=self._pictures.tags.color_range == 2))
+        self._write(_header(info, layout, self._pictures.tags))
 
     def write(self, frame: Frame) -> None:
         picture = self._pictures.encode(frame.data)
@@ -63,19 +74,23 @@ def _y4m_layout(info: StreamInfo) -> PixelLayout:
     return unpacked_layout(name or f"yuv{_CHROMA[source.log2_chroma]}p{depth}")
 
 
-def _header(info: StreamInfo, layout: PixelLayout, *, full_range: bool) -> bytes:
+def _is_sited_420(layout: PixelLayout) -> bool:
+    return layout.log2_chroma == (1, 1) and layout.bit_depth == 8
+
+
+def _header(info: StreamInfo, layout: PixelLayout, color: ColorTags) -> bytes:
     rate = info.average_rate or _RATE_WITHOUT_ANY
     aspect = info.sample_aspect_ratio or Fraction(1)
     depth = "" if layout.bit_depth == 8 else f"p{layout.bit_depth}"
     if layout.model == "gray":
         chroma = "mono" if layout.bit_depth == 8 else f"mono{layout.bit_depth}"
-    elif layout.log2_chroma == (1, 1) and not depth:
-        chroma = "420jpeg" if info.color.chroma_location == 2 else "420mpeg2"
+    elif _is_sited_420(layout):
+        chroma = _SITED_420[color.chroma_location]
     else:
         chroma = _CHROMA[layout.log2_chroma] + depth
     fields = [
         f"YUV4MPEG2 W{info.width} H{info.height} F{rate.numerator}:{rate.denominator} Ip",
         f"A{aspect.numerator}:{aspect.denominator} C{chroma}",
-        f"XCOLORRANGE={'FULL' if full_range else 'LIMITED'}\n",
+        f"XCOLORRANGE={'FULL' if color.color_range == RANGE_FULL else 'LIMITED'}\n",
     ]
     return " ".join(fields).encode("ascii")

@@ -18,11 +18,20 @@ from tests.media_samples import decoded_bytes, packets, sample, video_pts
 
 INPUTS = [
     *("bframes.mp4", "index_at_end.mp4", "fragmented.mp4", "h264.mkv", "vp9_opus.webm", "mpeg2.ts"),
-    *("odd.mkv", "silent.mp4", "vfr.mp4", "ten_bit.mp4", "hdr10.mp4", "hlg.mp4", "upright.mp4"),
+    *(
+        "odd.mkv",
+        "silent.mp4",
+        "vfr.mp4",
+        "ten_bit.mp4",
+        "hdr10.mp4",
+        "hdr10_topleft.mp4",
+        "hlg.mp4",
+        "upright.mp4",
+    ),
     *("rotated.mp4", "start_offset.mkv", "start_offset.mp4", "full_range_bt709.mp4", "bt601.mp4"),
     *("calm_bt601.mkv", "calm_full_range_bt709.mkv", "calm_ten_bit.mkv", "calm_odd.mkv", "anamorphic.mp4"),
     *("lossless444_bt709.mkv", "gray.mkv", "packed_rgb.mkv", "nv12.mkv", "interlaced.mp4", "interlaced.ts"),
-    *("everything.mkv", "short.mp4"),
+    *("everything.mkv", "short.mp4", "centre_vp9.mkv", "motion_jpeg.avi", "mpeg1.mpg"),
 ]
 HEADER = ["input", "frames", "timestamps", "end", "tags, aspect", "other tracks", "chapters", "codes"]
 

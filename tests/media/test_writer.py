@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 
 import av
+import av.logging
 import numpy as np
 import pytest
 import torch
@@ -314,6 +317,58 @@ def test_options_reach_the_encoder(tmp_path: Path) -> None:
     for name, crf in (("fine.mp4", "1"), ("coarse.mp4", "50")):
         write(tmp_path / name, info(), [Frame(noise, 0, MP4_CLOCK)], encoder_options={"crf": crf})
     assert (tmp_path / "fine.mp4").stat().st_size > 3 * (tmp_path / "coarse.mp4").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options", "refused"),
+    [
+        ("libx264", {"x264-params": "crff=30:me=hex"}, "crff=30 of x264-params"),
+        ("libx264", {"x264-params": "me=hex:keyint=abc:bla=2"}, "keyint=abc, bla=2 of x264-params"),
+        ("libx264", {"x264-params": "alone"}, "refused its settings"),
+        ("libx265", {"x265-params": "foo=1"}, "foo=1 of x265-params"),
+        ("libx265", {"x265-params": "rd=2:crf=abc"}, "crf=abc of x265-params"),
+        ("libsvtav1", {"svtav1-params": "foo=1"}, "foo=1 of svtav1-params"),
+        ("libsvtav1", {"svtav1-params": "tune=abc:lp=2"}, "tune=abc of svtav1-params"),
+    ],
+)
+def test_a_setting_the_encoder_would_go_on_without_is_refused_by_name(
+    encoder: str, options: dict[str, str], refused: str, tmp_path: Path
+) -> None:
+    for _ in range(2):  # FFmpeg's log keeps quiet about what it said just before
+        with pytest.raises(EncoderError, match=refused):
+            VideoWriter(tmp_path / "out.mp4", info(), encoder=encoder, encoder_options=options)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [
+        ("libx264", {"x264-params": "keyint=5:no-cabac=1:me=hex"}),
+        ("libx265", {"x265-params": "keyint=5:no-sao=1"}),
+        ("libsvtav1", {"svtav1-params": "tune=0:lp=2"}),
+    ],
+)
+def test_settings_the_encoder_knows_are_taken(encoder: str, options: dict[str, str], tmp_path: Path) -> None:
+    write(tmp_path / "out.mp4", info(), frames(info(), [0, 512]), encoder=encoder, encoder_options=options)
+    assert len(video_pts(tmp_path / "out.mp4")) == 2
+
+
+def test_an_unknown_setting_is_refused_while_other_threads_log(tmp_path: Path) -> None:
+    stop = Event()
+
+    def chatter() -> None:
+        while not stop.is_set():
+            av.logging.log(av.logging.WARNING, "libx264", "Error parsing option 'me = hex'.")
+
+    with ThreadPoolExecutor() as threads:
+        threads.submit(chatter)
+        try:
+            options = {"x264-params": "me=hex"}
+            write(tmp_path / "out.mp4", info(), frames(info(), [0, 512]), encoder_options=options)
+            with pytest.raises(EncoderError, match="foo=1"):
+                VideoWriter(tmp_path / "no.mp4", info(), encoder_options={"x264-params": "foo=1"})
+        finally:
+            stop.set()
 
 
 def test_what_is_written_is_what_ffmpeg_reads(tmp_path: Path) -> None:
