@@ -25,7 +25,7 @@ ReuseLevel = Literal["off", "prior", "statistics"]
 RefreshReason = Literal["off", "first", "cut", "drift", "age", "level"]
 
 # Chosen by `make calibrate-reuse`; the curve is in docs/reuse.md. Maps bear less drift than the prior.
-REFRESH_THRESHOLDS: Mapping[ReuseLevel, float] = {"off": 0.0, "prior": 0.0109, "statistics": 0.0104}
+REFRESH_THRESHOLDS: Mapping[ReuseLevel, float] = {"off": 0.0, "prior": 0.038, "statistics": 0.019}
 MAX_PRIOR_AGE = 48
 
 _BLOCK_ROWS, _BLOCK_COLUMNS = 9, 16
