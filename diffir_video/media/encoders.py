@@ -25,11 +25,16 @@ PRESETS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "fast": ("libx264", {"crf": "18", "preset": "veryfast"}),
 }
 
-_PRIVATE_OPTIONS: Mapping[str, str] = {"libx264": "x264-params", "libx265": "x265-params"}
+# The option of FFmpeg's that holds the encoder's own settings.
+_PRIVATE_OPTIONS: Mapping[str, str] = {
+    "libx264": "x264-params",
+    "libx265": "x265-params",
+    "libsvtav1": "svtav1-params",
+}
 
-# At a constant rate factor x265 begins a stream with a keyframe about 1.5 quantisers above what it gives
-# the later ones; its zones end before the frame that they name. With open GOPs, its default, what follows
-# a keyframe in time may need frames before it.
+# At a constant rate factor x265 begins a stream with a coarser keyframe than the later ones; its zones end
+# before the frame that they name. With open GOPs, its default, what follows a keyframe in time may need
+# frames before it.
 _X265_STREAM = "open-gop=0:zones=0,1,b=1.25"
 
 _RATE_OPTIONS = frozenset({"crf", "qp", "cq", "rc", "b", "qscale", "global_quality", "bitrate"})
@@ -48,21 +53,27 @@ def with_stream_settings(encoder: str, options: Mapping[str, str]) -> dict[str, 
 
     For encoders whose own settings give neither and that can be told.
     """
-    return _joined(encoder, _X265_STREAM, options) if encoder == "libx265" else dict(options)
+    if encoder == "libx265":
+        return with_private_settings(encoder, _X265_STREAM, options)
+    return dict(options)
 
 
 def made_repeatable(encoder: str, options: Mapping[str, str], *, x265_frame_threads: int) -> dict[str, str]:
     """`options` with what the encoder needs to give the same stream every time; the caller's values win."""
     if encoder == "libx265":
-        return _joined(encoder, f"log-level=error:frame-threads={x265_frame_threads}", options)
+        return with_private_settings(encoder, f"log-level=error:frame-threads={x265_frame_threads}", options)
     if encoder == "libx264" and torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         # The AVX-512 code of x264's lookahead reads memory it never wrote: on some content B-frames and
         # quantisers differ from run to run. With AVX2 they do not.
-        return _joined(encoder, "asm=avx2", options)
+        return with_private_settings(encoder, "asm=avx2", options)
     return dict(options)
 
 
-def _joined(encoder: str, settings: str, options: Mapping[str, str]) -> dict[str, str]:
+def with_private_settings(encoder: str, settings: str, options: Mapping[str, str]) -> dict[str, str]:
+    """`options` with the encoder's own `settings`, "name=value:name=value"; the caller's values win.
+
+    encoder: libx264, libx265 or libsvtav1.
+    """
     private = _PRIVATE_OPTIONS[encoder]
     given = options.get(private)
     return {**options, private: f"{settings}:{given}" if given else settings}

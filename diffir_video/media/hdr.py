@@ -9,13 +9,14 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 
 from diffir_video.frame import ContentLight, MasteringDisplay, StreamInfo
+from diffir_video.media.encoders import with_private_settings
 from diffir_video.media.side_data import side_data_of
 
-# The private options of each encoder, and what they call the metadata there.
-_OPTIONS = {
-    "libx264": ("x264-params", "mastering-display", "cll"),
-    "libx265": ("x265-params", "master-display", "max-cll"),
-    "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
+# What each encoder's own settings call the metadata.
+_NAMES = {
+    "libx264": ("mastering-display", "cll"),
+    "libx265": ("master-display", "max-cll"),
+    "libsvtav1": ("mastering-display", "content-light"),
 }
 
 
@@ -37,21 +38,20 @@ def content_light_of(picture: VideoFrame) -> ContentLight | None:
 
 def with_hdr_metadata(encoder: str, options: Mapping[str, str], info: StreamInfo) -> dict[str, str]:
     """`options` with the stream's HDR metadata, for the encoders that `writes_hdr_metadata` names."""
-    if encoder not in _OPTIONS:
+    if encoder not in _NAMES:
         return dict(options)
-    private, display, light = _OPTIONS[encoder]
+    display, light = _NAMES[encoder]
     settings: list[str] = []
     if info.mastering_display is not None:
         settings.append(f"{display}={_display_text(encoder, info.mastering_display)}")
     if info.content_light is not None:
         content = info.content_light
         settings.append(f"{light}={content.max_pixel},{content.max_frame_average}")
-    joined = ":".join(filter(None, [*settings, options.get(private)]))
-    return {**options, private: joined} if joined else dict(options)
+    return with_private_settings(encoder, ":".join(settings), options) if settings else dict(options)
 
 
 def writes_hdr_metadata(encoder: str) -> bool:
-    return encoder in _OPTIONS
+    return encoder in _NAMES
 
 
 def _display_text(encoder: str, display: MasteringDisplay) -> str:

@@ -13,7 +13,7 @@ import torch
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media import VideoWriter
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="schedulers are asked as Linux is asked")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how threads are scheduled")
 
 
 def policies() -> set[int]:
