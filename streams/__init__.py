@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from streams.governor import LADDER, Governor, Level
     from streams.live import LiveFilter
     from streams.mailbox import Mailbox
+    from streams.publisher import SinkConfig
     from streams.restoring import LiveRestorer
-    from streams.sinks import LiveSink, SinkConfig
+    from streams.sinks import LiveSink
     from streams.sources import LiveSource
     from streams.stats import LiveStats
 
@@ -45,7 +46,7 @@ _HOMES = {
     "LiveStats": "stats",
     "Mailbox": "mailbox",
     "Service": "config",
-    "SinkConfig": "sinks",
+    "SinkConfig": "publisher",
     "SourceConfig": "connecting",
 }
 

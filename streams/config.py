@@ -18,8 +18,8 @@ from diffir_video.restorer import Device, Precision
 from streams.connecting import SourceConfig
 from streams.default_model import DEFAULT_MODEL
 from streams.governor import GovernorConfig
+from streams.publisher import SinkConfig
 from streams.settings import checked_keys, from_mapping, seconds, value_of
-from streams.sinks import SinkConfig
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
