@@ -115,6 +115,11 @@ train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/stage2.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/refine.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/mild.yaml
+	$(VENV)/bin/diffir-train widen --overwrite runs/deblock-nano/mild/checkpoints/last.safetensors \
+		runs/deblock-nano/widened.safetensors
+	$(VENV)/bin/diffir-train widen --overwrite runs/deblock-nano/stage1/checkpoints/last.safetensors \
+		runs/deblock-nano/widened-s1.safetensors
+	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/wide.yaml
 
 train-upscale-x2-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffir_video.cli.printing import fail
-from diffir_video.errors import DiffirVideoError
+from diffir_video.errors import DiffirVideoError, OutputError
 from training.config import load_config
 from training.data.commands import add_data_commands
 
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--resume", action="store_true", help="continue the run in the output folder")
         command.set_defaults(run=_run_stage, stage=stage)
     add_data_commands(commands, _add_recipe_options)
+    _add_widen(commands.add_parser("widen", help="a checkpoint with more channels, to go on training from"))
     _add_evaluate(commands.add_parser("evaluate", help="a model on a folder of clips, pictures or pairs"))
     return parser
 
@@ -71,6 +72,31 @@ def _add_recipe_options(command: argparse.ArgumentParser, *, many: bool = False)
         metavar="KEY=VALUE",
         help="override a setting, e.g. max_steps=20 or data.train.root=DIR; may be repeated",
     )
+
+
+def _add_widen(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="IN", help="built-in name or checkpoint, of stage 1 or 2")
+    command.add_argument(
+        "output", type=Path, metavar="OUT", help="the wider checkpoint (.safetensors or .pth)"
+    )
+    command.add_argument(
+        "--factor", type=int, default=2, help="times as many channels (default: %(default)s)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of how copies share weights")
+    command.add_argument("--overwrite", action="store_true", help="replace OUT")
+    command.set_defaults(run=_run_widen)
+
+
+def _run_widen(args: argparse.Namespace) -> None:
+    from diffir_video.checkpoint import load_checkpoint, save_checkpoint
+    from diffir_video.zoo import find_weights
+    from training.widening import widen
+
+    if args.output.exists() and not args.overwrite:
+        raise OutputError(f"{args.output} exists; --overwrite replaces it")
+    net = widen(load_checkpoint(find_weights(args.input)), args.factor, seed=args.seed)
+    save_checkpoint(net, args.output)
+    print(f"{args.output}: stage {net.stage}, dim {net.config.dim}")
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:

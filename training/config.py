@@ -82,7 +82,8 @@ class CodecConfig:
     share: of sequences that are compressed; twice: of those, the share that another codec had before.
     x264, x265, mpeg2, jpeg, vp9, av1: relative odds. x264_crf, x265_crf, vp9_crf, av1_crf: constant rate
     factors. mpeg2_qscale, jpeg_qscale: quantiser scales. gop: range of the distance of key frames of all but
-    JPEG, (0, 0) for the encoder's own.
+    JPEG, (0, 0) for the encoder's own. decoded_by_swscale: of compressed sequences, the share that FFmpeg's
+    default conversion decodes, with nearest chroma and luma a level too dark, and not the engine's own.
     """
 
     share: float = 0.5
@@ -100,6 +101,7 @@ class CodecConfig:
     av1_crf: tuple[int, int] = (24, 55)
     twice: float = 0.0
     gop: tuple[int, int] = (0, 0)
+    decoded_by_swscale: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,8 +60,12 @@ def compress_randomly(
 
 
 def _compress(frames: NDArray[np.uint8], codec: CodecConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
-    # Files are made and read by other converters than ours, and their chroma noise is another.
-    through = partial(transcode, swscale_in=bool(rng.random() < 0.8), swscale_out=bool(rng.random() < 0.5))
+    # Files are made by other converters than ours, and their chroma noise is another.
+    through = partial(
+        transcode,
+        swscale_in=bool(rng.random() < 0.8),
+        swscale_out=bool(rng.random() < codec.decoded_by_swscale),
+    )
     odds = np.array([codec.x264, codec.x265, codec.mpeg2, codec.jpeg, codec.vp9, codec.av1])
     choice = rng.choice(["x264", "x265", "mpeg2", "jpeg", "vp9", "av1"], p=odds / odds.sum())
     if choice == "jpeg":
