@@ -183,7 +183,7 @@ def sample(name: str) -> Path:
         whole = sample(name.removeprefix("cut_")).read_bytes()
         path.write_bytes(whole[: len(whole) * 6 // 10 | 1])
     else:
-        _ffmpeg(*_RECIPES[name].split(), str(path))
+        ffmpeg(*_RECIPES[name].split(), str(path))
     return path
 
 
@@ -209,7 +209,8 @@ def decoded_bytes(path: Path, pixel_format: str = "yuv444p16le") -> bytes:
     return subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
 
 
-def _ffmpeg(*arguments: str) -> None:
+def ffmpeg(*arguments: str) -> None:
+    """FFmpeg's program with these arguments, quiet and in one thread."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-threads", "1", *arguments]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
@@ -229,30 +230,30 @@ def _make_everything(path: Path) -> None:
         f"-attach {folder}/font.ttf -metadata:s:t mimetype=font/ttf"
     )
     codecs = f"{_H264} -c:a:0 aac -c:a:1 ac3 -c:s:0 srt -c:s:1 ass"
-    _ffmpeg(*f"{inputs} {maps} {codecs} {tags}".split(), str(path))
+    ffmpeg(*f"{inputs} {maps} {codecs} {tags}".split(), str(path))
 
 
 def _make_rotated(path: Path) -> None:
     """`upright.mp4` with a display matrix that turns it by 90 degrees, as phones write it."""
-    _ffmpeg("-display_rotation", "90", "-i", str(sample("upright.mp4")), "-c", "copy", str(path))
+    ffmpeg("-display_rotation", "90", "-i", str(sample("upright.mp4")), "-c", "copy", str(path))
 
 
 def _make_cover_in_mp4(path: Path) -> None:
     """`bframes.mp4` with a cover picture, as music shops and phones write it."""
     cover = _make_cover(path)
     inputs = ["-i", str(sample("bframes.mp4")), "-i", str(cover), "-map", "0", "-map", "1"]
-    _ffmpeg(*inputs, *["-c", "copy", "-disposition:v:1", "attached_pic"], str(path))
+    ffmpeg(*inputs, *["-c", "copy", "-disposition:v:1", "attached_pic"], str(path))
 
 
 def _make_cover_in_matroska(path: Path) -> None:
     """`h264.mkv` with a cover picture among its attachments."""
     attach = ["-attach", str(_make_cover(path)), "-metadata:s:t", "mimetype=image/png"]
-    _ffmpeg("-i", str(sample("h264.mkv")), "-c", "copy", *attach, str(path))
+    ffmpeg("-i", str(sample("h264.mkv")), "-c", "copy", *attach, str(path))
 
 
 def _make_cover(path: Path) -> Path:
     cover = path.with_name(f"{path.name}.png")
-    _ffmpeg(*["-f", "lavfi", "-i", "testsrc2=s=32x32", "-frames:v", "1", "-update", "1"], str(cover))
+    ffmpeg(*["-f", "lavfi", "-i", "testsrc2=s=32x32", "-frames:v", "1", "-update", "1"], str(cover))
     return cover
 
 
@@ -279,7 +280,7 @@ def _make_noise_track(path: Path) -> None:
 
 def _make_damaged(path: Path) -> None:
     """8 s of MPEG-TS with noise in two places, near the beginning and in the middle."""
-    _ffmpeg(*f"-f lavfi -i testsrc2=s=160x96:r=25:d=8 {_H264} -g 25".split(), str(path))
+    ffmpeg(*f"-f lavfi -i testsrc2=s=160x96:r=25:d=8 {_H264} -g 25".split(), str(path))
     data = bytearray(path.read_bytes())
     for begin in (len(data) // 10, len(data) // 2):
         data[begin : begin + 60] = bytes(37 * n % 256 for n in range(60))

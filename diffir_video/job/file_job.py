@@ -142,7 +142,7 @@ class _Job:
                 size_bytes=None if frames is None else writer.segment.size * frames // writer.frames,
                 memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 dropped=muxer.dropped,
-                notes=(*source.notes, *muxer.choice.notes),
+                notes=(*source.notes, *muxer.notes),
             )
 
     @property
@@ -202,7 +202,7 @@ class _Job:
                 unreadable_tracks=muxer.unreadable_tracks,
             ),
             dropped=muxer.dropped,
-            notes=(*source.notes, *muxer.choice.notes),
+            notes=(*source.notes, *muxer.notes),
             verification=verification,
         )
         work.finish(report.to_dict(), part)

@@ -26,7 +26,8 @@ from diffir_video.errors import EncoderError, MediaInputError
 from diffir_video.frame import ColorTags
 
 MATRIX_RGB, MATRIX_BT709, MATRIX_UNSPECIFIED, MATRIX_RESERVED = 0, 1, 2, 3
-MATRIX_BT601 = 6
+MATRIX_BT470BG, MATRIX_BT601 = 5, 6
+BT601_MATRICES = frozenset({MATRIX_BT470BG, MATRIX_BT601})
 MATRIX_YCGCO = 8
 RANGE_UNSPECIFIED, RANGE_LIMITED, RANGE_FULL = 0, 1, 2
 

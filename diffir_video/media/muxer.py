@@ -80,6 +80,11 @@ class Muxer:
         return self._copier.dropped if self._copier else ()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the output holds otherwise than the source: pixel format, codec of subtitles."""
+        return (*self.choice.notes, *(self._copier.notes if self._copier else ()))
+
+    @property
     def chapters(self) -> int:
         """How many chapters were copied."""
         return self._copier.chapters if self._copier else 0

@@ -10,8 +10,11 @@ from av.codec import Codec
 from diffir_video.errors import EncoderError
 from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media.color import (
+    BT601_MATRICES,
+    MATRIX_BT470BG,
     MATRIX_RGB,
     MATRIX_UNSPECIFIED,
+    RANGE_LIMITED,
     PixelLayout,
     native_layout,
     resolved_tags,
@@ -50,6 +53,9 @@ def choose_pixel_format(encoder: str, info: StreamInfo, container: str | None = 
         )
     layout = min(candidates, key=lambda candidate: _distance(source, candidate))
     color, notes = _color_for(layout, source, info), list[str]()
+    if encoder == "libvpx":
+        color, changed = _color_of_vp8(color, layout, info)
+        notes += changed
     if layout.bit_depth < source.bit_depth:
         notes.append(f"{encoder} holds {layout.bit_depth} bits, the source has {source.bit_depth}")
     if layout.name != source.name and not source.forces_full_range:
@@ -64,6 +70,16 @@ def choose_pixel_format(encoder: str, info: StreamInfo, container: str | None = 
             f"{f' in {container}' if container else ''} can't say it"
         )
     return PixelChoice(layout, replace(color, chroma_location=written), tuple(notes))
+
+
+def _color_of_vp8(
+    color: ColorTags, layout: PixelLayout, info: StreamInfo
+) -> tuple[ColorTags, tuple[str, ...]]:
+    """VP8 knows BT.601 alone (RFC 6386, section 9.2), and its encoder limited range."""
+    meant = resolved_tags(color, layout, info.width, info.height)
+    is_kept = meant.matrix in BT601_MATRICES and meant.color_range == RANGE_LIMITED
+    note = "colours become those of BT.601 in limited range: VP8 has no others"
+    return replace(color, matrix=MATRIX_BT470BG, color_range=RANGE_LIMITED), () if is_kept else (note,)
 
 
 def _divides(layout: PixelLayout, width: int, height: int) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
+from math import ceil, lcm
 from typing import TYPE_CHECKING, Any
 
 import av.error
@@ -27,6 +27,7 @@ from diffir_video.media.probe import (
     main_video_stream,
     open_input,
 )
+from diffir_video.media.subtitles import SubtitleConverter, is_gap
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -75,8 +76,11 @@ class TimeRange:
 
 @dataclass(frozen=True, slots=True)
 class _CopiedTrack:
+    """converter: of a track that the target holds in another codec only."""
+
     source: Stream
     target: Stream
+    converter: SubtitleConverter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +98,21 @@ class TrackCopier:
     Use: `attach` before the header is written, `copy_until(seconds)` while the video is encoded,
     `copy_rest` after it. Packets are read when they are due, so memory stays bounded.
 
-    part: copy nothing but this part of the file, its origin becoming 0.
+    part: copy nothing but this part of the file, its origin becoming 0; a subtitle on screen begins there.
+    Text subtitles of a codec that the target doesn't hold are written in the one it has; notes: which.
     dropped, chapters: what the target can't hold, and how many it got, known after `attach`. unreadable:
     True once the source ended in an error or in half a packet, which is left out. copied: packets written
-    per source track index. refused: how many packets the target took for no valid ones, or without a time,
-    as a damaged file has them; they are left out. unreadable_tracks: how many audio or video tracks of
-    `dropped` hold so little that FFmpeg can't tell their format. timecodes: how many tracks of timecodes the
-    target's muxer writes by itself, from metadata.
+    per source track index, without those that say that no subtitle is shown. refused: how many packets the
+    target took for no valid ones, or without a time, as a damaged file has them; they are left out.
+    unreadable_tracks: how many audio or video tracks of `dropped` hold so little that FFmpeg can't tell
+    their format. timecodes: how many tracks of timecodes the target's muxer writes by itself, from metadata.
     """
 
     def __init__(self, path: StrPath, part: TimeRange | None = None) -> None:
         self._path, self._part = path, part or TimeRange()
         self._container: InputContainer = open_input(path)
         self.dropped: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.chapters = 0
         self.unreadable = False
         self.copied: dict[int, int] = {}
@@ -121,8 +127,8 @@ class TrackCopier:
     def attach(self, output: OutputContainer, add_video: Callable[[Stream], None]) -> None:
         """Create the tracks in the source's order; `add_video(source stream)` at the main video's place.
 
-        Raises OutputError, naming them, when the target can't hold an audio or subtitle track. Data
-        tracks, attachments and chapters that it can't hold are listed in `dropped`.
+        Raises OutputError, naming them, when the target can't hold an audio or subtitle track, even as text.
+        Data tracks, attachments and chapters that it can't hold are listed in `dropped`.
         """
         video = main_video_stream(self._container, self._path)
         refused: list[str] = []
@@ -139,7 +145,7 @@ class TrackCopier:
             tracks = ", ".join(refused)
             instead = "write to .mkv instead"
             if output.format.name == "matroska":
-                instead = "convert them first: ffmpeg -i IN -map 0 -c copy -c:a flac -c:s srt IN.mkv"
+                instead = "convert them first: ffmpeg -i IN -map 0 -c copy -c:a flac IN.mkv"
             raise OutputError(f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; {instead}")
         output.metadata.update(_kept_metadata(self._container.metadata, _CONTAINER_KEYS))
         chapters = self._chapters()
@@ -182,8 +188,18 @@ class TrackCopier:
             return True
         target = _add_copy(output, source)
         if target is None:
-            return False
+            return self._add_converted(output, source)
         self._tracks[source.index] = _CopiedTrack(source, target)
+        return True
+
+    def _add_converted(self, output: OutputContainer, source: Stream) -> bool:
+        try:
+            converter = SubtitleConverter(output, source)
+        except ValueError:
+            return False
+        _copy_tags(source, converter.target, _STREAM_KEYS)
+        self._tracks[source.index] = _CopiedTrack(source, converter.target, converter)
+        self.notes += (f"{_named(source)} becomes {converter.codec}",)
         return True
 
     def _add_cover(self, output: OutputContainer, source: Stream) -> bool:
@@ -237,16 +253,22 @@ class TrackCopier:
         if packet.pts is None and self._tracks[index].source.type != "data":
             self.refused += 1
             return
+        track = self._tracks[index]
         _shift(packet, self._part.origin)
-        packet.stream = self._tracks[index].target
+        is_shown = not is_gap(codec_name(track.source), packet)
         try:
+            if track.converter is not None:
+                packet = track.converter.convert(packet) if is_shown else None
+                if packet is None:
+                    return
+            packet.stream = track.target
             output.mux_one(packet)
         except (av.error.ArgumentError, av.error.InvalidDataError):
             # FFmpeg refuses a packet that lies before its predecessor, or that its container can't frame,
             # and takes the next one.
             self.refused += 1
             return
-        self.copied[index] = self.copied.get(index, 0) + 1
+        self.copied[index] = self.copied.get(index, 0) + is_shown
 
     def _demux(self) -> Iterator[Packet[Any]]:
         sources = [track.source for track in self._tracks.values()]
@@ -255,7 +277,11 @@ class TrackCopier:
         try:
             for packet in self._container.demux(sources):
                 is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
-                if not is_flush and self._part.holds(_due(packet)):
+                if is_flush:
+                    continue
+                if packet.stream.type == "subtitle" and self._part.start is not None:
+                    _begin_at(packet, self._part.start)
+                if self._part.holds(_due(packet)):
                     yield packet
         except av.error.FFmpegError:
             self.unreadable = True
@@ -309,15 +335,18 @@ def _add_copy(output: OutputContainer, source: Stream) -> Stream | None:
         target = output.add_stream_from_template(source, opaque=True)
     except ValueError:
         return None
-    target.disposition = Disposition(source.disposition)
-    target.metadata.update(_kept_metadata(source.metadata, _STREAM_KEYS))
+    _copy_tags(source, target, _STREAM_KEYS)
     return target
 
 
 def copy_stream_tags(source: Stream, target: Stream) -> None:
     """Carry a track's language, title and dispositions over to its re-encoded successor."""
+    _copy_tags(source, target, _STREAM_KEYS | {"rotate"})
+
+
+def _copy_tags(source: Stream, target: Stream, leave: frozenset[str]) -> None:
     target.disposition = Disposition(source.disposition)
-    target.metadata.update(_kept_metadata(source.metadata, _STREAM_KEYS | {"rotate"}))
+    target.metadata.update(_kept_metadata(source.metadata, leave))
 
 
 def _kept_metadata(metadata: dict[str, str], leave: frozenset[str]) -> dict[str, str]:
@@ -341,6 +370,17 @@ def _shift(packet: Packet[Any], seconds: Fraction) -> None:
     ticks = round(seconds / packet.time_base)
     packet.pts = None if packet.pts is None else packet.pts - ticks
     packet.dts = None if packet.dts is None else packet.dts - ticks
+
+
+def _begin_at(packet: Packet[Any], start: Fraction) -> None:
+    """Let a subtitle that is on screen at `start`, in seconds, begin there."""
+    if packet.pts is None or not packet.duration:
+        return
+    begin = ceil(start / packet.time_base)
+    end = packet.pts + packet.duration
+    if packet.pts < begin < end:
+        packet.pts = packet.dts = begin
+        packet.duration = end - begin
 
 
 def _cut_chapter(chapter: Chapter, part: TimeRange) -> Chapter | None:

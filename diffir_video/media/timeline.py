@@ -26,12 +26,14 @@ from diffir_video.media.probe import (
     open_input,
 )
 from diffir_video.media.siting import chroma_location_of
+from diffir_video.media.subtitles import is_gap
 
 
 @dataclass(frozen=True, slots=True)
 class TrackTimeline:
-    """The packets of one track. pts: in `time_base` units, increasing; end: of the last one, seconds.
+    """The packets of one track, without those that say that no subtitle is shown.
 
+    pts: in `time_base` units, increasing; end: of the last one, seconds.
     is_timecode: a track of timecodes, which MP4 and MOV muxers make of metadata.
     """
 
@@ -67,6 +69,7 @@ def read_timeline(path: StrPath) -> Timeline:
     with closing(open_input(path)) as container:
         video = main_video_stream(container, path)
         streams = list(container.streams)
+        codecs = [codec_name(stream) for stream in streams]
         counts = [0] * len(streams)
         stamps = [array("q") for _ in streams]
         ends: list[int | None] = [None] * len(streams)
@@ -77,6 +80,8 @@ def read_timeline(path: StrPath) -> Timeline:
                 if picture is None and index == video.index:
                     picture = _first_picture(video, packet)
                 if packet.size == 0 and packet.pts is None and packet.dts is None:
+                    continue
+                if is_gap(codecs[index], packet):
                     continue
                 counts[index] += 1
                 if packet.pts is not None:

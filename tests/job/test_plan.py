@@ -39,6 +39,12 @@ def test_a_plan_names_what_the_container_can_not_hold(tmp_path: Path) -> None:
     assert plan.notes == ("pixel format yuv420p becomes yuv444p",)
 
 
+def test_a_plan_names_subtitles_that_change_their_codec(tmp_path: Path) -> None:
+    plan = plan_file(sample("everything.mkv"), tmp_path / "out.mp4", restorer=Restorer(None))
+    assert "subtitle track 3 (subrip, fra) becomes mov_text" in plan.notes
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_range_without_frames_is_refused_as_by_the_job(tmp_path: Path) -> None:
     options = JobOptions(start=Fraction(99))
     for does in (plan_file, restore_file):
@@ -49,7 +55,7 @@ def test_a_range_without_frames_is_refused_as_by_the_job(tmp_path: Path) -> None
 
 def test_a_plan_is_refused_where_the_job_would_be(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="can't hold subtitle"):
-        plan_file(sample("everything.mkv"), tmp_path / "out.mp4", restorer=Restorer(None))
+        plan_file(sample("everything.mkv"), tmp_path / "out.ts", restorer=Restorer(None))
     with pytest.raises(MediaInputError):
         plan_file(tmp_path / "missing.mkv", tmp_path / "out.mp4", restorer=Restorer(None))
     assert os.listdir(tmp_path) == []

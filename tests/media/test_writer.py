@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 
+from diffir_video import JobOptions, Restorer, restore_file
 from diffir_video.errors import EncoderError, OutputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.metrics import psnr_y
-from tests.media_samples import decoded_bytes, packets, sample, video_pts
+from tests.media_samples import decoded_bytes, ffmpeg, packets, sample, video_pts
 
 MP4_CLOCK = Fraction(1, 12800)
 
@@ -381,3 +382,23 @@ def current_umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@pytest.mark.parametrize("color", [ColorTags(matrix=1, color_range=1), ColorTags(matrix=6, color_range=2)])
+def test_vp8_gets_the_only_colours_that_it_has(color: ColorTags, tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    tags = {1: "bt709", 6: "smpte170m"}[color.matrix], {1: "tv", 2: "pc"}[color.color_range]
+    filters = f"scale=out_color_matrix={tags[0]}:out_range={tags[1]},format=yuv444p"
+    ffmpeg(
+        *["-f", "lavfi", "-i", "smptebars=size=64x48:rate=25:duration=0.2"],
+        *["-vf", filters, "-c:v", "ffv1", "-colorspace", tags[0], "-color_range", tags[1], str(source)],
+    )
+    options = JobOptions(encoder="libvpx", encoder_options={"crf": "4", "b": "4M"})
+    report = restore_file(source, tmp_path / "out.webm", restorer=Restorer(None), options=options)
+    assert report.exit_code == 0
+    assert "colours become those of BT.601 in limited range: VP8 has no others" in report.notes
+    with VideoReader(source) as before, VideoReader(tmp_path / "out.webm") as after:
+        for frame, copy in zip(before, after, strict=True):
+            # Inside the bars: VP8 blurs their chroma.
+            difference = (frame.data - copy.data)[:, 8:24, 3:7].abs().max() * 255
+            assert difference <= 4
