@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from diffir_video.cli.printing import fail
+from diffir_video.cli.restoring import DEVICES, PRECISIONS, REUSE_LEVELS
 from diffir_video.errors import DiffirVideoError, UsageError
 from streams.addresses import Address
 from streams.default_model import DEFAULT_MODEL
@@ -189,11 +190,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tee", action="append", default=[], metavar="SINK", help="one more sink; repeat it")
     parser.add_argument("--model", metavar="NAME|PATH", help=f"default: {DEFAULT_MODEL}")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
-    parser.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16", "fp16", "bf16x3"), help="default: auto"
-    )
-    parser.add_argument("--reuse", choices=("off", "prior", "statistics"), help="default: prior")
+    parser.add_argument("--device", choices=DEVICES, help="default: auto")
+    parser.add_argument("--precision", choices=PRECISIONS, help="default: auto")
+    parser.add_argument("--reuse", choices=REUSE_LEVELS, help="default: prior")
     parser.add_argument(
         "--latency", metavar="TIME", help="the budget, such as 300ms; off for none; default: 300ms"
     )

@@ -10,12 +10,17 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from diffir_video.cli import main
+from diffir_video.cli.restoring import BACKENDS, PRECISIONS, REUSE_LEVELS
+from diffir_video.inference.backends import Backend
 from diffir_video.media import probe_media
+from diffir_video.prior import ReuseLevel
+from diffir_video.restorer import Precision
 from tests.media_samples import decoded_bytes, sample, video_pts
 
 
@@ -104,6 +109,13 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert restore(sample("bframes.mp4"), tmp_path / "out.mp4", "--dry-run") == 0
     assert "50 frames of 160x96" in capsys.readouterr().out
     assert os.listdir(tmp_path) == []
+
+
+def test_a_dry_run_names_what_it_leaves_for_the_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert restore(sample("bframes.mp4"), tmp_path / "out.mp4", "--dry-run", "--verify", "--restart") == 0
+    assert "for the job itself: --verify, --restart" in capsys.readouterr().out
 
 
 def test_a_dry_run_may_report(tmp_path: Path) -> None:
@@ -275,3 +287,9 @@ def lay_out_bad_inputs(folder: Path) -> None:
     (folder / "text.mp4").write_text("not a video\n" * 50)
     (folder / "old.mp4").write_text("precious")
     torch.save({"params": Evil()}, folder / "evil.pth", pickle_module=pickle)
+
+
+def test_the_command_line_offers_what_the_restorer_takes() -> None:
+    assert get_args(Precision) == PRECISIONS
+    assert get_args(ReuseLevel) == REUSE_LEVELS
+    assert get_args(Backend) == BACKENDS

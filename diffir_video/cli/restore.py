@@ -218,6 +218,11 @@ def _plan(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOpt
 
     plan = plan_file(arguments.input, arguments.output, restorer=restorer, options=options)
     print(plan)
+    later = [
+        name for name in ("verify", "restart", "plot_reuse", "report_decisions") if getattr(arguments, name)
+    ]
+    if later:
+        print(f"for the job itself: {', '.join('--' + name.replace('_', '-') for name in later)}")
     if arguments.report is not None:
         write_json(plan.to_dict(), arguments.report)
     return 0

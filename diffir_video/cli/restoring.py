@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from diffir_video.restorer import Restorer
 
 
+DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "bf16x3")
 REUSE_LEVELS = ("off", "prior", "statistics")
 BACKENDS = ("auto", "eager", "compile", "tensorrt")
@@ -20,7 +21,7 @@ BACKENDS = ("auto", "eager", "compile", "tensorrt")
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    command.add_argument("--device", default="auto", choices=DEVICES)
 
 
 def add_restorer_options(command: argparse.ArgumentParser) -> None:
