@@ -29,6 +29,7 @@ class Frame:
         [0, 1] lie colours outside the RGB cube, where a reader was asked to keep them.
     pts, duration: in units of `time_base` seconds; `duration` is None where the container has none.
     is_keyframe: it was decoded by itself: a stream may be entered, or cut, before it.
+    captions: the closed captions that lie in it, constructs of three bytes (cc_data of CTA-708), or None.
     Raises ValueError on another shape or dtype, or a `time_base` that is not positive.
     """
 
@@ -37,6 +38,7 @@ class Frame:
     time_base: Fraction
     duration: int | None = None
     is_keyframe: bool = False
+    captions: bytes | None = None
 
     def __post_init__(self) -> None:
         _check_picture(self.data, 3)
@@ -141,7 +143,8 @@ class StreamInfo:
 
     width, height: pixels of the frames as delivered (after rotation). `frame_count` and
     `duration_seconds` are the container's word, None where it has none. `average_rate` is frames per
-    second, None where unknown (0/0); pts, never this, says when a frame is shown.
+    second, None where unknown (0/0); pts, never this, says when a frame is shown. has_captions: closed
+    captions lie in the first frame; a live stream, where that may change, doesn't say.
     """
 
     width: int
@@ -156,6 +159,7 @@ class StreamInfo:
     average_rate: Fraction | None = None
     frame_count: int | None = None
     duration_seconds: float | None = None
+    has_captions: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

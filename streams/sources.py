@@ -148,6 +148,7 @@ class LiveSource:
             arrival.ticks,
             TICK,
             duration,
+            captions=picture.captions,
             stream=picture.stream,
             arrived=arrival.arrived,
             epoch=arrival.epoch,

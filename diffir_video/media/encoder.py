@@ -22,6 +22,7 @@ from av.video.frame import VideoFrame
 
 from diffir_video.errors import DiffirVideoError, EncoderError, OutputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
+from diffir_video.media.captions import carries_captions, with_captions
 from diffir_video.media.color import PictureEncoder
 from diffir_video.media.encoders import made_repeatable, with_defaults, with_stream_settings
 from diffir_video.media.ffmpeg_log import WARNING, logged_messages
@@ -73,6 +74,8 @@ class VideoEncoder:
         self.end: int | None = None
         self.context = context
         self._durations: dict[int, int] = {}
+        self._captions: dict[int, bytes] = {}
+        self._name = settings.name
         self._pictures = PictureEncoder(choice.layout.name, info.width, info.height, choice.color)
         self.context.thread_count = ENCODER_THREADS
         open_context(self.context, info, choice, all_options(settings, info), asked=settings.options)
@@ -95,6 +98,8 @@ class VideoEncoder:
         if frame.duration is not None:
             picture.duration = frame.duration
             self._durations[frame.pts] = frame.duration
+        if frame.captions and carries_captions(self._name):
+            self._captions[frame.pts] = frame.captions
         self.pts.append(frame.pts)
         self.end = None if frame.duration is None else frame.pts + frame.duration
         return picture
@@ -116,7 +121,11 @@ class VideoEncoder:
         for packet in packets:
             if packet.pts is not None and packet.pts in self._durations:
                 packet.duration = self._durations.pop(packet.pts)
-        return packets
+        return [self._captioned(packet) for packet in packets]
+
+    def _captioned(self, packet: Packet[Any]) -> Packet[Any]:
+        captions = None if packet.pts is None else self._captions.pop(packet.pts, None)
+        return packet if captions is None else with_captions(packet, captions, self._name)
 
     def _check(self, frame: Frame) -> None:
         _, height, width = frame.data.shape

@@ -113,12 +113,14 @@ class IsolatedReader:
         with mmap.mmap(self._memory, 0) as memory:
             self._tell(self._skipping)
             while said := self._hear():
-                slot, pts, duration, is_keyframe, self.losses = said
+                slot, pts, duration, is_keyframe, captions, self.losses = said
                 if slot is None:
                     return
                 data = _slot(memory, slot, self.info).clone()
                 self._tell(slot)
-                yield Frame(data, pts, self.info.time_base, duration, is_keyframe=is_keyframe)
+                yield Frame(
+                    data, pts, self.info.time_base, duration, is_keyframe=is_keyframe, captions=captions
+                )
         self.losses = replace(self.losses, crashed=True)
 
     def _tell(self, what: object) -> None:
@@ -174,7 +176,7 @@ def _serve(connection: Connection, memory: int) -> None:
                 reader.skip_before(skipping[0], decode=skipping[1])
             with mmap.mmap(memory, 0) as slots:
                 _send_frames(reader, connection, slots)
-            connection.send((None, 0, None, False, reader.losses))
+            connection.send((None, 0, None, False, None, reader.losses))
     except DiffirVideoError as exc:
         connection.send(_Raised(exc))
 
@@ -186,7 +188,8 @@ def _send_frames(reader: VideoReader, connection: Connection, slots: mmap.mmap) 
             free.append(connection.recv())
         slot = free.pop()
         _slot(slots, slot, reader.info).copy_(frame.data)
-        connection.send((slot, frame.pts, frame.duration, frame.is_keyframe, reader.losses))
+        said = (slot, frame.pts, frame.duration, frame.is_keyframe, frame.captions, reader.losses)
+        connection.send(said)
 
 
 def serve(connection: int, memory: int) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from diffir_video.errors import LiveInputError
 from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media.adts import adts_config, is_adts, without_adts
+from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
 from diffir_video.media.live_output import MediaPacket, TrackFormat
 from diffir_video.media.probe import largest_pixel_count
@@ -54,6 +55,11 @@ class LivePicture:
     def to_rgb(self) -> Tensor:
         """(3, H, W) float32 RGB in [0, 1], gamma-coded as in the source."""
         return self._decoder.decode(self._picture)
+
+    @property
+    def captions(self) -> bytes | None:
+        """As of `Frame`."""
+        return captions_of(self._picture)
 
 
 class NoPicture:

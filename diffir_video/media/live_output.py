@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 
 from diffir_video.errors import EncoderError
 from diffir_video.frame import Frame, StreamInfo
+from diffir_video.media.captions import carries_captions, with_captions
 from diffir_video.media.color import PictureEncoder
 from diffir_video.media.encoder import open_context
 from diffir_video.media.pixel_choice import choose_pixel_format
@@ -121,7 +122,7 @@ class LiveEncoder:
     ) -> None:
         choice = choose_pixel_format(encoder, info)
         self._pictures = PictureEncoder(choice.layout.name, info.width, info.height, choice.color)
-        self._time_base = info.time_base
+        self._encoder = encoder
         rate = info.average_rate or Fraction(25)
         gop = max(round(gop_seconds * rate), 1)
         # The container lends the encoder its header flags; nothing is written to it but the header.
@@ -154,6 +155,8 @@ class LiveEncoder:
             picture.pict_type = PictureType.I
         try:
             packets: list[Packet[Any]] = self._stream.encode(picture)  # pyright: ignore[reportUnknownVariableType]
+            if frame.captions and carries_captions(self._encoder):
+                packets = [with_captions(packet, frame.captions, self._encoder) for packet in packets]
             return [MediaPacket.of(packet) for packet in packets]
         except (av.error.FFmpegError, ValueError) as exc:
             raise EncoderError(f"encoder {self._stream.codec_context.name} refused a frame ({exc})") from exc

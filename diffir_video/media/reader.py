@@ -21,6 +21,7 @@ from torch import Tensor
 
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
+from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder, has_alpha
 from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interlaced
 from diffir_video.media.geometry import Crop
@@ -185,6 +186,7 @@ class VideoReader:
             self.info.time_base,
             picture.duration or None,
             is_keyframe=bool(picture.key_frame),
+            captions=captions_of(picture),
         )
 
     def _convert(self, picture: av.VideoFrame) -> Tensor:
@@ -236,6 +238,7 @@ class VideoReader:
             average_rate=stream.average_rate or None,
             frame_count=stream.frames or None,
             duration_seconds=stream_duration(self._container, stream),
+            has_captions=captions_of(picture) is not None,
         )
 
     def _tags_of(self, picture: av.VideoFrame) -> ColorTags:

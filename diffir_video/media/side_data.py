@@ -1,4 +1,4 @@
-"""What a decoder says of a picture beside its samples: display matrix, HDR's static metadata."""
+"""What a decoder says of a picture beside its samples: display matrix, HDR's static metadata, captions."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ _kinds._missing_ = classmethod(_unnamed_kind)
 
 def side_data_of(picture: VideoFrame, kind: SideDataType) -> NDArray[np.int32] | None:
     """The side data of one kind as 32-bit integers, None where the picture has none."""
+    data = side_bytes_of(picture, kind)
+    return None if data is None else np.frombuffer(data, np.int32)
+
+
+def side_bytes_of(picture: VideoFrame, kind: SideDataType) -> bytes | None:
+    """The side data of one kind as it is, None where the picture has none."""
     container: Any = picture.side_data
     data = container.get(kind)
-    return None if data is None else np.frombuffer(data, np.int32)
+    return None if data is None else bytes(data)
