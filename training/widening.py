@@ -32,19 +32,11 @@ def widen(net: _Net, factor: int, *, seed: int = 0) -> _Net:
     """A network of the same stage with `factor` times as many channels in DIRformer, on the same function.
 
     CPEN and denoiser stay as they are. The outputs differ by rounding alone. `seed` draws how weights are
-    shared among copies. Raises UsageError where a width can't be multiplied.
+    shared among copies. Raises UsageError for a factor below 2.
     """
     config = net.config
     if factor < 2:
         raise UsageError(f"factor = {factor}: expected 2 or more")
-    for level in range(len(config.blocks)):
-        channels = config.dim * 2**level
-        hidden = int(channels * config.ffn_expansion)
-        if int(channels * factor * config.ffn_expansion) != factor * hidden:
-            raise UsageError(
-                f"feed-forwards of {hidden} channels don't grow {factor} times with dim = {config.dim} and "
-                f"ffn_expansion = {config.ffn_expansion:g}"
-            )
     wide = type(net)(replace(config, dim=config.dim * factor))
     state = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("G.")}
     wide.load_state_dict(state, strict=False)
@@ -120,11 +112,14 @@ class _Widening:
 
     def feed_forward(self, old: GatedFeedForward, new: GatedFeedForward, stream: Tensor) -> None:
         self.modulation(old, new, stream)
-        halves = self.copies(old.project_in.out_channels)
+        hidden = old.project_out.in_channels
+        # Widths are rounded down: the wider one may have room for channels that nobody reads yet.
+        spare = torch.arange(new.project_out.in_channels - self.factor * hidden) % hidden
+        gated = torch.cat([self.copies(hidden), spare])
+        halves = torch.cat([gated, hidden + gated])
         self.conv(old.project_in, new.project_in, ins=stream, outs=halves)
         self.conv(old.dwconv, new.dwconv, outs=halves)
-        gated = self.copies(old.project_out.in_channels)
-        self.conv(old.project_out, new.project_out, ins=gated, outs=stream)
+        self.conv(old.project_out, new.project_out, ins=gated, outs=stream, unread=len(spare))
 
     def modulation(self, old: PriorModulation, new: PriorModulation, stream: Tensor) -> None:
         channels = len(stream) // self.factor
@@ -133,23 +128,33 @@ class _Widening:
         new.get_parameter(kernel).copy_(old.get_parameter(kernel)[scale_and_shift])
 
     def conv(
-        self, old: nn.Conv2d, new: nn.Conv2d, *, ins: Tensor | None = None, outs: Tensor | None = None
+        self,
+        old: nn.Conv2d,
+        new: nn.Conv2d,
+        *,
+        ins: Tensor | None = None,
+        outs: Tensor | None = None,
+        unread: int = 0,
     ) -> None:
-        """ins, outs: the old channel of each new one; None where their number stays, or per group."""
+        """ins, outs: the old channel of each new one; None where their number stays, or per group.
+
+        unread: how many of the last channels in get no weight.
+        """
         weight, bias = old.weight, old.bias
         if outs is not None:
             weight = weight[outs]
             bias = None if bias is None else bias[outs]
         if ins is not None:
-            weight = weight[:, ins] * self.shares(len(weight), ins)
+            weight = weight[:, ins] * self.shares(len(weight), ins, unread)
         new.weight.copy_(weight)
         if bias is not None and new.bias is not None:
             new.bias.copy_(bias)
 
-    def shares(self, readers: int, ins: Tensor) -> Tensor:
+    def shares(self, readers: int, ins: Tensor, unread: int) -> Tensor:
         """(readers, new channels, 1, 1): what each copy gets of a weight; all of a channel's add up to 1."""
         drawn = torch.rand(readers, len(ins), generator=self.generator) + 1e-3
-        totals = torch.zeros(readers, len(ins) // self.factor).index_add_(1, ins, drawn)
+        drawn[:, len(ins) - unread :] = 0
+        totals = torch.zeros(readers, int(ins.max()) + 1).index_add_(1, ins, drawn)
         return (drawn / totals[:, ins])[:, :, None, None]
 
     def copies(self, channels: int, run: int = 1) -> Tensor:

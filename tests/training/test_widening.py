@@ -33,15 +33,16 @@ _CONFIGS = {
     "compact": _COMPACT,
     "two levels, bias-free norm": replace(_COMPACT, blocks=(1, 1), heads=(1, 2), norm="bias_free"),
     "four levels": replace(_COMPACT, blocks=(1, 1, 1, 1), heads=(1, 2, 4, 8)),
+    "uneven feed-forwards, as published": replace(_COMPACT, ffn_expansion=2.66),
     "enlarging tail": replace(
         _COMPACT, unshuffle=1, past=0, future=0, blend=False, scale=4, tail="upsample", refinement_blocks=0
     ),
 }
 
 
-@pytest.mark.parametrize("factor", [2, 3])
-@pytest.mark.parametrize("config", _CONFIGS.values(), ids=_CONFIGS.keys())
-def test_a_wider_network_restores_the_same_picture(config: ModelConfig, factor: int) -> None:
+@pytest.mark.parametrize(("name", "factor"), [*((name, 2) for name in _CONFIGS), ("compact", 3)])
+def test_a_wider_network_restores_the_same_picture(name: str, factor: int) -> None:
+    config = _CONFIGS[name]
     net = _random_stage2(config)
     wide = widen(net, factor)
     assert wide.config == replace(config, dim=config.dim * factor)
@@ -74,10 +75,7 @@ def test_copies_of_a_channel_get_gradients_of_their_own() -> None:
     assert apart.min() > 0.05
 
 
-def test_what_cannot_be_widened_is_refused() -> None:
-    odd = replace(_COMPACT, dim=10, heads=(1, 2, 4), ffn_expansion=1.25)
-    with pytest.raises(UsageError, match=r"feed-forwards of 12 channels don't grow 2 times"):
-        widen(_random_stage2(odd), 2)
+def test_a_factor_that_widens_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match=r"factor = 1"):
         widen(_random_stage2(_COMPACT), 1)
 
