@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffir_video.inference import FoldedDIRformer, InferenceOptions
-from diffir_video.network import DiffIRS2
+from diffir_video.network import DiffIRS2, DIRformer, ModelConfig
 from diffir_video.network.dirformer import TransformerBlock
 from diffir_video.prior import ReuseLevel
 
@@ -70,6 +70,18 @@ def floors_of(
     passes = 4 if reuse == "statistics" else 5
     moved = passes * _block_features(net, lq) * dtype.itemsize
     return Floors(flop, moved, flop / rates.products, moved / rates.traffic)
+
+
+def macs_per_pixel(config: ModelConfig) -> float:
+    """Multiplications with their additions in DIRformer per pixel of the LQ, as the network is trained.
+
+    Of convolutions and products of matrices, counted at 256x256.
+    """
+    side = 256
+    with torch.device("meta"), FlopCounterMode(display=False) as counted:
+        lq, prior = torch.zeros(1, config.lq_channels, side, side), torch.zeros(1, config.prior_width)
+        DIRformer(config)(lq, prior)
+    return counted.get_total_flops() / 2 / side**2
 
 
 def measure_rates(device: torch.device, dtype: torch.dtype, *, terms: int = 1) -> MachineRates:

@@ -260,6 +260,11 @@ def test_info_tells_what_a_media_file_holds(capsys: pytest.CaptureFixture[str]) 
     assert "track 2     audio ac3 deu Kommentar" in " ".join(printed.splitlines())
 
 
+def test_info_tells_what_a_built_in_model_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "denoise-live"]) == 0
+    assert "DIRformer   3.5 kMAC per input pixel" in capsys.readouterr().out
+
+
 def test_compare_measures_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     json_file = tmp_path / "figures.json"
     reference, other = str(sample("bframes.mp4")), str(sample("index_at_end.mp4"))

@@ -12,15 +12,24 @@ _CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 
 
 def add_info(commands: Any, shared: argparse.ArgumentParser) -> None:
-    info = commands.add_parser("info", parents=[shared], help="say what a media file or checkpoint holds")
-    info.add_argument("file", metavar="FILE")
+    info = commands.add_parser("info", parents=[shared], help="say what a media file or a model holds")
+    info.add_argument("file", metavar="FILE", help="media file, checkpoint, or name of a built-in model")
     info.set_defaults(command=_info)
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    is_checkpoint = Path(arguments.file).suffix.lower() in _CHECKPOINT_SUFFIXES
-    print_fields(_checkpoint_fields(arguments.file) if is_checkpoint else _media_fields(arguments.file))
+    print_fields(
+        _checkpoint_fields(arguments.file) if _is_model(arguments.file) else _media_fields(arguments.file)
+    )
     return 0
+
+
+def _is_model(file: str) -> bool:
+    from diffir_video.zoo import list_models
+
+    path = Path(file)
+    is_built_in = not path.exists() and any(model.name == file for model in list_models() if model.path)
+    return is_built_in or path.suffix.lower() in _CHECKPOINT_SUFFIXES
 
 
 def _media_fields(path: str) -> dict[str, object]:
@@ -53,11 +62,15 @@ def _media_fields(path: str) -> dict[str, object]:
 
 def _checkpoint_fields(path: str) -> dict[str, object]:
     from diffir_video.checkpoint import load_checkpoint
+    from diffir_video.floors import macs_per_pixel
+    from diffir_video.zoo import find_weights
 
-    net = load_checkpoint(path)
+    weights = find_weights(path)
+    net = load_checkpoint(weights)
     return {
-        "file": path,
+        "file": weights,
         "stage": net.stage,
         "parameters": f"{sum(p.numel() for p in net.parameters()):,}",
+        "DIRformer": f"{macs_per_pixel(net.config) / 1000:.1f} kMAC per input pixel",
         "config": net.config,
     }
