@@ -114,7 +114,12 @@ class _Widening:
         self.modulation(old, new, stream)
         hidden = old.project_out.in_channels
         # Widths are rounded down: the wider one may have room for channels that nobody reads yet.
-        spare = torch.arange(new.project_out.in_channels - self.factor * hidden) % hidden
+        room = new.project_out.in_channels - self.factor * hidden
+        if room < 0:
+            raise UsageError(
+                f"feed-forwards of {hidden} channels don't grow {self.factor} times; try another factor"
+            )
+        spare = torch.arange(room) % hidden
         gated = torch.cat([self.copies(hidden), spare])
         halves = torch.cat([gated, hidden + gated])
         self.conv(old.project_in, new.project_in, ins=stream, outs=halves)

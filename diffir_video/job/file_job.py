@@ -18,7 +18,13 @@ from diffir_video.job.options import JobOptions
 from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, StrPath
 from diffir_video.job.sizing import ResizingSink, output_info
-from diffir_video.job.source import Source, identity_of, no_frames, open_source
+from diffir_video.job.source import (
+    Source,
+    identity_of,
+    no_frames,
+    notes_on_late_captions,
+    open_source,
+)
 from diffir_video.job.verification import Expected, verify_by_decoding, verify_timeline
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
@@ -202,7 +208,7 @@ class _Job:
                 unreadable_tracks=muxer.unreadable_tracks,
             ),
             dropped=muxer.dropped,
-            notes=(*source.notes, *muxer.notes),
+            notes=(*source.notes, *muxer.notes, *notes_on_late_captions(source, self.options.encoder)),
             verification=verification,
         )
         work.finish(report.to_dict(), part)

@@ -11,7 +11,7 @@ from diffir_video.job.file_job import FileRestorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
 from diffir_video.job.sizing import ResizingSink, output_info
-from diffir_video.job.source import open_source
+from diffir_video.job.source import notes_on_late_captions, open_source
 from diffir_video.media import StandardInput, VideoWriter, Y4mWriter
 from diffir_video.pipeline import Progress, run
 
@@ -57,4 +57,5 @@ def restore_pipe(
             losses = replace(
                 losses, refused_packets=sink.refused_packets, unreadable_tracks=sink.unreadable_tracks
             )
+        notes += notes_on_late_captions(source, options.encoder if to_file else None)
         return PlainReport(report, losses, tuple(notes))

@@ -15,6 +15,7 @@ from diffir_video.media import (
     find_pictures,
     open_video,
 )
+from diffir_video.media.captions import carries_captions
 from diffir_video.media.probe import StrPath
 
 # Samples of a file that tell it from another one of the same size and time.
@@ -41,6 +42,17 @@ def open_source(input: StrPath, options: JobOptions) -> Source:
         reader.close()
         raise UsageError(f"{str(input)!r} has an alpha channel, which can't be kept; use --alpha drop")
     return reader
+
+
+def notes_on_late_captions(source: Source, encoder: str | None) -> tuple[str, ...]:
+    """What is to be said at the end of captions that the first frame had none of.
+
+    encoder: FFmpeg's name; None where pictures are not encoded.
+    """
+    is_told = encoder is not None and (carries_captions(encoder) or source.info.has_captions)
+    if is_told or not source.has_captions:
+        return ()
+    return (f"{encoder or 'the output'} can't carry the closed captions; libx264 and libx265 can",)
 
 
 def no_frames(input: StrPath, part: TimeRange) -> UsageError:

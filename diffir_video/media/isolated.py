@@ -76,6 +76,7 @@ class IsolatedReader:
             self.notes: tuple[str, ...]
             self.other_tracks: int
             self.losses: ReadLosses
+            self.has_captions = False
             self.info, self.notes, self.other_tracks, self.losses = said
         except BaseException:
             self.close()
@@ -118,6 +119,7 @@ class IsolatedReader:
                     return
                 data = _slot(memory, slot, self.info).clone()
                 self._tell(slot)
+                self.has_captions = self.has_captions or captions is not None
                 yield Frame(
                     data, pts, self.info.time_base, duration, is_keyframe=is_keyframe, captions=captions
                 )

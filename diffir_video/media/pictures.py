@@ -115,6 +115,7 @@ class PictureReader:
             self.losses = first.losses
         self.notes = _notes_on_gaps(paths)
         self.other_tracks = 0
+        self.has_captions = False
         self._frames = self._deliver()
 
     @property

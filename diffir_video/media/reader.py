@@ -54,6 +54,7 @@ class VideoReader:
 
     info: the stream, read from the headers and the first frame, which is decoded at once.
     losses: what could not be read; complete after the last frame.
+    has_captions: whether closed captions lay in any frame so far.
     deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
         pictures whatever they say, "off" none.
     notes: what was done, or not done, about interlacing.
@@ -89,6 +90,7 @@ class VideoReader:
                 options["err_detect"] = "crccheck+bitstream+buffer+explode"
             self._stream.codec_context.options = options
             self._counts = ReadLosses()
+            self.has_captions = False
             self._undecoded_before: int | None = None
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
@@ -180,13 +182,15 @@ class VideoReader:
             return None
         if self._first_pts is not None and pts < self._first_pts:
             return None
+        captions = captions_of(picture)
+        self.has_captions = self.has_captions or captions is not None
         return Frame(
             self._convert(picture),
             pts,
             self.info.time_base,
             picture.duration or None,
             is_keyframe=bool(picture.key_frame),
-            captions=captions_of(picture),
+            captions=captions,
         )
 
     def _convert(self, picture: av.VideoFrame) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, lcm
+from math import ceil, floor, lcm
 from typing import TYPE_CHECKING, Any
 
 import av.error
@@ -103,7 +103,7 @@ class TrackCopier:
     dropped, chapters: what the target can't hold, and how many it got, known after `attach`. unreadable:
     True once the source ended in an error or in half a packet, which is left out. copied: packets written
     per source track index, without those that say that no subtitle is shown. refused: how many packets the
-    target took for no valid ones, or without a time, as a damaged file has them; they are left out.
+    target took for no valid ones, or had no time, as in a damaged file; they are left out.
     unreadable_tracks: how many audio or video tracks of `dropped` hold so little that FFmpeg can't tell
     their format. timecodes: how many tracks of timecodes the target's muxer writes by itself, from metadata.
     """
@@ -116,7 +116,7 @@ class TrackCopier:
         self.chapters = 0
         self.unreadable = False
         self.copied: dict[int, int] = {}
-        self.refused = 0
+        self._refused = 0
         self.unreadable_tracks = 0
         self.timecodes = 0
         self._covers: list[_Cover] = []
@@ -145,7 +145,7 @@ class TrackCopier:
             tracks = ", ".join(refused)
             instead = "write to .mkv instead"
             if output.format.name == "matroska":
-                instead = "convert them first: ffmpeg -i IN -map 0 -c copy -c:a flac IN.mkv"
+                instead = "convert them first: ffmpeg -i IN -map 0 -c copy -c:a flac -c:s srt IN.mkv"
             raise OutputError(f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; {instead}")
         output.metadata.update(_kept_metadata(self._container.metadata, _CONTAINER_KEYS))
         chapters = self._chapters()
@@ -159,6 +159,13 @@ class TrackCopier:
         self._packets = self._demux()
         self._next = next(self._packets, None)
 
+    @property
+    def refused(self) -> int:
+        """How many packets the target took for no valid ones, or had no time."""
+        return self._refused + sum(
+            t.converter.refused for t in self._tracks.values() if t.converter is not None
+        )
+
     def movie_timescale(self, video_time_base: Fraction) -> int:
         """A clock in which start times of all tracks are whole; MP4 rounds them to 1 ms by default."""
         bases = [track.source.time_base for track in self._tracks.values()]
@@ -170,11 +177,13 @@ class TrackCopier:
         self._write_covers(output)
         while self._next is not None and _due(self._next) - self._part.origin <= seconds:
             self._write_next(output)
+        self._write_waiting(output, lambda converter: converter.ended_by(seconds))
 
     def copy_rest(self, output: OutputContainer) -> None:
         self._write_covers(output)
         while self._next is not None:
             self._write_next(output)
+        self._write_waiting(output, SubtitleConverter.finish)
 
     def close(self) -> None:
         self._container.close()
@@ -251,24 +260,42 @@ class TrackCopier:
             return
         index = packet.stream_index
         if packet.pts is None and self._tracks[index].source.type != "data":
-            self.refused += 1
+            self._refused += 1
             return
         track = self._tracks[index]
         _shift(packet, self._part.origin)
         is_shown = not is_gap(codec_name(track.source), packet)
-        try:
-            if track.converter is not None:
-                packet = track.converter.convert(packet) if is_shown else None
-                if packet is None:
-                    return
+        if track.converter is None:
             packet.stream = track.target
+            self._mux(output, index, packet, is_counted=is_shown)
+        elif is_shown:
+            try:
+                converted = track.converter.convert(packet)
+            except av.error.FFmpegError:
+                self._refused += 1
+                return
+            for made in converted:
+                self._mux(output, index, made)
+
+    def _write_waiting(
+        self, output: OutputContainer, what: Callable[[SubtitleConverter], list[Packet[Any]]]
+    ) -> None:
+        for index, track in self._tracks.items():
+            for made in what(track.converter) if track.converter is not None else ():
+                self._mux(output, index, made)
+
+    def _mux(
+        self, output: OutputContainer, index: int, packet: Packet[Any], *, is_counted: bool = True
+    ) -> None:
+        try:
             output.mux_one(packet)
         except (av.error.ArgumentError, av.error.InvalidDataError):
             # FFmpeg refuses a packet that lies before its predecessor, or that its container can't frame,
             # and takes the next one.
-            self.refused += 1
+            self._refused += 1
             return
-        self.copied[index] = self.copied.get(index, 0) + is_shown
+        if is_counted:
+            self.copied[index] = self.copied.get(index, 0) + 1
 
     def _demux(self) -> Iterator[Packet[Any]]:
         sources = [track.source for track in self._tracks.values()]
@@ -279,8 +306,8 @@ class TrackCopier:
                 is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
                 if is_flush:
                     continue
-                if packet.stream.type == "subtitle" and self._part.start is not None:
-                    _begin_at(packet, self._part.start)
+                if packet.stream.type == "subtitle":
+                    _cut_subtitle(packet, self._part)
                 if self._part.holds(_due(packet)):
                     yield packet
         except av.error.FFmpegError:
@@ -350,11 +377,15 @@ def _copy_tags(source: Stream, target: Stream, leave: frozenset[str]) -> None:
 
 
 def _kept_metadata(metadata: dict[str, str], leave: frozenset[str]) -> dict[str, str]:
-    return {
+    kept = {
         key: value
         for key, value in metadata.items()
         if key.lower() not in leave and not key.upper().startswith(_STATISTICS_PREFIXES)
     }
+    # MP4 calls a track's title so, where all others call it "title", which MP4's writer takes too.
+    if "title" not in kept and "name" in kept:
+        kept["title"] = kept.pop("name")
+    return kept
 
 
 def _named(stream: Stream) -> str:
@@ -372,15 +403,16 @@ def _shift(packet: Packet[Any], seconds: Fraction) -> None:
     packet.dts = None if packet.dts is None else packet.dts - ticks
 
 
-def _begin_at(packet: Packet[Any], start: Fraction) -> None:
-    """Let a subtitle that is on screen at `start`, in seconds, begin there."""
+def _cut_subtitle(packet: Packet[Any], part: TimeRange) -> None:
+    """Let a subtitle that is on screen where `part` starts begin there, and end where it ends."""
     if packet.pts is None or not packet.duration:
         return
-    begin = ceil(start / packet.time_base)
-    end = packet.pts + packet.duration
-    if packet.pts < begin < end:
-        packet.pts = packet.dts = begin
-        packet.duration = end - begin
+    begin, end = packet.pts, packet.pts + packet.duration
+    if part.start is not None and begin < (first := ceil(part.start / packet.time_base)) < end:
+        packet.pts = packet.dts = begin = first
+    if part.end is not None:
+        end = max(min(end, floor(part.end / packet.time_base)), begin)
+    packet.duration = end - begin
 
 
 def _cut_chapter(chapter: Chapter, part: TimeRange) -> Chapter | None:

@@ -59,7 +59,7 @@ class VideoWriter:
             raise
         self.pixel_format = self._muxer.choice.layout.name
         self.color: ColorTags = self._muxer.choice.color
-        self.notes: tuple[str, ...] = self._muxer.choice.notes
+        self.notes: tuple[str, ...] = self._muxer.notes
         self.dropped: tuple[str, ...] = self._muxer.dropped
 
     @property

@@ -39,21 +39,25 @@ def captions_at(index: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds of H.264 with B-frames and a caption in Matroska."""
     path = tmp_path_factory.mktemp("captions") / "captioned.mkv"
+    _write(path)
+    return path
+
+
+def _write(path: Path, from_frame: int = 0) -> None:
+    """Three seconds of H.264 with B-frames in Matroska, with a caption."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=25, width=64, height=48)
-        packets = []
+        packets: list[Any] = []
         for index in range(FRAMES):
             picture = av.VideoFrame(64, 48, "yuv420p")
             picture.pts, picture.time_base = index, Fraction(1, 25)
             packets += stream.encode(picture)
         for packet in [*packets, *stream.encode(None)]:
             index = round(packet.pts * packet.time_base * 25)
-            made = with_captions(packet, captions_at(index), "libx264")
+            made = packet if index < from_frame else with_captions(packet, captions_at(index), "libx264")
             made.stream = stream
             container.mux(made)
-    return path
 
 
 def read_captions(path: Path) -> list[bytes | None]:
@@ -100,6 +104,15 @@ def test_an_encoder_without_them_is_named(captioned: Path, tmp_path: Path) -> No
     report = restore_file(captioned, tmp_path / "out.mkv", restorer=Restorer(None), options=options)
     assert "ffv1 can't carry the closed captions; libx264 and libx265 can" in report.notes
     assert set(read_captions(Path(report.output))) == {None}
+
+
+def test_captions_that_begin_late_are_not_lost_in_silence(tmp_path: Path) -> None:
+    late = tmp_path / "late.mkv"
+    _write(late, from_frame=10)
+    assert read_captions(late)[9:11] == [None, captions_at(10)]
+    options = JobOptions(encoder="ffv1")
+    report = restore_file(late, tmp_path / "out.mkv", restorer=Restorer(None), options=options)
+    assert report.notes[-1] == "ffv1 can't carry the closed captions; libx264 and libx265 can"
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265"])
