@@ -99,6 +99,7 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/stage2-large.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-large.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-decoded.yaml
 
 train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
