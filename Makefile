@@ -121,6 +121,7 @@ train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train widen --overwrite runs/deblock-nano/stage1/checkpoints/last.safetensors \
 		runs/deblock-nano/widened-s1.safetensors
 	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/wide.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/wide-longer.yaml
 
 train-upscale-x2-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
