@@ -101,7 +101,8 @@ def test_a_frozen_server_holds_nobody_up_and_gets_the_stream_again(tmp_path: Pat
     assert len(Received(recording).numbers) >= 0.5 * 20 * 25
 
 
-@pytest.mark.parametrize(("policy", "sizes"), [pytest.param("follow", 2, marks=pytest.mark.slow), ("fit", 1)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("policy", "sizes"), [("follow", 2), ("fit", 1)])
 def test_a_new_size_is_followed_in_a_new_file_or_fitted_into_the_first(
     tmp_path: Path, policy, sizes: int
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_playlist_goes_on_at_a_new_size_and_ends_once(tmp_path: Path) -> None:
     assert sizes == [{SMALL}] * 3 + [{LARGE}] * 3
 
 
+@pytest.mark.slow
 def test_a_source_that_can_wait_waits_for_the_reader_of_a_pipe(tmp_path: Path) -> None:
     settings = {"input": {"stall_seconds": 0.5}, "output": {"queue_packets": 8, "stall_seconds": 0.2}}
     path, out = tmp_path / "live.yaml", tmp_path / "out.nut"
@@ -161,7 +162,7 @@ def test_sigterm_while_nobody_reads_the_pipe_ends_in_five_seconds() -> None:
         assert time.monotonic() - asked <= 5.0
 
 
-@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("others", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_pipe_whose_reader_left_is_given_up_and_the_stream_with_its_last_sink(
     tmp_path: Path, others: int
 ) -> None:

@@ -89,6 +89,7 @@ def test_the_model_is_warmed_up_before_the_first_frame_comes(tmp_path: Path, *, 
     assert live.stats.count("out") == 50
 
 
+@pytest.mark.slow
 def test_frames_are_accounted_for_when_the_model_is_too_slow(tmp_path: Path) -> None:
     config = LiveConfig(source=SourceConfig(realtime=True))
     restorer = dv.Restorer.from_pretrained("denoise-nano", device="cpu", precision="fp32")
