@@ -15,7 +15,7 @@ from diffir_video.media import (
     find_pictures,
     open_video,
 )
-from diffir_video.media.captions import carries_captions
+from diffir_video.media.captions import captions_left_out, carries_captions
 from diffir_video.media.probe import StrPath
 
 # Samples of a file that tell it from another one of the same size and time.
@@ -52,7 +52,7 @@ def notes_on_late_captions(source: Source, encoder: str | None) -> tuple[str, ..
     is_told = encoder is not None and (carries_captions(encoder) or source.info.has_captions)
     if is_told or not source.has_captions:
         return ()
-    return (f"{encoder or 'the output'} can't carry the closed captions; libx264 and libx265 can",)
+    return (captions_left_out(encoder or "the output"),)
 
 
 def no_frames(input: StrPath, part: TimeRange) -> UsageError:

@@ -17,8 +17,8 @@ from diffir_video.media.probe import MediaInfo, NetworkAddress, StandardInput, T
 from diffir_video.media.publish import CONTAINERS, VIDEO_SUFFIXES, check_output, publish
 from diffir_video.media.raw_muxer import RawMuxer
 from diffir_video.media.reader import VideoReader
-from diffir_video.media.remux import TimeRange
 from diffir_video.media.segment import Segment, SegmentWriter, StoredPacket, join_segments
+from diffir_video.media.time_range import TimeRange
 from diffir_video.media.timeline import Timeline, TrackTimeline, read_timeline
 from diffir_video.media.transcode import transcode
 from diffir_video.media.writer import VideoWriter

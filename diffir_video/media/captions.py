@@ -38,6 +38,11 @@ def carries_captions(encoder: str) -> bool:
     return encoder in _CODEC_OF
 
 
+def captions_left_out(by: str) -> str:
+    """The note on captions that an encoder, or whatever is named, can't carry."""
+    return f"{by} can't carry the closed captions; libx264 and libx265 can"
+
+
 def with_captions(packet: Packet[Any], captions: bytes, encoder: str) -> Packet[Any]:
     """The packet of a picture with its captions, as an SEI message before the first slice.
 

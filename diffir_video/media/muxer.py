@@ -25,7 +25,8 @@ from diffir_video.media.matroska import write_display_size
 from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import CONTAINERS
-from diffir_video.media.remux import TimeRange, TrackCopier, copy_stream_tags, is_readable_in
+from diffir_video.media.remux import TrackCopier, copy_stream_tags, is_readable_in
+from diffir_video.media.time_range import TimeRange
 
 # Codecs that say the pixel aspect themselves; Matroska says it for the others.
 _CODECS_WITH_ASPECT = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})

@@ -17,7 +17,7 @@ from diffir_video.media.losses import ReadLosses
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import VIDEO_SUFFIXES
 from diffir_video.media.reader import VideoReader
-from diffir_video.media.remux import TimeRange
+from diffir_video.media.time_range import TimeRange
 
 PICTURE_SUFFIXES = frozenset(
     {".bmp", ".dpx", ".exr", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}

@@ -9,7 +9,7 @@ from av.codec import Codec
 
 from diffir_video.errors import EncoderError
 from diffir_video.frame import ColorTags, StreamInfo
-from diffir_video.media.captions import carries_captions
+from diffir_video.media.captions import captions_left_out, carries_captions
 from diffir_video.media.color import (
     BT601_MATRICES,
     MATRIX_BT470BG,
@@ -64,7 +64,7 @@ def choose_pixel_format(encoder: str, info: StreamInfo, container: str | None = 
     if (info.mastering_display or info.content_light) and not writes_hdr_metadata(encoder):
         notes.append(f"{encoder} can't write the HDR mastering metadata; libx265, libx264 and libsvtav1 can")
     if info.has_captions and not carries_captions(encoder):
-        notes.append(f"{encoder} can't carry the closed captions; libx264 and libx265 can")
+        notes.append(captions_left_out(encoder))
     wanted = within_format(color.chroma_location, layout.log2_chroma)
     written = written_location(wanted, layout.log2_chroma, encoder, container)
     if siting_name(wanted) != siting_name(written):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor, lcm
+from math import lcm
 from typing import TYPE_CHECKING, Any
 
 import av.error
@@ -28,6 +28,7 @@ from diffir_video.media.probe import (
     open_input,
 )
 from diffir_video.media.subtitles import SubtitleConverter, is_gap
+from diffir_video.media.time_range import TimeRange, cut_chapter, cut_subtitle
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -54,24 +55,6 @@ _MATROSKA_PICTURES = frozenset({"image/gif", "image/jpeg", "image/png", "image/t
 _CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 _STREAM_KEYS = frozenset({"encoder", "vendor_id"})
 _STATISTICS_PREFIXES = ("DURATION", "NUMBER_OF_", "_STATISTICS_", "BPS")
-
-
-@dataclass(frozen=True, slots=True)
-class TimeRange:
-    """A part of a file, in seconds: from `start` on, up to `end`; None is the file's own start or end."""
-
-    start: Fraction | None = None
-    end: Fraction | None = None
-
-    @property
-    def origin(self) -> Fraction:
-        """The time that becomes 0."""
-        return Fraction(0) if self.start is None else self.start
-
-    def holds(self, seconds: Fraction) -> bool:
-        is_early = self.start is not None and seconds < self.start
-        is_late = self.end is not None and seconds >= self.end
-        return not (is_early or is_late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +233,7 @@ class TrackCopier:
 
     def _chapters(self) -> list[Chapter]:
         chapters = self._container.chapters()
-        return [cut for chapter in chapters if (cut := _cut_chapter(chapter, self._part)) is not None]
+        return [cut for chapter in chapters if (cut := cut_chapter(chapter, self._part)) is not None]
 
     def _write_next(self, output: OutputContainer) -> None:
         packet, self._next = self._next, next(self._packets, None)
@@ -307,7 +290,7 @@ class TrackCopier:
                 if is_flush:
                     continue
                 if packet.stream.type == "subtitle":
-                    _cut_subtitle(packet, self._part)
+                    cut_subtitle(packet, self._part)
                 if self._part.holds(_due(packet)):
                     yield packet
         except av.error.FFmpegError:
@@ -401,35 +384,6 @@ def _shift(packet: Packet[Any], seconds: Fraction) -> None:
     ticks = round(seconds / packet.time_base)
     packet.pts = None if packet.pts is None else packet.pts - ticks
     packet.dts = None if packet.dts is None else packet.dts - ticks
-
-
-def _cut_subtitle(packet: Packet[Any], part: TimeRange) -> None:
-    """Let a subtitle that is on screen where `part` starts begin there, and end where it ends."""
-    if packet.pts is None or not packet.duration:
-        return
-    begin, end = packet.pts, packet.pts + packet.duration
-    if part.start is not None and begin < (first := ceil(part.start / packet.time_base)) < end:
-        packet.pts = packet.dts = begin = first
-    if part.end is not None:
-        end = max(min(end, floor(part.end / packet.time_base)), begin)
-    packet.duration = end - begin
-
-
-def _cut_chapter(chapter: Chapter, part: TimeRange) -> Chapter | None:
-    """What of a chapter lies in `part`, counted from its origin; None for nothing."""
-    tick = chapter["time_base"]
-    assert tick is not None
-    begin, end = chapter["start"] * tick, chapter["end"] * tick
-    if part.start is not None:
-        begin = max(begin, part.start)
-    if part.end is not None:
-        end = min(end, part.end)
-    if begin >= end:
-        return None
-    start, stop = round((begin - part.origin) / tick), round((end - part.origin) / tick)
-    cut = chapter.copy()
-    cut["start"], cut["end"] = start, stop
-    return cut
 
 
 def _due(packet: Packet[Any]) -> Fraction:

@@ -20,7 +20,7 @@ from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
 from diffir_video.media.probe import has_decoder
 
-# By FFmpeg's name of the container.
+# The codec for text that a container has, by FFmpeg's name of the container.
 _TEXT_CODECS = {"matroska": "subrip", "mp4": "mov_text", "mov": "mov_text", "webm": "webvtt"}
 
 # FFmpeg's display time of what stays until something else is shown.
@@ -38,11 +38,6 @@ _BREAKS = re.compile(rb"\\[Nnh]|\s")
 _NOT_CONVERTED = frozenset({"eia_608"})
 
 
-def text_codec_of(container: str) -> str | None:
-    """The codec for text that a container, by FFmpeg's name, has; None where it has none."""
-    return _TEXT_CODECS.get(container)
-
-
 def is_gap(codec: str | None, packet: Packet[Any]) -> bool:
     """Whether a packet says that nothing is shown: MP4 fills the time between subtitles with them."""
     return codec == "mov_text" and packet.size >= 2 and not any(bytes(packet)[:2])
@@ -58,7 +53,7 @@ class SubtitleConverter:
     """
 
     def __init__(self, output: OutputContainer, source: Stream) -> None:
-        codec = text_codec_of(output.format.name)
+        codec = _TEXT_CODECS.get(output.format.name)
         if codec is None or not isinstance(source, SubtitleStream) or not _is_text(source):
             raise ValueError(f"no text codec of {output.format.name} for {source.type} track {source.index}")
         self.codec = codec

@@ -1,0 +1,63 @@
+"""`TimeRange`: a part of a file, and what of a chapter or a subtitle lies in it."""
+
+# PyAV's stubs leave the parameter of Packet open.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+from typing import TYPE_CHECKING, Any
+
+from av.packet import Packet
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """A part of a file, in seconds: from `start` on, up to `end`; None is the file's own start or end."""
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+
+    @property
+    def origin(self) -> Fraction:
+        """The time that becomes 0."""
+        return Fraction(0) if self.start is None else self.start
+
+    def holds(self, seconds: Fraction) -> bool:
+        is_early = self.start is not None and seconds < self.start
+        is_late = self.end is not None and seconds >= self.end
+        return not (is_early or is_late)
+
+
+def cut_subtitle(packet: Packet[Any], part: TimeRange) -> None:
+    """Let a subtitle that is on screen where `part` starts begin there, and end where it ends."""
+    if packet.pts is None or not packet.duration:
+        return
+    begin, end = packet.pts, packet.pts + packet.duration
+    if part.start is not None and begin < (first := ceil(part.start / packet.time_base)) < end:
+        packet.pts = packet.dts = begin = first
+    if part.end is not None:
+        end = max(min(end, floor(part.end / packet.time_base)), begin)
+    packet.duration = end - begin
+
+
+def cut_chapter(chapter: Chapter, part: TimeRange) -> Chapter | None:
+    """What of a chapter lies in `part`, counted from its origin; None for nothing."""
+    tick = chapter["time_base"]
+    assert tick is not None
+    begin, end = chapter["start"] * tick, chapter["end"] * tick
+    if part.start is not None:
+        begin = max(begin, part.start)
+    if part.end is not None:
+        end = min(end, part.end)
+    if begin >= end:
+        return None
+    start, stop = round((begin - part.origin) / tick), round((end - part.origin) / tick)
+    cut = chapter.copy()
+    cut["start"], cut["end"] = start, stop
+    return cut
