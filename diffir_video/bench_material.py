@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,10 @@ _TICK = Fraction(1, 25)
 
 # What an untrained network is made to add to a frame, root mean square: the damage in a frame of 20 dB.
 _ADDED = 0.1
+
+# What its condition and its prior are made to be, root mean square: as the noise that the diffusion starts
+# from. The built-in networks' priors are of 0.4, those of an untrained one as initialised of 10 to 80.
+_PRIOR = 1.0
 
 
 def load_network(name_or_path: str) -> DiffIRS2:
@@ -55,23 +60,40 @@ def _untrained(config: Path) -> DiffIRS2:
 
 @torch.inference_mode()
 def _calm(net: DiffIRS2) -> None:
-    """Scale the last convolution so that the network adds `_ADDED` to a noisy frame, root mean square."""
+    """Scale last layers so that a noisy frame's prior, and what is added to it, are as a trained one's."""
     config, size = net.config, 4 * net.multiple
     frame = _noisy(_texture(size, size), torch.Generator().manual_seed(1))
     lq = frame.repeat(1, config.frames, 1, 1)
     # As the restorers draw it: an untrained network depends on it a good deal.
     noise = torch.randn(1, config.prior_width, generator=torch.Generator().manual_seed(0))
+
+    def estimate() -> Tensor:
+        return net.estimate_prior(lq, noise)
+
+    _scale(_last_linear(net.condition), estimate, _PRIOR)
+    # Each step of the diffusion takes what the one before it made, so once isn't enough.
+    for _ in range(10):
+        _scale(_last_linear(net.denoise), estimate, _PRIOR)
     last = net.G.output if config.tail == "conv" else net.G.tail[1]
+    _scale(cast(nn.Module, last), lambda: net.restore(lq, estimate()), _ADDED)
+
+
+def _last_linear(module: nn.Module) -> nn.Module:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1]
+
+
+def _scale(layer: nn.Module, run: Callable[[], object], size: float) -> None:
+    """So that the last thing it makes in `run` is of this size, root mean square."""
     outputs: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, output: Tensor) -> None:
         outputs.append(output)
 
-    handle = cast(nn.Module, last).register_forward_hook(keep)
-    net.restore(lq, net.estimate_prior(lq, noise))
+    handle = layer.register_forward_hook(keep)
+    run()
     handle.remove()
-    factor = _ADDED / float(outputs[0].square().mean().sqrt())
-    for parameter in cast(nn.Module, last).parameters():
+    factor = size / float(outputs[-1].square().mean().sqrt())
+    for parameter in layer.parameters():
         parameter.mul_(factor)
 
 

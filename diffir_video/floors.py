@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffir_video.errors import BackendError
 from diffir_video.inference import FoldedDIRformer, InferenceOptions
+from diffir_video.inference.native import NativeProduct, Terms
 from diffir_video.network import DiffIRS2, DIRformer, ModelConfig
 from diffir_video.network.dirformer import TransformerBlock
 from diffir_video.prior import ReuseLevel
@@ -22,7 +24,10 @@ _TURNS = 8
 
 @dataclass(frozen=True, slots=True)
 class MachineRates:
-    """The most that was measured: FLOP per second in products of matrices, bytes per second in a copy."""
+    """The most that was measured: FLOP per second in products of matrices, bytes per second in a copy.
+
+    Products by torch, or on a CPU by the kernels in C where those are faster.
+    """
 
     products: float
     traffic: float
@@ -87,12 +92,32 @@ def macs_per_pixel(config: ModelConfig) -> float:
 def measure_rates(device: torch.device, dtype: torch.dtype, *, terms: int = 1) -> MachineRates:
     """The best of several turns each; takes seconds. terms: how many products of `dtype` stand for one."""
     a, b = (torch.randn(_PRODUCT, _PRODUCT, device=device).to(dtype) for _ in range(2))
+    products = 2 * _PRODUCT**3 / _best_seconds(lambda: a @ b, device) / terms
+    if device.type == "cpu":
+        products = max(products, _rate_of_kernels(dtype, terms))
     source = torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=device)
     copy = torch.empty_like(source)
     return MachineRates(
-        products=2 * _PRODUCT**3 / _best_seconds(lambda: a @ b, device) / terms,
-        traffic=2 * _COPIED_BYTES / _best_seconds(lambda: copy.copy_(source), device),
+        products=products, traffic=2 * _COPIED_BYTES / _best_seconds(lambda: copy.copy_(source), device)
     )
+
+
+def _rate_of_kernels(dtype: torch.dtype, terms: int) -> float:
+    """FLOP per second of a product that fits the cache; 0 where there are no kernels for it."""
+    rows, channels = 128, 256
+    kernels_terms: dict[tuple[torch.dtype, int], Terms] = {
+        (torch.float32, 1): 0,
+        (torch.bfloat16, 1): 1,
+        (torch.bfloat16, 3): 3,
+    }
+    if (dtype, terms) not in kernels_terms:
+        return 0.0
+    try:
+        product = NativeProduct(torch.randn(channels, channels), kernels_terms[dtype, terms])
+    except BackendError:
+        return 0.0
+    x = torch.randn(rows, rows, channels)
+    return 2 * x.numel() * channels / _best_seconds(lambda: product(x), torch.device("cpu"))
 
 
 def _block_features(net: DiffIRS2, lq: Tensor) -> int:

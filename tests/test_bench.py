@@ -118,6 +118,23 @@ def test_an_untrained_network_adds_what_a_trained_one_does(tmp_path: Path, confi
     assert 0.03 < float(added.square().mean().sqrt()) < 0.3
 
 
+@pytest.mark.parametrize("name", ["deblur", "sr-x4"])
+def test_an_untrained_networks_prior_is_of_a_trained_ones_size(name: str, tmp_path: Path) -> None:
+    """As initialised it is a hundred times as large, and enlarges rounding errors as no trained one does."""
+    sizes: dict[str, float] = {}
+    clip = tmp_path / "clip.mkv"
+    write_sample_clip(clip, 64, 64, frames=1)
+    frame = next(iter(VideoReader(clip))).data[None]
+    for model in (f"configs/models/{name}.yaml", "denoise-nano"):
+        net = load_network(model)
+        noise = torch.randn(1, net.config.prior_width, generator=torch.Generator().manual_seed(3))
+        with torch.inference_mode():
+            prior = net.estimate_prior(frame.repeat(1, net.config.frames, 1, 1), noise)
+        sizes[model] = float(prior.square().mean().sqrt())
+    untrained, trained = sizes.values()
+    assert trained / 2 < untrained < 5 * trained
+
+
 def test_bench_refuses_what_it_cannot_measure() -> None:
     with pytest.raises(dv.UsageError, match="repeats must be at least 1, got 0"):
         BenchPlan(model="denoise-nano", repeats=0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from statistics import median
+
 import pytest
 import torch
 
 from diffir_video.floors import MachineRates, floors_of, measure_rates
+from diffir_video.inference.native import NativeProduct
 from diffir_video.network import DiffIRS2, ModelConfig
 from diffir_video.prior import ReuseLevel
 
@@ -58,3 +62,15 @@ def test_rates_are_those_of_a_computer() -> None:
     rates = measure_rates(torch.device("cpu"), torch.float32)
     assert 1e8 < rates.products < 1e15
     assert 1e8 < rates.traffic < 1e14
+
+
+def test_the_rate_of_products_is_at_least_the_kernels_own() -> None:
+    """Else a network that they run would pass what can't be beaten."""
+    x, product = torch.randn(128, 128, 256), NativeProduct(torch.randn(256, 256), 0)
+    seconds: list[float] = []
+    for _ in range(3):
+        started = time.perf_counter()
+        product(x)
+        seconds.append(time.perf_counter() - started)
+    own = 2 * x.numel() * 256 / median(seconds)
+    assert measure_rates(torch.device("cpu"), torch.float32).products > own / 2

@@ -16,7 +16,7 @@ from diffir_video.inference import FoldedDIRformer, InferenceOptions
 from diffir_video.inference.cuda.exported import WithWeights, export
 from diffir_video.inference.fold import FoldedBlock
 from diffir_video.inference.graph import FoldedGraph
-from diffir_video.inference.native import NativeSteps, Terms, library
+from diffir_video.inference.native import NativeProduct, NativeSteps, Terms, library
 from diffir_video.inference.strips import BlockSteps, StripSteps
 from diffir_video.network.dirformer import TransformerBlock
 from tests.inference.test_folded import TOLERANCE, difference, frame, network, priors, reference
@@ -85,6 +85,13 @@ def test_native_kernels_give_the_same_bytes_for_any_number_of_threads() -> None:
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(one, three) for one, three in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7, 9), (40, 70, 64, 33)])
+def test_the_product_that_rates_are_measured_by_is_one(shape: tuple[int, int, int, int]) -> None:
+    height, width, inputs, outputs = shape
+    x, weight = torch.randn(height, width, inputs), torch.randn(outputs, inputs)
+    torch.testing.assert_close(NativeProduct(weight, 0)(x), x @ weight.T, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch's OpenMP has another interface here")

@@ -2,6 +2,7 @@
 
 from diffir_video.inference.native.convolutions import NativeConvolutions
 from diffir_video.inference.native.packing import Terms
+from diffir_video.inference.native.products import NativeProduct
 from diffir_video.inference.native.steps import NativeSteps
 
-__all__ = ["NativeConvolutions", "NativeSteps", "Terms"]
+__all__ = ["NativeConvolutions", "NativeProduct", "NativeSteps", "Terms"]
