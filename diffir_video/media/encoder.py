@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from diffir_video.media.hdr import with_hdr_metadata
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
 from diffir_video.media.scheduling import ordinary_scheduling
 from diffir_video.media.siting import location_option
+
+# Of a clip that tells none: what encoders reckon with, where they would take a tick for a frame.
+_UNKNOWN_RATE = Fraction(25)
 
 # Frame threads change what x264 and x265 decide: a fixed number gives equal files on unequal machines.
 ENCODER_THREADS = 4
@@ -183,8 +187,7 @@ def open_context(
     context.width, context.height = info.width, info.height
     context.pix_fmt = choice.layout.name
     context.time_base = info.time_base
-    if info.average_rate is not None:
-        context.framerate = info.average_rate
+    context.framerate = info.average_rate or _UNKNOWN_RATE
     if info.sample_aspect_ratio is not None:
         context.sample_aspect_ratio = info.sample_aspect_ratio
     context.color_range = choice.color.color_range

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
+from math import ceil, lcm
 from typing import TYPE_CHECKING, Any
 
 import av.error
@@ -27,6 +27,7 @@ from diffir_video.media.probe import (
     main_video_stream,
     open_input,
 )
+from diffir_video.media.sound import SoundConverter
 from diffir_video.media.subtitles import SubtitleConverter, is_gap
 from diffir_video.media.time_range import TimeRange, cut_chapter, cut_subtitle
 
@@ -46,6 +47,9 @@ _MPEGTS_CODECS = frozenset(
 # FFmpeg's muxer takes them for MP4 and its kin, and refuses the header of a MOV file.
 _NOT_IN_MOV = frozenset({"vp8", "vp9", "av1", "flac", "opus", "truehd"})
 
+# AVI counts the sound of some codecs in blocks: too coarse to take a part's beginning off.
+_COARSE, _FINE = Fraction(1, 1000), Fraction(1, 100_000)
+
 # A cover picture's ending and MIME type, by its codec; MP4 takes no other codecs.
 _COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp")}
 # FFmpeg reads Matroska's attachments of these types as pictures, all others as files.
@@ -63,7 +67,7 @@ class _CopiedTrack:
 
     source: Stream
     target: Stream
-    converter: SubtitleConverter | None = None
+    converter: SubtitleConverter | SoundConverter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class TrackCopier:
     `copy_rest` after it. Packets are read when they are due, so memory stays bounded.
 
     part: copy nothing but this part of the file, its origin becoming 0; a subtitle on screen begins there.
-    Text subtitles of a codec that the target doesn't hold are written in the one it has; notes: which.
+    Sound and text subtitles of a codec that the target doesn't hold are written in one it has; notes: which.
     dropped, chapters: what the target can't hold, and how many it got, known after `attach`. unreadable:
     True once the source ended in an error or in half a packet, which is left out. copied: packets written
     per source track index, without those that say that no subtitle is shown. refused: how many packets the
@@ -110,7 +114,7 @@ class TrackCopier:
     def attach(self, output: OutputContainer, add_video: Callable[[Stream], None]) -> None:
         """Create the tracks in the source's order; `add_video(source stream)` at the main video's place.
 
-        Raises OutputError, naming them, when the target can't hold an audio or subtitle track, even as text.
+        Raises OutputError, naming them, when the target can't hold an audio or subtitle track in any codec.
         Data tracks, attachments and chapters that it can't hold are listed in `dropped`.
         """
         video = main_video_stream(self._container, self._path)
@@ -151,7 +155,11 @@ class TrackCopier:
 
     def movie_timescale(self, video_time_base: Fraction) -> int:
         """A clock in which start times of all tracks are whole; MP4 rounds them to 1 ms by default."""
-        bases = [track.source.time_base for track in self._tracks.values()]
+        tracks = self._tracks.values()
+        bases = [track.source.time_base for track in tracks]
+        bases += [
+            track.converter.time_base for track in tracks if isinstance(track.converter, SoundConverter)
+        ]
         scale = lcm(video_time_base.denominator, *(base.denominator for base in bases if base))
         return scale if scale < 2**31 else video_time_base.denominator
 
@@ -166,7 +174,7 @@ class TrackCopier:
         self._write_covers(output)
         while self._next is not None:
             self._write_next(output)
-        self._write_waiting(output, SubtitleConverter.finish)
+        self._write_waiting(output, lambda converter: converter.finish())
 
     def close(self) -> None:
         self._container.close()
@@ -185,8 +193,9 @@ class TrackCopier:
         return True
 
     def _add_converted(self, output: OutputContainer, source: Stream) -> bool:
+        convert = SoundConverter if source.type == "audio" else SubtitleConverter
         try:
-            converter = SubtitleConverter(output, source)
+            converter = convert(output, source)
         except ValueError:
             return False
         _copy_tags(source, converter.target, _STREAM_KEYS)
@@ -258,14 +267,14 @@ class TrackCopier:
                 self._refused += 1
                 return
             for made in converted:
-                self._mux(output, index, made)
+                self._mux(output, index, made, is_counted=made.size > 0)
 
     def _write_waiting(
-        self, output: OutputContainer, what: Callable[[SubtitleConverter], list[Packet[Any]]]
+        self, output: OutputContainer, what: Callable[[SubtitleConverter | SoundConverter], list[Packet[Any]]]
     ) -> None:
         for index, track in self._tracks.items():
             for made in what(track.converter) if track.converter is not None else ():
-                self._mux(output, index, made)
+                self._mux(output, index, made, is_counted=made.size > 0)
 
     def _mux(
         self, output: OutputContainer, index: int, packet: Packet[Any], *, is_counted: bool = True
@@ -381,9 +390,20 @@ def _named(stream: Stream) -> str:
 
 
 def _shift(packet: Packet[Any], seconds: Fraction) -> None:
+    if packet.time_base > _COARSE:
+        _refine(packet, ceil(packet.time_base / _FINE))
     ticks = round(seconds / packet.time_base)
     packet.pts = None if packet.pts is None else packet.pts - ticks
     packet.dts = None if packet.dts is None else packet.dts - ticks
+
+
+def _refine(packet: Packet[Any], times: int) -> None:
+    """Count a packet's time in ticks so many times as fine."""
+    pts, dts, duration = packet.pts, packet.dts, packet.duration
+    packet.time_base = packet.time_base / times
+    packet.pts = None if pts is None else pts * times
+    packet.dts = None if dts is None else dts * times
+    packet.duration = (duration or 0) * times
 
 
 def _due(packet: Packet[Any]) -> Fraction:

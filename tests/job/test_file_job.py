@@ -22,7 +22,7 @@ from diffir_video.media import VideoReader, read_timeline
 from diffir_video.media.segment import _read_packets
 from diffir_video.pipeline import Progress
 from diffir_video.prior import ReuseLevel
-from tests.media_samples import decoded_bytes, packets, sample, video_pts
+from tests.media_samples import decoded_bytes, ffmpeg, packets, sample, video_pts
 
 FAST = {"preset": "ultrafast"}
 
@@ -68,6 +68,19 @@ def test_frames_times_duration_and_audio_are_the_sources(
     assert report.verification.pts_exact
     assert report.lost() == []
     assert report.exit_code == 0
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
+def test_a_clip_that_tells_no_frame_rate_is_restored(output: str, identity: Restorer, tmp_path: Path) -> None:
+    """ASF counts in milliseconds, and MPEG-4's own clock has no frames to count."""
+    source = tmp_path / "rateless.wmv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=1", "-c:v", "mpeg4", str(source))
+    with VideoReader(source) as reader:
+        assert reader.info.average_rate is None
+    report = restore_file(source, tmp_path / output, restorer=identity)
+    assert report.exit_code == 0
+    assert video_pts(tmp_path / output) == video_pts(source)
+
 
 
 @pytest.mark.parametrize("name", ["ten_bit.mp4", "full_range_bt709.mp4", "bt601.mp4"])

@@ -83,21 +83,6 @@ def test_a_subtitle_the_container_can_not_hold_is_refused_before_any_work(tmp_pa
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "suffix", "reason"),
-    [
-        ("flac.mkv", ".mov", r"mov can't hold audio track 1 \(flac\) of .*; write to \.mkv instead"),
-        ("wma.wmv", ".mkv", r"matroska can't hold audio track 1 \(wmav2\) of .*; convert them first"),
-    ],
-)
-def test_sound_the_container_can_not_hold_is_named_with_a_way_out(
-    name: str, suffix: str, reason: str, tmp_path: Path
-) -> None:
-    with pytest.raises(OutputError, match=reason):
-        copy(sample(name), tmp_path / f"out{suffix}")
-    assert os.listdir(tmp_path) == []
-
-
 def test_an_attachment_the_container_can_not_hold_is_named(tmp_path: Path) -> None:
     source = tmp_path / "attached.mkv"
     with av.open(str(source), "w") as container:
