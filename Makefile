@@ -100,6 +100,7 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-large.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-decoded.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-weak.yaml
 
 train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
@@ -122,6 +123,7 @@ train-deblock-nano: $(STAMP)
 		runs/deblock-nano/widened-s1.safetensors
 	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/wide.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/wide-longer.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/wide-x265.yaml
 
 train-upscale-x2-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
