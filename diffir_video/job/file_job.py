@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.job.cutting import SegmentCutter, SegmentSource
 from diffir_video.job.options import JobOptions
@@ -62,6 +63,14 @@ class FileRestorer(FrameRestorer, Protocol):
     def settings(self) -> Mapping[str, str]:
         """All that decides what it makes of a frame, the weights' digest included."""
         ...
+
+
+def check_restorer(restorer: FileRestorer) -> None:
+    """Raise UsageError for what restores nothing, such as the name of a model."""
+    if not hasattr(restorer, "open_stream"):
+        raise UsageError(
+            f"restorer {restorer!r}: expected a Restorer; Restorer.from_pretrained makes one of a name"
+        )
 
 
 def restore_file(
@@ -117,6 +126,9 @@ class _Job:
     output: Path
     restorer: FileRestorer
     options: JobOptions
+
+    def __post_init__(self) -> None:
+        check_restorer(self.restorer)
 
     def plan(self, source: Source, scratch: Path) -> FilePlan:
         info = output_info(source.info, self.restorer.scale, self.options)
