@@ -356,7 +356,7 @@ def _refuse_nan(frames: Sequence[Frame], measured: Sequence[FrameStatistics]) ->
 
 
 def _checked_seed(seed: int) -> int:
-    is_whole = isinstance(seed, int) and not isinstance(seed, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    is_whole = not isinstance(seed, bool) and isinstance(seed, int)  # pyright: ignore[reportUnnecessaryIsInstance]
     if not is_whole or not -(2**63) <= seed < 2**64:
         raise UsageError(f"seed {seed!r}: expected a whole number from -2^63 to 2^64 - 1")
     return seed
@@ -369,7 +369,8 @@ def _choose_policy(reuse: ReuseLevel | ReusePolicy, refresh: Refresh) -> ReusePo
         raise UsageError(f"prior delay {reuse.prior_delay}: expected 0, as no prior is held at reuse 'off'")
     if refresh == "auto":
         return reuse
-    if not isinstance(refresh, int) or isinstance(refresh, bool) or refresh < 1:
+    is_count = not isinstance(refresh, bool) and isinstance(refresh, int)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_count or refresh < 1:
         raise UsageError(f"refresh {refresh!r}: expected 'auto' or a number of frames, 1 or more")
     return replace(reuse, refresh_threshold=math.inf, max_prior_age=refresh)
 

@@ -246,11 +246,11 @@ def _files_of(arguments: argparse.Namespace, kind: _Kind) -> list[tuple[str, Str
     """What a job reads and writes, each after what it is."""
     from diffir_video.job import folder_places
 
+    read, written = files_of(arguments.input), [Path(arguments.output)]
     if kind == "folder":
         places = folder_places(arguments.input, arguments.output)
-    else:
-        places = dict.fromkeys(files_of(arguments.input), arguments.output)
-    return [*(("the input", path) for path in places), *(("the output", path) for path in places.values())]
+        read, written = [*places], [*places.values()]
+    return [*(("the input", path) for path in read), *(("the output", path) for path in written)]
 
 
 def _plan(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:

@@ -109,8 +109,10 @@ def _reuse_policy(arguments: argparse.Namespace) -> ReusePolicy:
     if arguments.refresh != "auto" and given.keys() & {"refresh_threshold", "max_prior_age"}:
         raise UsageError("--refresh N leaves no room for --refresh-threshold or --max-prior-age; drop either")
     policy = ReusePolicy(**given)
-    unused = given.keys() - {"level"} | ({"refresh"} if arguments.refresh != "auto" else set())
+    unused = [name for name in given if name != "level"]
+    if arguments.refresh != "auto":
+        unused.append("refresh")
     if policy.level == "off" and unused:
-        option = f"--{min(unused).replace('_', '-')}"
+        option = f"--{unused[0].replace('_', '-')}"
         raise UsageError(f"{option} is about a prior that frames share, and none do; add --reuse prior")
     return policy
