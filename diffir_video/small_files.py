@@ -55,13 +55,13 @@ def write_whole(path: StrPath, content: bytes) -> None:
 
     Raises OutputError where that fails; what was there before is there still.
     """
-    # Neither a device nor a pipe can be replaced.
-    target = Path(os.path.realpath(path))
+    # Neither a device nor a pipe can be replaced, nor what a shell has opened.
+    is_open_elsewhere = Path(path).is_relative_to("/dev")
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(content)
+        if is_open_elsewhere or (os.path.exists(path) and not os.path.isfile(path)):
+            Path(path).write_bytes(content)
         else:
-            _replace(target, content)
+            _replace(Path(os.path.realpath(path)), content)
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise OutputError(f"can't write {str(path)!r}: {reason}") from exc
