@@ -259,15 +259,19 @@ class _Job:
                 is_followed=segment.is_followed,
             )
             tell.writer = writer
-            yield run(segment, self.restorer, _OwnFrames(segment, ResizingSink(writer, info)), progress=tell)
+            sink = _OwnFrames(segment, ResizingSink(writer, info), closed=tell.segment_ends)
+            yield run(segment, self.restorer, sink, progress=tell)
             work.add(replace(writer.segment, source_intact=source.is_intact))
+            tell.segment_is_kept()
 
 
 class _OwnFrames:
     """The sink of a segment's own frames; those of its neighbours end here."""
 
-    def __init__(self, segment: SegmentSource, sink: FrameSink) -> None:
-        self._segment, self._sink = segment, sink
+    def __init__(
+        self, segment: SegmentSource, sink: FrameSink, closed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._segment, self._sink, self._closed = segment, sink, closed
 
     def write(self, frame: Frame) -> None:
         if self._segment.holds(frame):
@@ -275,13 +279,14 @@ class _OwnFrames:
 
     def close(self) -> None:
         self._sink.close()
+        self._closed()
 
     def abort(self) -> None:
         self._sink.abort()
 
 
 class _JobProgress:
-    """Tells how far the whole job is, whenever the loop tells how far a segment is."""
+    """Tells how far the whole job is, whenever the loop tells how far a segment is, and once it is kept."""
 
     def __init__(
         self, work: WorkFolder, frames_total: int | None, tell: Callable[[Progress], None] | None
@@ -292,8 +297,18 @@ class _JobProgress:
         self.writer: SegmentWriter | None = None
 
     def __call__(self, _: Progress) -> None:
-        if self._tell is not None and self.writer is not None:
-            done = self._work.frames + self.writer.frames
+        if self.writer is not None:
+            self._report(self._work.frames + self.writer.frames)
+
+    def segment_ends(self) -> None:
+        """What is told of it from now on is told when it is in the journal."""
+        self.writer = None
+
+    def segment_is_kept(self) -> None:
+        self._report(self._work.frames)
+
+    def _report(self, done: int) -> None:
+        if self._tell is not None:
             self._tell(Progress(done, self._total, time.perf_counter() - self._started, self._resumed))
 
 
