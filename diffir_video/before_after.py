@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from diffir_video.errors import OutputError, UsageError
+from diffir_video.errors import UsageError
+from diffir_video.small_files import write_picture
 
 _CANVAS_WIDTH = 1280
 _MAX_VIEW_HEIGHT = 720
@@ -72,11 +73,7 @@ def draw_before_after(panels: Sequence[Panel], footnote: str, path: Path) -> Non
     details = choose_details(panels)
     top = _split_view(before, after, details)
     rows = [_detail_row(panels, box, colour) for box, colour in zip(details, _DETAIL_COLOURS, strict=False)]
-    canvas = _stack([top, *rows], footnote)
-    try:
-        canvas.save(path)
-    except (OSError, ValueError) as exc:
-        raise OutputError(f"{path}: can't write the picture ({exc})") from exc
+    write_picture(_stack([top, *rows], footnote), path)
 
 
 def choose_details(panels: Sequence[Panel]) -> list[_Box]:

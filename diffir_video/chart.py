@@ -9,7 +9,7 @@ from os import PathLike
 
 from PIL import Image, ImageDraw, ImageFont
 
-from diffir_video.errors import OutputError
+from diffir_video.small_files import write_picture
 
 Colour = tuple[int, int, int]
 
@@ -95,10 +95,7 @@ class Chart:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write PNG, or what else the suffix says; raises OutputError."""
-        try:
-            self._image.save(path)
-        except (OSError, ValueError) as exc:
-            raise OutputError(f"{path}: can't write the chart ({exc})") from exc
+        write_picture(self._image, path)
 
     def _at(self, x: float, y: float) -> tuple[float, float]:
         width, height = _SIZE[0] - _LEFT - _RIGHT, _SIZE[1] - _TOP - _BOTTOM

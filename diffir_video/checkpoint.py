@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import re
-import uuid
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
+from safetensors.torch import save as to_safetensors  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from diffir_video.errors import CheckpointError, OutputError, UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2, ModelConfig, Stage
+from diffir_video.small_files import check_place, write_whole
 
 CONFIG_KEY = "diffir_video.config"
 STAGE_KEY = "diffir_video.stage"
@@ -28,9 +29,12 @@ _TWICE = {"diffusion.condition.": "condition.", "diffusion.model.": "denoise."}
 
 _LIGHTNING_PREFIX = "generator."
 
+# What a file by torch.save begins with: a zip archive, or a pickle.
+_TORCH_FILES = (b"PK", b"\x80")
 
-def load_checkpoint(path: str | os.PathLike[str]) -> DiffIR:
-    """The network of a checkpoint: eval mode, float32, on the CPU.
+
+def load_checkpoint(path: str | os.PathLike[str]) -> DiffIRS1 | DiffIRS2:
+    """The network of a checkpoint: eval mode, float32, on the CPU; which stage, `isinstance` tells.
 
     Takes a ``.safetensors`` file, or a published ``.pth``: a state dict, bare or under ``params_ema`` or
     ``params`` (the EMA preferred), or a Lightning ``state_dict`` whose keys start with ``generator.``. Stage
@@ -40,12 +44,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DiffIR:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
-    if path.suffix == ".safetensors":
-        state, metadata = _read_safetensors(path)
-    else:
-        state, metadata = _unwrap(_read_pickle(path), path), {}
-    config, stage = _recognise(state, metadata, path)
-    return _build(config, stage, state, path)
+    # Wherever the caller's tensors are made by default.
+    with torch.device("cpu"):
+        if path.suffix == ".safetensors":
+            state, metadata = _read_safetensors(path)
+        else:
+            state, metadata = _unwrap(_read_pickle(path), path), {}
+        config, stage = _recognise(state, metadata, path)
+        return _build(config, stage, state, path)
 
 
 def save_checkpoint(
@@ -54,26 +60,60 @@ def save_checkpoint(
     """Write the network with its configuration; ``.safetensors``, or ``.pth`` in the published layout.
 
     Tensors that a published state dict holds twice are stored once in safetensors. `notes` joins the
-    safetensors metadata. The file appears under its name only when complete. Raises OutputError if it can't
-    be written, UsageError on another suffix.
+    safetensors metadata; a ``.pth`` has no place for it. The file appears under its name only when complete.
+    Raises OutputError if it can't be written, UsageError on another suffix, and for a ``.pth`` of a network
+    whose configuration its tensors alone don't tell: a window of frames, say.
     """
     path = Path(path)
+    check_place(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         if path.suffix == ".safetensors":
             once = {n: t for n, t in state.items() if not n.startswith(tuple(_TWICE))}
             metadata = {CONFIG_KEY: json.dumps(net.config.to_dict()), STAGE_KEY: str(net.stage)}
-            save_file(once, temporary, metadata={**(notes or {}), **metadata})
+            content = to_safetensors(once, metadata={**(notes or {}), **metadata})
         elif path.suffix == ".pth":
-            torch.save({"params": state}, temporary)
+            _check_tells_all(net, state, path)
+            content = _to_pth(state)
         else:
             raise UsageError(f"can't save weights as {path}: use .safetensors or .pth")
-        temporary.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as exc:
+    except (RuntimeError, SafetensorError) as exc:
         raise OutputError(f"can't write the checkpoint {path}: {exc}") from exc
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, content)
+
+
+def read_notes(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What a checkpoint says beside its network, as `save_checkpoint` takes it; nothing for a ``.pth``.
+
+    Raises CheckpointError for a ``.safetensors`` file that can't be read.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with cast(Any, safe_open(path, framework="pt")) as file:
+            metadata: dict[str, str] = dict(file.metadata() or {})
+    except (OSError, SafetensorError) as exc:
+        raise CheckpointError(f"{path} is no readable safetensors file: {exc}") from exc
+    return {key: text for key, text in metadata.items() if key not in (CONFIG_KEY, STAGE_KEY)}
+
+
+def _to_pth(state: Mapping[str, Tensor]) -> bytes:
+    data = io.BytesIO()
+    torch.save({"params": dict(state)}, data)
+    return data.getvalue()
+
+
+def _check_tells_all(net: DiffIR, state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise UsageError where a state dict alone would be loaded as another network, or not at all."""
+    advice = f"can't save this network as {path}: use .safetensors, which holds the configuration too"
+    try:
+        config, stage = infer_config(state)
+    except (LookupError, ValueError, ArithmeticError, TypeError) as exc:
+        raise UsageError(f"{advice} ({exc})") from exc
+    lost = [f.name for f in fields(config) if getattr(config, f.name) != getattr(net.config, f.name)]
+    if lost or stage != net.stage:
+        raise UsageError(f"{advice} (its tensors don't tell {', '.join(lost) or 'the stage'})")
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -86,6 +126,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_pickle(path: Path) -> Any:
+    _check_is_torch_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
@@ -95,6 +136,16 @@ def _read_pickle(path: Path) -> Any:
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as exc:
         reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
         raise CheckpointError(f"{path} is no readable checkpoint: {reason}") from exc
+
+
+def _check_is_torch_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            begin = file.read(2)
+    except OSError as exc:
+        raise CheckpointError(f"can't read {path}: {exc.strerror}") from exc
+    if not begin.startswith(_TORCH_FILES):
+        raise CheckpointError(f"{path} is no checkpoint: neither a .safetensors file nor one by torch.save")
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
@@ -203,8 +254,10 @@ def _shortest_expansion(dim: int, hidden: list[int]) -> float:
     raise ValueError(f"no expansion factor gives the feed-forward widths {hidden} at {dim} channels")
 
 
-def _build(config: ModelConfig, stage: Stage, state: Mapping[str, Tensor], path: Path) -> DiffIR:
-    net: DiffIR = DiffIRS1(config) if stage == 1 else DiffIRS2(config)
+def _build(config: ModelConfig, stage: Stage, state: Mapping[str, Tensor], path: Path) -> DiffIRS1 | DiffIRS2:
+    net = DiffIRS1(config) if stage == 1 else DiffIRS2(config)
+    # Before the weights come, whatever the caller's default dtype is.
+    net.float()
     # The diffusion's buffers follow from the configuration: a file may leave them out.
     complete = dict(net.named_buffers()) | dict(state)
     for second, first in _TWICE.items():
@@ -217,4 +270,4 @@ def _build(config: ModelConfig, stage: Stage, state: Mapping[str, Tensor], path:
     except RuntimeError as exc:
         detail = " ".join(str(exc).split())
         raise CheckpointError(f"the tensors in {path} do not fit the network they name: {detail}") from exc
-    return net.float().eval()
+    return net.eval()

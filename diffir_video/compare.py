@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -19,16 +19,26 @@ from torch import Tensor
 from diffir_video.before_after import Panel, draw_before_after
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame
-from diffir_video.media import VideoReader
-from diffir_video.metrics import psnr, psnr_y, ssim
+from diffir_video.media import find_pictures, open_video
+from diffir_video.metrics import SSIM_WINDOW, psnr, psnr_y, ssim
+from diffir_video.small_files import check_picture_name, refuse_same_file
+from diffir_video.stages import FrameSource
+
+Align = Literal["time", "start"]
 
 # Equal frames have no finite PSNR; in means and in JSON they count as this, as VMAF's and others' tools do.
 PSNR_CEILING = 100.0
 
+# Of a first frame and of a later one: where clocks are fine, each was rounded by itself.
+_MOST_ROUNDING_SECONDS = Fraction(1, 200)
+
 
 @dataclass(frozen=True, slots=True)
 class FrameScore:
-    """One frame against the reference's frame of the same time; PSNR in dB, `inf` when equal."""
+    """One frame against the reference's frame of the same time; PSNR in dB, `inf` when equal.
+
+    ssim: NaN for pictures smaller than its window, 11x11.
+    """
 
     index: int
     pts_seconds: Fraction
@@ -43,12 +53,14 @@ class FileScore:
 
     frames: those scored, `FrameScore.index` counting the reference's frames from 0.
     missing: frames of the reference without one at their time here; extra: the reverse.
+    starts_later_by: seconds from the reference's first frame to the first one here.
     """
 
     path: Path
     frames: list[FrameScore] = field(default_factory=list[FrameScore])
     missing: int = 0
     extra: int = 0
+    starts_later_by: Fraction = Fraction(0)
 
     @property
     def psnr_y(self) -> float:
@@ -62,7 +74,7 @@ class FileScore:
 
     @property
     def ssim(self) -> float:
-        """Mean over the frames."""
+        """Mean over the frames; NaN for pictures smaller than its window, 11x11."""
         return statistics.fmean(f.ssim for f in self.frames)
 
     @property
@@ -76,7 +88,7 @@ class FileScore:
         return sum(math.isinf(f.psnr) for f in self.frames)
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as plain JSON values; PSNR capped at `PSNR_CEILING`."""
+        """The figures as plain JSON values; PSNR capped at `PSNR_CEILING`, NaN as None."""
         return {
             "path": str(self.path),
             "frames": len(self.frames),
@@ -85,7 +97,8 @@ class FileScore:
             "identical": self.identical,
             "psnr_y": self.psnr_y,
             "psnr": self.psnr,
-            "ssim": self.ssim,
+            "ssim": _number_or_none(self.ssim),
+            "starts_later_by": float(self.starts_later_by),
             "worst": _frame_to_dict(self.worst),
             "per_frame": [_frame_to_dict(f) for f in self.frames],
         }
@@ -93,13 +106,17 @@ class FileScore:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `compare_files` found; `scores` holds A, and B where there was one."""
+    """What `compare_files` found; `scores` holds A, and B where there was one.
+
+    align: how frames were matched.
+    """
 
     reference: Path
     width: int
     height: int
     reference_frames: int
     scores: tuple[FileScore, ...]
+    align: Align = "time"
 
     @property
     def gain(self) -> float | None:
@@ -113,12 +130,13 @@ class Comparison:
             "width": self.width,
             "height": self.height,
             "reference_frames": self.reference_frames,
+            "align": self.align,
             "scores": [score.to_dict() for score in self.scores],
             "gain_psnr_y": self.gain,
         }
 
     def format(self) -> str:
-        """A table to read in a terminal, without colours."""
+        """A table to read in a terminal, without colours, and notes below it."""
         title = f"against {self.reference.name}: {self.width}x{self.height}, {self.reference_frames} frames"
         table = Table(title=title, title_justify="left")
         table.add_column("file")
@@ -130,12 +148,22 @@ class Comparison:
             a, b = self.scores
             table.add_section()
             table.add_row(
-                "gain", *(f"{x:+.3f}" for x in (self.gain, b.psnr - a.psnr)), f"{b.ssim - a.ssim:+.4f}"
+                "gain",
+                *(f"{x:+.3f}" for x in (self.gain, b.psnr - a.psnr)),
+                _ssim_text(b.ssim - a.ssim, "+.4f"),
             )
         console = Console(width=110, color_system=None)
         with console.capture() as capture:
             console.print(table)
-        return capture.get().rstrip()
+        return "\n".join([capture.get().rstrip(), *self._notes()])
+
+    def _notes(self) -> list[str]:
+        return [
+            f"note: {score.path.name} starts {float(score.starts_later_by):+.3f} s after the reference, and "
+            "frames of one time were compared; --align start matches them from their first frames on"
+            for score in self.scores
+            if self.align == "time" and score.starts_later_by and score.missing and score.extra
+        ]
 
 
 def compare_files(
@@ -143,16 +171,19 @@ def compare_files(
     a: str | PathLike[str],
     b: str | PathLike[str] | None = None,
     *,
+    align: Align = "time",
     picture: str | PathLike[str] | None = None,
 ) -> Comparison:
     """Measure one or two files against a reference of the same size, matching frames by their time.
 
     Frames are decoded side by side and dropped once measured, so memory does not grow with length. Two frames
-    match when their times differ by no more than the rounding of the two containers' clocks.
+    match when their times differ by no more than the rounding of the two containers' clocks. Pictures have no
+    time of their own: they get the frame rate of the videos they are compared with.
 
     Args:
-        reference: the ground truth.
+        reference: the ground truth: a video, or pictures, as `open_video` takes them.
         a, b: what to measure; typically the input of a restoration and its output.
+        align: "time" matches frames of one time, "start" those of one time after each file's first frame.
         picture: where to write a before/after picture (PNG or what else the suffix says). It shows a typical
             frame, the one whose gain (or PSNR, without `b`) is the median, which is decoded once more for it.
 
@@ -160,33 +191,54 @@ def compare_files(
         Per-frame and mean PSNR-Y, PSNR and SSIM (see `diffir_video.metrics`), the worst frame, and counts.
 
     Raises:
-        UsageError: sizes differ, or no frame of a file has the time of one of the reference.
+        UsageError: sizes differ, or no frame of a file has the time of one of the reference; another `align`.
         MediaInputError: a file is missing or can't be decoded.
-        OutputError: the picture can't be written.
+        OutputError: the picture can't be written, or is one of the files.
     """
+    if align not in get_args(Align):
+        raise UsageError(f"align {align!r}: expected one of {get_args(Align)}")
     reference_path = Path(reference)
     paths = [Path(p) for p in (a, b) if p is not None]
     scores = tuple(FileScore(path) for path in paths)
+    if picture is not None:
+        check_picture_name(picture)
+        refuse_same_file(picture, [("compared", path) for path in (reference_path, *paths)])
     with ExitStack() as stack:
-        readers = [stack.enter_context(VideoReader(p)) for p in (reference_path, *paths)]
+        readers = _open_all([reference_path, *paths], stack)
         width, height = _common_size(readers, [reference_path, *paths])
         reference_frames = 0
-        for row in _frames_side_by_side(readers, scores):
+        for row in _frames_side_by_side(readers, scores, align):
             _score_row(row, reference_frames, scores)
             reference_frames += 1
     for score in scores:
         if not score.frames:
             raise UsageError(
                 f"{score.path} has no frame at the time of any frame of {reference_path} "
-                f"({reference_frames} frames there, {score.extra} here)"
+                f"({reference_frames} frames there, {score.extra} here, which start "
+                f'{float(score.starts_later_by):+.3f} s after them); --align start (align="start") matches '
+                "them from their first frames on"
             )
-    comparison = Comparison(reference_path, width, height, reference_frames, scores)
+    comparison = Comparison(reference_path, width, height, reference_frames, scores, align)
     if picture is not None:
-        _draw_typical_frame(comparison, Path(picture))
+        draw_comparison(comparison, picture)
     return comparison
 
 
-def _common_size(readers: list[VideoReader], paths: list[Path]) -> tuple[int, int]:
+def _open_all(paths: list[Path], stack: ExitStack) -> list[FrameSource]:
+    """A reader for each path, which `stack` closes."""
+    readers: dict[int, FrameSource] = {}
+    videos = [index for index, path in enumerate(paths) if find_pictures(path) is None]
+    for index in videos:
+        readers[index] = open_video(paths[index])
+        stack.callback(readers[index].close)
+    rate = next((rate for index in videos if (rate := readers[index].info.average_rate)), None)
+    for index in set(range(len(paths))) - readers.keys():
+        readers[index] = open_video(paths[index], rate=rate)
+        stack.callback(readers[index].close)
+    return [readers[index] for index in range(len(paths))]
+
+
+def _common_size(readers: list[FrameSource], paths: list[Path]) -> tuple[int, int]:
     sizes = [(r.info.width, r.info.height) for r in readers]
     for path, (width, height) in zip(paths, sizes, strict=True):
         if (width, height) != sizes[0]:
@@ -198,11 +250,11 @@ def _common_size(readers: list[VideoReader], paths: list[Path]) -> tuple[int, in
 
 
 def _frames_side_by_side(
-    readers: list[VideoReader], scores: tuple[FileScore, ...]
+    readers: list[FrameSource], scores: tuple[FileScore, ...], align: Align
 ) -> Iterator[tuple[Frame, list[Frame | None]]]:
     """The reference's frames in order, each with the frame of the same time of every other file, or None."""
     reference, *others = readers
-    queues = [_FrameQueue(other, score) for other, score in zip(others, scores, strict=True)]
+    queues = [_FrameQueue(other, score, align) for other, score in zip(others, scores, strict=True)]
     for frame in reference:
         yield frame, [queue.take_at(frame) for queue in queues]
     for queue in queues:
@@ -212,24 +264,41 @@ def _frames_side_by_side(
 class _FrameQueue:
     """One file's frames, asked for by time in rising order; at most one frame is held back."""
 
-    def __init__(self, reader: VideoReader, score: FileScore) -> None:
+    def __init__(self, reader: FrameSource, score: FileScore, align: Align) -> None:
         self._frames = iter(reader)
         self._held: Frame | None = next(self._frames, None)
-        self._score = score
+        self._score, self._align = score, align
+        self._shift: Fraction | None = None
 
     def take_at(self, wanted: Frame) -> Frame | None:
+        if self._shift is None:
+            self._shift = self._shift_from(wanted)
         while self._held is not None:
             held = self._held
-            # Either clock may have rounded the true time by half a tick.
-            rounding = (wanted.time_base + held.time_base) / 2
-            if held.pts_seconds > wanted.pts_seconds + rounding:
+            late = held.pts_seconds - self._shift - wanted.pts_seconds
+            rounding = self._rounding(wanted, held)
+            if late > rounding:
                 break
             self._held = next(self._frames, None)
-            if held.pts_seconds >= wanted.pts_seconds - rounding:
+            if late >= -rounding:
                 return held
             self._score.extra += 1
         self._score.missing += 1
         return None
+
+    def _shift_from(self, first: Frame) -> Fraction:
+        """What times here are later by than those of the reference, whose first frame is given."""
+        if self._held is None:
+            return Fraction(0)
+        self._score.starts_later_by = self._held.pts_seconds - first.pts_seconds
+        return self._score.starts_later_by if self._align == "start" else Fraction(0)
+
+    def _rounding(self, wanted: Frame, held: Frame) -> Fraction:
+        # Either clock may have rounded the true time by half a tick.
+        rounding = (wanted.time_base + held.time_base) / 2
+        if self._align == "time":
+            return rounding
+        return max(rounding, min(2 * rounding, _MOST_ROUNDING_SECONDS))
 
     def drain(self) -> None:
         while self._held is not None:
@@ -250,21 +319,27 @@ def _score_row(row: tuple[Frame, list[Frame | None]], index: int, scores: tuple[
                 pts_seconds=reference.pts_seconds,
                 psnr_y=psnr_y(picture, truth).item(),
                 psnr=psnr(picture, truth).item(),
-                ssim=ssim(picture, truth).item(),
+                ssim=_ssim_or_nan(picture, truth),
             )
         )
 
 
-def _draw_typical_frame(comparison: Comparison, path: Path) -> None:
+def _ssim_or_nan(picture: Tensor, truth: Tensor) -> float:
+    return math.nan if min(picture.shape[-2:]) < SSIM_WINDOW else ssim(picture, truth).item()
+
+
+def draw_comparison(comparison: Comparison, path: str | PathLike[str]) -> None:
+    """Write the before/after picture of a typical frame, as `compare_files` does; raises OutputError."""
     index = _typical_frame_index(comparison)
     truth, pictures = _decode_row(comparison, index)
+    scores = comparison.scores
     panels = [Panel(comparison.reference.name, None, truth)]
-    for score, picture in zip(comparison.scores, pictures, strict=True):
+    for score, picture in zip(scores, pictures, strict=True):
         shown = next(f for f in score.frames if f.index == index)
         panels.append(Panel(score.path.name, shown.psnr_y, picture))
-    means = ", ".join(f"{s.path.name} {s.psnr_y:.2f} dB, SSIM {s.ssim:.4f}" for s in comparison.scores)
+    means = ", ".join(f"{s.path.name} {s.psnr_y:.2f} dB, SSIM {_ssim_text(s.ssim)}" for s in scores)
     place = f"frame {index + 1} of {comparison.reference_frames}, a typical one"
-    draw_before_after(panels, f"PSNR-Y; {place}. Means over the clip: {means}", path)
+    draw_before_after(panels, f"PSNR-Y; {place}. Means over the clip: {means}", Path(path))
 
 
 def _typical_frame_index(comparison: Comparison) -> int:
@@ -282,8 +357,9 @@ def _decode_row(comparison: Comparison, index: int) -> tuple[Tensor, list[Tensor
     paths = [comparison.reference, *(s.path for s in comparison.scores)]
     uncounted = tuple(FileScore(s.path) for s in comparison.scores)
     with ExitStack() as stack:
-        readers = [stack.enter_context(VideoReader(p)) for p in paths]
-        for position, (reference, others) in enumerate(_frames_side_by_side(readers, uncounted)):
+        readers = _open_all(paths, stack)
+        rows = _frames_side_by_side(readers, uncounted, comparison.align)
+        for position, (reference, others) in enumerate(rows):
             if position == index:
                 found = [frame.data for frame in others if frame is not None]
                 assert len(found) == len(others), "a frame that was scored is gone on a second reading"
@@ -299,7 +375,7 @@ def _table_row(score: FileScore) -> list[str]:
             f"{figure:.3f}" if score.identical < len(score.frames) else "equal"
             for figure in (score.psnr_y, score.psnr)
         ),
-        f"{score.ssim:.4f}",
+        _ssim_text(score.ssim),
         f"{min(worst.psnr_y, PSNR_CEILING):.2f} dB at {float(worst.pts_seconds):.2f} s",
         *(str(count) for count in (len(score.frames), score.missing, score.extra)),
     ]
@@ -311,5 +387,13 @@ def _frame_to_dict(frame: FrameScore) -> dict[str, Any]:
         "pts_seconds": float(frame.pts_seconds),
         "psnr_y": min(frame.psnr_y, PSNR_CEILING),
         "psnr": min(frame.psnr, PSNR_CEILING),
-        "ssim": frame.ssim,
+        "ssim": _number_or_none(frame.ssim),
     }
+
+
+def _ssim_text(value: float, form: str = ".4f") -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def _number_or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -5,23 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Integral, Rational
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from diffir_video.errors import UsageError
+
+# No excursion out of [0, 1] comes near; code values of 8 bits are above it.
+_LARGEST_VALUE = 4.0
+
 
 def _check_picture(data: Tensor, ndim: int) -> None:
+    if not isinstance(data, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"expected a torch tensor, got {type(data).__name__}; torch.from_numpy makes one")
     if data.ndim != ndim or data.shape[-3] != 3:
         expected = "(3, H, W)" if ndim == 3 else "(T, 3, H, W)"
-        raise ValueError(f"expected RGB data of shape {expected}, got {tuple(data.shape)}")
+        raise UsageError(f"expected RGB data of shape {expected}, got {tuple(data.shape)}")
     if not data.is_floating_point():
-        raise ValueError(f"expected floating-point data in [0, 1], got {data.dtype}")
+        raise UsageError(f"expected floating-point data in [0, 1], got {data.dtype}")
     if 0 in data.shape:
-        raise ValueError(f"expected at least one pixel and one frame, got shape {tuple(data.shape)}")
+        raise UsageError(f"expected at least one pixel and one frame, got shape {tuple(data.shape)}")
 
 
-@dataclass(frozen=True, slots=True)
+def _check_time(pts: int, time_base: Fraction) -> None:
+    if not isinstance(pts, Integral):
+        raise UsageError(f"pts {pts!r}: expected a whole number of units of time_base, {time_base} s")
+    if not isinstance(time_base, Rational) or time_base <= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"time_base must be positive, and a Fraction, got {time_base!r}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture and its place in time.
 
@@ -30,7 +45,8 @@ class Frame:
     pts, duration: in units of `time_base` seconds; `duration` is None where the container has none.
     is_keyframe: it was decoded by itself: a stream may be entered, or cut, before it.
     captions: the closed captions that lie in it, constructs of three bytes (cc_data of CTA-708), or None.
-    Raises ValueError on another shape or dtype, or a `time_base` that is not positive.
+    Two frames are equal only where they are one. Raises UsageError on another shape or dtype, a pts that is
+    no whole number, or a `time_base` that is no positive fraction.
     """
 
     data: Tensor
@@ -42,8 +58,7 @@ class Frame:
 
     def __post_init__(self) -> None:
         _check_picture(self.data, 3)
-        if self.time_base <= 0:
-            raise ValueError(f"time_base must be positive, got {self.time_base}")
+        _check_time(self.pts, self.time_base)
 
     @property
     def pts_seconds(self) -> Fraction:
@@ -54,12 +69,13 @@ class Frame:
         return replace(self, data=data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Clip:
     """T consecutive frames of one size on one device.
 
     data: (T, 3, H, W) RGB, float in [0, 1]. pts: T ints in `time_base` units, strictly increasing.
-    Raises ValueError on another shape or dtype, or timestamps that do not increase.
+    Two clips are equal only where they are one. Raises UsageError on another shape or dtype, code values such
+    as 0 to 255, or timestamps that do not increase.
     """
 
     data: Tensor
@@ -68,26 +84,28 @@ class Clip:
 
     def __post_init__(self) -> None:
         _check_picture(self.data, 4)
+        if (largest := float(self.data.detach().amax())) > _LARGEST_VALUE:
+            raise UsageError(f"expected values in [0, 1], got {largest:g}; divide codes of 8 bits by 255")
         if len(self.pts) != len(self.data):
-            raise ValueError(f"{len(self.data)} frames need as many pts, got {len(self.pts)}")
+            raise UsageError(f"{len(self.data)} frames need as many pts, got {len(self.pts)}")
+        for pts in self.pts:
+            _check_time(pts, self.time_base)
         for earlier, later in zip(self.pts, self.pts[1:], strict=False):
             if later <= earlier:
-                raise ValueError(f"pts must strictly increase, got {later} after {earlier}")
-        if self.time_base <= 0:
-            raise ValueError(f"time_base must be positive, got {self.time_base}")
+                raise UsageError(f"pts must strictly increase, got {later} after {earlier}")
 
     def __len__(self) -> int:
         return len(self.pts)
 
     @classmethod
     def from_frames(cls, frames: Sequence[Frame]) -> Self:
-        """Stack frames of one size and one time_base; raises ValueError for none or unequal ones."""
+        """Stack frames of one size and one time_base; raises UsageError for none or unequal ones."""
         if not frames:
-            raise ValueError("a clip needs at least one frame")
+            raise UsageError("a clip needs at least one frame")
         first = frames[0]
         for frame in frames:
             if frame.data.shape != first.data.shape or frame.time_base != first.time_base:
-                raise ValueError(
+                raise UsageError(
                     f"frames of one clip share size and time_base: {tuple(first.data.shape)} at "
                     f"{first.time_base}, then {tuple(frame.data.shape)} at {frame.time_base}"
                 )

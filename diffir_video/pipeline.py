@@ -136,7 +136,7 @@ def run(
     default as many as the restorer wants, or else four or, of large frames, as many as make 24 MiB. At most
     `queue` of them wait between two stages, and none is taken from `source` before there is room for it: 1
     keeps a live stream's delay short.
-    `progress` is called in the caller's thread after each list.
+    `progress` is called in the caller's thread after each list, and when the sink is closed.
 
     The first failure of any stage, KeyboardInterrupt included, stops all of them, aborts the sink and is
     raised; when `run` returns or raises, its threads have ended. Raises UsageError for `batch` or `queue`
@@ -210,6 +210,7 @@ class _Loop:
             raise DiffirVideoError(f"{self._frames_in} frames went in, {self._frames_restored} were restored")
         with self._clocks["encode"].busy():
             self._sink.close()
+        self._tell_progress()
         return self._report()
 
     def _drive(self, threads: Sequence[threading.Thread]) -> None:
@@ -280,6 +281,9 @@ class _Loop:
         if restored:
             with self._clocks["restore"].waiting():
                 self._restored.put(self._transfers.hand_over(restored))
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
         if self._progress is not None:
             self._progress(
                 Progress(self._frames_out, self._source.info.frame_count, time.perf_counter() - self._started)

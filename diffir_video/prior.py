@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from numbers import Integral, Real
 from statistics import fmean, median
 from typing import Any, Literal, get_args
 
@@ -69,7 +70,8 @@ class ReusePolicy:
     max_prior_age: frames after which it is refreshed whatever the drift.
     prior_smoothing: share, 0 to below 1, of the prior before in each new one of the same shot.
     prior_delay: frames for which a shot's held prior goes on serving while the next is computed beside them,
-        so that none waits for it; 0 computes each before the frame it is made of. Not with "off".
+        so that none waits for it; 0 computes each before the frame it is made of. With "off" no prior is
+        held: a stream that comes to that level then waits, and a `Restorer` that begins there refuses it.
 
     Raises UsageError on anything else.
     """
@@ -82,10 +84,12 @@ class ReusePolicy:
 
     def __post_init__(self) -> None:
         _require(self.level in get_args(ReuseLevel), "reuse", self.level, f"one of {get_args(ReuseLevel)}")
-        _require(self.threshold >= 0, "refresh threshold", self.refresh_threshold, "0 or more")
-        _require(self.max_prior_age >= 1, "max prior age", self.max_prior_age, "1 frame or more")
-        _require(0 <= self.prior_smoothing < 1, "prior smoothing", self.prior_smoothing, "0 to below 1")
-        _require(self.prior_delay >= 0, "prior delay", self.prior_delay, "0 frames or more")
+        threshold, smoothing = self.refresh_threshold, self.prior_smoothing
+        is_threshold = threshold is None or (_is_number(threshold) and threshold >= 0)
+        _require(is_threshold, "refresh threshold", threshold, "0 or more")
+        _require(_is_count(self.max_prior_age, 1), "max prior age", self.max_prior_age, "1 frame or more")
+        _require(_is_number(smoothing) and 0 <= smoothing < 1, "prior smoothing", smoothing, "0 to below 1")
+        _require(_is_count(self.prior_delay, 0), "prior delay", self.prior_delay, "0 frames or more")
 
     @property
     def threshold(self) -> float:
@@ -159,7 +163,7 @@ def _measure(picture: Tensor) -> Tensor:
 def _averages(size: int, blocks: int, device: torch.device) -> Tensor:
     """(blocks, size): each row averages its share of `size` pixels; a product is faster than pooling."""
     edges = [(i * size // blocks, -(-(i + 1) * size // blocks)) for i in range(blocks)]
-    averages = torch.zeros(blocks, size)
+    averages = torch.zeros(blocks, size, dtype=torch.float32, device="cpu")
     for row, (start, end) in zip(averages, edges, strict=True):
         row[start:end] = 1 / (end - start)
     return averages.to(device)
@@ -347,6 +351,14 @@ class ReuseReport:
         )
         redone = self.redone_in_float32
         return f"{text}; {redone} redone in float32 after NaN or infinity" if redone else text
+
+
+def _is_count(value: object, least: int) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= least
+
+
+def _is_number(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real)
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Literal, Self, get_args
@@ -73,8 +74,10 @@ class Restorer:
         backend: Backend = "auto",
         record_decisions: bool = False,
     ) -> None:
-        """`net`: stage 2, three image channels; None restores nothing and passes frames through.
+        """`net`: stage 2, three image channels; None restores nothing and passes frames through. The restorer
+            takes it over: it is moved to the device, in evaluation mode, and shouldn't be trained meanwhile.
 
+        seed: a whole number of at most 64 bits.
         device "auto" is CUDA where there is one. precision "auto" is bf16 on CUDA, and on a CPU whose
             compiled kernels multiply in bf16 while all else stays float32; elsewhere fp32. bf16x3 makes each
             product of float32 of three in bf16, on CPUs with AMX: next to fp32 in what comes out, and faster.
@@ -83,7 +86,7 @@ class Restorer:
         tile, batch, backend: how much of a frame and how many frames the network works on at a time, and what
             runs it (see `InferenceOptions`). Neither tile nor batch changes what comes out.
         record_decisions: keep what was decided for every frame in the streams' reports.
-        Raises UsageError on a network, a device or a policy that can't be used.
+        Raises UsageError on a network, a device, a seed or a policy that can't be used.
         """
         if net is not None and not isinstance(net, DiffIRS2):
             raise UsageError("a stage-1 network needs the ground truth to find its prior; give a stage-2 one")
@@ -93,7 +96,7 @@ class Restorer:
         prepare_allocator(LOOP_KEEPS_BYTES)
         self.device = choose_device(device)
         self.precision = _choose_precision(precision, self.device, backend)
-        self.seed = seed
+        self.seed = _checked_seed(seed)
         self.policy = _choose_policy(reuse, refresh)
         self.record_decisions = record_decisions
         dtype = DTYPES[self.precision]
@@ -199,6 +202,8 @@ class Restorer:
 
         (T, 3, H, W) → (T, 3, s·H, s·W), float in [0, 1], on the clip's device.
         """
+        if not isinstance(clip, Clip):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"expected a Clip, got {type(clip).__name__}; put the frames into a Clip")
         stream = self.open_stream()
         frames = [*stream.push(clip.frames()), *stream.finish()]
         return Clip.from_frames(frames)
@@ -244,32 +249,43 @@ class RestorerStream:
             return NoTransfers()
         return CudaTransfers(self._restorer.device)
 
-    @torch.inference_mode()
-    def push(self, frames: Sequence[Frame]) -> list[Frame]:
+    def push(self, frames: Iterable[Frame]) -> list[Frame]:
         """Take the next frames, in order; return those whose window is now complete, restored.
 
-        Frames keep their pts and duration. Raises ValueError if the size changes.
+        Frames keep their pts and duration. Raises UsageError, and takes none of the frames, if the size
+        changes, if one holds NaN, and for what is no frame.
         """
+        given = checked_frames(frames)
         if self._spans is None:
-            return list(frames)
-        windows = [window for seen in self._look_at(frames) for window in self._windows.push(seen)]
-        return self._restore(self._spans, windows)
+            return given
+        with self._as_by_itself():
+            windows = [window for seen in self._look_at(given) for window in self._windows.push(seen)]
+            return self._restore(self._spans, windows)
 
-    @torch.inference_mode()
     def finish(self) -> list[Frame]:
         """The frames still waiting for a future; the last one stands in for it. The stream is then empty."""
         if self._spans is None:
             return []
-        restored = self._restore(self._spans, self._windows.finish())
+        with self._as_by_itself():
+            restored = self._restore(self._spans, self._windows.finish())
         self._spans.close()
         self._begin()
         return restored
+
+    @contextmanager
+    def _as_by_itself(self) -> Generator[None]:
+        """Whatever modes of torch the caller is in: results are the same in all of them."""
+        kind = self._restorer.device.type
+        with torch.inference_mode(), torch.autocast(kind, enabled=False):
+            yield
 
     def _look_at(self, frames: Sequence[Frame]) -> Iterator[SeenFrame]:
         self._check_size(frames)
         device, multiple = self._restorer.device, self._restorer.multiple
         pictures = [frame.data.to(device, torch.float32).clamp(0, 1) for frame in frames]
-        for frame, picture, statistics in zip(frames, pictures, FrameStatistics.of(pictures), strict=True):
+        measured = FrameStatistics.of(pictures)
+        _refuse_nan(frames, measured)
+        for frame, picture, statistics in zip(frames, pictures, measured, strict=True):
             seen = SeenFrame(
                 frame=frame,
                 picture=pad_to_multiple(picture[None], multiple)[0],
@@ -284,7 +300,7 @@ class RestorerStream:
         known = [] if self._last is None else [self._last]
         sizes = sorted({tuple(frame.data.shape) for frame in (*known, *frames)})
         if len(sizes) > 1:
-            raise ValueError(f"all frames of a stream have one size, got {sizes}")
+            raise UsageError(f"all frames of a stream have one size, got {sizes}")
 
     def _repeats_the_last(self, frame: Frame, statistics: FrameStatistics) -> bool:
         if self._last is None or self._last_statistics is None:
@@ -315,16 +331,47 @@ class RestorerStream:
     def _as_output(self, frame: Frame, picture: Tensor) -> Frame:
         scale, (height, width) = self._restorer.scale, frame.data.shape[-2:]
         cut = crop(picture, height * scale, width * scale)
-        return frame.with_data(cut.float().clamp(0, 1).to(frame.data.device))
+        # What is made outside of inference mode can be used everywhere.
+        with torch.inference_mode(False), torch.no_grad():
+            return frame.with_data(cut.float().clamp(0, 1).to(frame.data.device))
+
+
+def checked_frames(frames: Iterable[Frame]) -> list[Frame]:
+    """The frames in a list; raises UsageError for what is none, or holds something else."""
+    if not isinstance(frames, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"expected frames in a list, got {type(frames).__name__}")
+    given = list(frames)
+    for frame in given:
+        if not isinstance(frame, Frame):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"expected frames, got {type(frame).__name__}; put its data into a Frame")
+    return given
+
+
+def _refuse_nan(frames: Sequence[Frame], measured: Sequence[FrameStatistics]) -> None:
+    for frame, statistics in zip(frames, measured, strict=True):
+        # Every pixel is in the mean of a block.
+        if statistics.blocks.sum().isnan():
+            at = float(frame.pts_seconds)
+            raise UsageError(f"the frame pushed at {at:.3f} s holds NaN; check what it was made of")
+
+
+def _checked_seed(seed: int) -> int:
+    is_whole = not isinstance(seed, bool) and isinstance(seed, int)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_whole or not -(2**63) <= seed < 2**64:
+        raise UsageError(f"seed {seed!r}: expected a whole number from -2^63 to 2^64 - 1")
+    return seed
 
 
 def _choose_policy(reuse: ReuseLevel | ReusePolicy, refresh: Refresh) -> ReusePolicy:
-    if isinstance(reuse, str):
+    if not isinstance(reuse, ReusePolicy):
         reuse = ReusePolicy(level=reuse)
+    if reuse.level == "off" and reuse.prior_delay:
+        raise UsageError(f"prior delay {reuse.prior_delay}: expected 0, as no prior is held at reuse 'off'")
     if refresh == "auto":
         return reuse
-    if isinstance(refresh, str):
-        raise UsageError(f"refresh {refresh!r}: expected 'auto' or a number of frames")
+    is_count = not isinstance(refresh, bool) and isinstance(refresh, int)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_count or refresh < 1:
+        raise UsageError(f"refresh {refresh!r}: expected 'auto' or a number of frames, 1 or more")
     return replace(reuse, refresh_threshold=math.inf, max_prior_age=refresh)
 
 

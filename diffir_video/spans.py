@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -30,9 +30,14 @@ class PriorNetwork:
         net.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.net = net
         self._device, self._dtype, self._options = device, dtype, options
-        generator = torch.Generator().manual_seed(seed)
-        self._noise = torch.randn(1, net.config.prior_width, generator=generator).to(device)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        noise = torch.randn(1, net.config.prior_width, generator=generator, dtype=torch.float32, device="cpu")
+        self._noise = noise.to(device)
         self._idle: list[FoldedDIRformer] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Folded networks hold what only this process knows, and are made again when they are needed.
+        return {**self.__dict__, "_idle": []}
 
     def estimate_prior(self, lq: Tensor) -> Tensor:
         """(1, lq_channels, H, W) → (prior_width,); in float32, as it steers a whole span of frames."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import ReuseReport
-from diffir_video.restorer import Restorer, RestorerStream
+from diffir_video.restorer import Restorer, RestorerStream, checked_frames
 from diffir_video.stages import FrameTransfers
 
 
@@ -60,9 +60,11 @@ class BlendedStream:
     def open_transfers(self) -> FrameTransfers:
         return self._stream.open_transfers()
 
-    def push(self, frames: Sequence[Frame]) -> list[Frame]:
-        self._originals.extend(frames)
-        return [self._mixed(frame) for frame in self._stream.push(frames)]
+    def push(self, frames: Iterable[Frame]) -> list[Frame]:
+        given = checked_frames(frames)
+        restored = self._stream.push(given)
+        self._originals.extend(given)
+        return [self._mixed(frame) for frame in restored]
 
     def finish(self) -> list[Frame]:
         return [self._mixed(frame) for frame in self._stream.finish()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -38,9 +39,25 @@ def test_pth_round_trip_of_a_single_frame_model(kind: type, tmp_path: Path) -> N
 
 
 def test_window_without_configuration_says_what_is_missing(net: dv.DiffIRS2, tmp_path: Path) -> None:
-    dv.save_checkpoint(net, tmp_path / "net.pth")
+    torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
     with pytest.raises(dv.CheckpointError, match="window"):
         dv.load_checkpoint(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"past": 1, "future": 2, "unshuffle": 2}, "window"),
+        ({"scale": 2, "residual_upsample": "bicubic"}, "residual_upsample"),
+        ({"cpen_zero_sum": True}, "cpen_zero_sum"),
+    ],
+)
+def test_a_pth_that_would_be_loaded_as_another_network_is_not_written(
+    settings: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    with pytest.raises(dv.UsageError, match=rf"net\.pth: use \.safetensors.*{what}"):
+        dv.save_checkpoint(dv.DiffIRS2(tiny(**settings)), tmp_path / "net.pth")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ema_is_preferred(tmp_path: Path) -> None:
@@ -71,10 +88,10 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 64])
-def test_garbage_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 64, bytes(64)])
+def test_garbage_is_refused_as_no_checkpoint(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(dv.CheckpointError, match=name):
+    with pytest.raises(dv.CheckpointError, match=rf"{name} is no (checkpoint|readable safetensors)"):
         dv.load_checkpoint(tmp_path / name)
 
 
@@ -95,6 +112,31 @@ def test_truncated_state_names_what_is_missing(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "net.pth")
     with pytest.raises(dv.CheckpointError, match=r"G\.latent\.0\.attn\.qkv\.weight"):
         dv.load_checkpoint(tmp_path / "net.pth")
+
+
+def test_a_checkpoint_is_as_readable_as_any_other_file(net: dv.DiffIRS2, tmp_path: Path) -> None:
+    (tmp_path / "any").write_text("")
+    dv.save_checkpoint(net, tmp_path / "net.safetensors")
+    assert (tmp_path / "net.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+def test_a_link_stays_one_and_its_target_is_written(net: dv.DiffIRS2, tmp_path: Path) -> None:
+    (tmp_path / "link.safetensors").symlink_to("net.safetensors")
+    dv.save_checkpoint(net, tmp_path / "link.safetensors")
+    assert (tmp_path / "link.safetensors").is_symlink()
+    assert dv.load_checkpoint(tmp_path / "net.safetensors").config == net.config
+
+
+def test_a_name_may_be_as_long_as_names_can_be(net: dv.DiffIRS2, tmp_path: Path) -> None:
+    suffix = ".safetensors"
+    dv.save_checkpoint(net, tmp_path / f"{'n' * (255 - len(suffix))}{suffix}")
+    with pytest.raises(dv.OutputError, match="File name too long"):
+        dv.save_checkpoint(net, tmp_path / f"{'n' * 255}{suffix}")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_which_stage_is_loaded_is_for_isinstance_to_tell() -> None:
+    assert get_type_hints(dv.load_checkpoint)["return"] == dv.DiffIRS1 | dv.DiffIRS2
 
 
 def test_unwritable_place_and_suffix(net: dv.DiffIRS2, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from itertools import product
@@ -15,12 +16,15 @@ from typing import get_args
 import pytest
 import torch
 
+from diffir_video.checkpoint import load_checkpoint, read_notes, save_checkpoint
 from diffir_video.cli import main
 from diffir_video.cli.restoring import BACKENDS, PRECISIONS, REUSE_LEVELS
+from diffir_video.errors import OutputError
 from diffir_video.inference.backends import Backend
 from diffir_video.media import probe_media
 from diffir_video.prior import ReuseLevel
 from diffir_video.restorer import Precision
+from diffir_video.zoo import find_weights
 from tests.media_samples import decoded_bytes, sample, video_pts
 
 
@@ -186,6 +190,44 @@ def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest
         (["info", "evil.pth"], 3, "evil.pth"),
         (["convert", "evil.pth", "out.safetensors"], 3, "evil.pth"),
         (["convert", "missing.pth", "out.safetensors"], 3, "missing.pth"),
+        (["convert", "text.mp4", "out.safetensors"], 3, "neither a .safetensors file nor one by torch.save"),
+        (["convert", "identity", "out.safetensors"], 2, "no weights"),
+        (["convert", "denoise-nano", "out.pth"], 2, "use .safetensors"),
+        (["convert", "denoise-nano", f"{'n' * 300}.safetensors"], 4, "name too long"),
+        (["restore", "good.mp4", ""], 4, "names no file"),
+        (["restore", "good.mp4", "."], 4, "names no file"),
+        (["restore", "good.mp4", "out.mp4", "--report", "good.mp4"], 4, "is the input"),
+        (["restore", "good.mp4", "out.mp4", "--report", "link.mp4"], 4, "is the input"),
+        (["restore", "good.mp4", "out.mp4", "--report", "./out.mp4"], 4, "is the output"),
+        (["restore", "good.mp4", "out.mp4", "--report", "folder"], 4, "it is a folder"),
+        (
+            ["restore", "good.mp4", "out.mp4", "--report", "x.png", "--plot-reuse", "x.png"],
+            4,
+            "--report writes",
+        ),
+        (["restore", "good.mp4", "out.mp4", "--plot-reuse", "plot.xyz"], 4, "no picture of this kind"),
+        (["restore", "folder", "made", "--report", "folder/a.mp4"], 4, "is the input"),
+        (["restore", "folder", "made", "--report", "old.mp4", "--model", "old.mp4"], 4, "is the model"),
+        (["compare", "good.mp4", "link.mp4", "--json", "good.mp4"], 4, "is compared"),
+        (["compare", "good.mp4", "link.mp4", "--picture", "link.mp4"], 4, "no picture of this kind"),
+        (["compare", "good.mp4", "link.mp4", "--picture", "plot.xyz"], 4, "no picture of this kind"),
+        (["bench", "good.mp4", "--json", "good.mp4"], 4, "is the clip"),
+        (["bench", "good.mp4", "--chart", "x.png", "--json", "x.png"], 4, "--json writes"),
+        (["restore", "good.mp4", "out.mp4", "--refresh", "9"], 2, "--refresh is about"),
+        (["restore", "good.mp4", "out.mp4", "--refresh-threshold", "1"], 2, "--refresh-threshold is about"),
+        (["restore", "good.mp4", "out.mp4", "--prior-smoothing", "0.5"], 2, "--prior-smoothing is about"),
+        (
+            ["restore", "good.mp4", "out.mp4", "--reuse", "off", "--max-prior-age", "9"],
+            2,
+            "--max-prior-age is",
+        ),
+        (["restore", "good.mp4", "out%d.png", "--encoder", "ffv1"], 2, "--encoder is for a video"),
+        (["restore", "good.mp4", "out%d.png", "--encoder-option", "crf=1"], 2, "--encoder-option is for"),
+        (["restore", "good.mp4", "-", "--preset", "web"], 2, "--preset is for a video"),
+        (["restore", "good.mp4", "-", "--segment-frames", "9"], 2, "--segment-frames needs a file"),
+        (["restore", "good.mp4", "out%d.png", "--report-decisions"], 2, "--report-decisions needs a file"),
+        (["restore", "good.mp4", "out.mp4", "--report-decisions"], 2, "give --report"),
+        (["restore", "a.png", "b.png", "--isolate"], 2, "--isolate is for a video"),
         (["compare", "missing.mp4", "good.mp4"], 3, "missing.mp4"),
     ],
 )
@@ -236,8 +278,59 @@ def test_an_interrupt_leaves_nothing(
 
     monkeypatch.setattr("diffir_video.media.SegmentWriter.write", interrupt)
     assert restore(sample("upright.mp4"), tmp_path / "out.mp4") == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "interrupted; what is finished is kept" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+def test_an_interrupted_command_that_cannot_go_on_does_not_say_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffir_video.compare.compare_files", interrupt)
+    assert main(["compare", str(sample("upright.mp4")), str(sample("upright.mp4"))]) == 130
+    assert capsys.readouterr().err == "diffir-video: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, 1)]
+)
+def test_a_worker_s_end_by_a_signal_is_the_command_s(
+    number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("diffir_video.cli.command_line.Supervisor.start_worker", lambda _: -number)
+    monkeypatch.setattr(sys, "argv", ["diffir-video", "restore", "in.mp4", "out.mp4"])
+    assert main() == code
+    assert f"the worker was ended by {number.name}" in capsys.readouterr().err
+
+
+def test_the_identity_shares_nothing_and_says_nothing_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert restore(sample("upright.mp4"), tmp_path / "out.mkv", "--reuse", "prior") == 0
+    assert "reuse" not in capsys.readouterr().out
+
+
+def test_convert_takes_a_built_in_model_and_keeps_its_notes(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    save_checkpoint(load_checkpoint(find_weights("denoise-live")), first, notes={"step": "9", "by": "us"})
+    assert main(["convert", str(first), str(second)]) == 0
+    assert read_notes(second) == {"step": "9", "by": "us"}
+    assert main(["convert", "denoise-live", str(second), "--overwrite"]) == 0
+    assert read_notes(second) == read_notes(find_weights("denoise-live"))
+
+
+def test_compare_shows_its_figures_before_it_fails_to_draw_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OutputError("no room")
+
+    monkeypatch.setattr("diffir_video.compare.draw_comparison", fail)
+    reference, other = str(sample("bframes.mp4")), str(sample("index_at_end.mp4"))
+    assert main(["compare", reference, other, "--picture", str(tmp_path / "picture.png")]) == 4
+    assert "PSNR" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["-y.mp4", "concat:a.mp4"])
@@ -291,6 +384,9 @@ def lay_out_bad_inputs(folder: Path) -> None:
     (folder / "link.mp4").symlink_to("good.mp4")
     (folder / "text.mp4").write_text("not a video\n" * 50)
     (folder / "old.mp4").write_text("precious")
+    (folder / "folder").mkdir()
+    (folder / "folder" / "a.mp4").write_bytes(sample("upright.mp4").read_bytes())
+    (folder / "a.png").write_text("not a picture\n")
     torch.save({"params": Evil()}, folder / "evil.pth", pickle_module=pickle)
 
 

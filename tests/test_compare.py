@@ -140,3 +140,55 @@ def test_the_picture_shows_the_files_own_pixels(truth: Path, tmp_path: Path, ver
 def test_a_picture_that_cannot_be_written_is_an_output_error(truth: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="none"):
         compare_files(truth, truth, picture=tmp_path / "none" / "picture.png")
+
+
+def test_a_file_that_starts_elsewhere_is_matched_from_its_first_frame_on(truth: Path, tmp_path: Path) -> None:
+    late = write_lossless(tmp_path / "late.mkv", clip(), "-vf", "setpts=PTS+1.4/TB")
+    (score,) = compare_files(truth, late, align="start").scores
+    assert (score.identical, score.missing, score.extra) == (FRAMES, 0, 0)
+    assert score.starts_later_by == pytest.approx(1.4)
+
+
+def test_a_dropped_frame_is_missing_however_files_are_aligned(truth: Path, tmp_path: Path) -> None:
+    dropped = write_lossless(tmp_path / "a.mkv", clip(), "-vf", "select='not(eq(n,3))',setpts=PTS+1.4/TB")
+    (score,) = compare_files(truth, dropped, align="start").scores
+    assert (score.missing, score.extra, score.identical) == (1, 0, FRAMES - 1)
+
+
+def test_files_of_which_a_part_matches_by_chance_are_told_to_start_elsewhere(
+    truth: Path, tmp_path: Path
+) -> None:
+    late = write_lossless(tmp_path / "late.mkv", clip(), "-vf", "setpts=PTS+0.08/TB")
+    assert "late.mkv starts +0.080 s after the reference" in compare_files(truth, late).format()
+    assert "note" not in compare_files(truth, late, align="start").format()
+
+
+def test_another_alignment_is_refused(truth: Path) -> None:
+    with pytest.raises(UsageError, match="align 'end'"):
+        compare_files(truth, truth, align="end")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["shots/%03d.png", "shots"])
+def test_pictures_compare_with_a_video_at_its_rate(name: str, tmp_path: Path) -> None:
+    video = write_lossless(tmp_path / "truth.mkv", clip(), rate="30")
+    (tmp_path / "shots").mkdir()
+    for index, frame in enumerate(clip(), start=1):
+        Image.fromarray(frame).save(tmp_path / "shots" / f"{index:03d}.png")
+    for comparison in (compare_files(video, tmp_path / name), compare_files(tmp_path / name, video)):
+        (score,) = comparison.scores
+        assert (score.identical, score.missing, score.extra) == (FRAMES, 0, 0)
+
+
+def test_pictures_too_small_for_ssim_have_a_psnr_all_the_same(tmp_path: Path) -> None:
+    small = write_lossless(tmp_path / "small.mkv", clip(height=10))
+    other = write_lossless(tmp_path / "other.mkv", clip(height=10) + np.uint8(10))
+    comparison = compare_files(small, other, other)
+    assert comparison.scores[0].psnr == pytest.approx(20 * np.log10(255 / 10), abs=1e-3)
+    assert "nan" not in comparison.format()
+    assert json.loads(json.dumps(comparison.to_dict(), allow_nan=False))["scores"][0]["ssim"] is None
+
+
+def test_a_picture_is_refused_before_any_frame_is_read(truth: Path, tmp_path: Path) -> None:
+    for name in ("picture.xyz", "truth.mkv"):
+        with pytest.raises(OutputError, match=name):
+            compare_files(truth, tmp_path / "none.mkv", picture=tmp_path / name)

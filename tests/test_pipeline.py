@@ -210,9 +210,18 @@ def test_progress_knows_how_far_it_is() -> None:
     run(Counting(), Late(), Recording(), progress=seen.append)
     assert [step.frames_done for step in seen] == sorted(step.frames_done for step in seen)
     assert all(step.frames_total == 23 for step in seen)
+    assert seen[-1].frames_done == 23
     assert Progress(10, 40, 5.0).fps == 2
     assert Progress(10, 40, 5.0).eta_seconds == 15
     assert Progress(10, None, 5.0).eta_seconds is None
+
+
+def test_the_last_progress_comes_when_the_sink_is_closed() -> None:
+    sink = Recording()
+    closed: list[bool] = []
+    run(Counting(), Late(), sink, progress=lambda _: closed.append(sink.closed))
+    assert closed[-1]
+    assert not any(closed[:-1])
 
 
 def test_the_report_names_the_bottleneck() -> None:

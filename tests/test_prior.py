@@ -172,7 +172,10 @@ def test_the_report_counts_every_decision() -> None:
         {"refresh_threshold": -0.1},
         {"refresh_threshold": math.nan},
         {"max_prior_age": 0},
+        {"max_prior_age": 1.5},
         {"prior_smoothing": 1.0},
+        {"prior_smoothing": "0.5"},
+        {"prior_delay": 0.5},
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(settings: dict) -> None:

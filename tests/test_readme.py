@@ -9,8 +9,11 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
+import torch
 
+import diffir_video as dv
 from tests.media_samples import video_pts
+from tests.network.test_variants import tiny
 
 README = Path(__file__).parents[1] / "README.md"
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
@@ -66,3 +69,23 @@ def test_the_picture_sequence_shown_in_readme(tmp_path: Path) -> None:
     draw(tmp_path / "shots" / "shot-%04d.png")
     shell(command_with("restore shots/"), tmp_path)
     assert sorted(path.name for path in (tmp_path / "clean").iterdir()) == PICTURES
+
+
+def test_the_network_by_itself_as_shown_in_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (snippet,) = [
+        block.removeprefix("python")
+        for block in README.read_text(encoding="utf-8").split("```")
+        if "estimate_prior" in block
+    ]
+    monkeypatch.chdir(tmp_path)
+    net = dv.DiffIRS2(tiny())
+    dv.save_checkpoint(net, "published.pth")
+    names: dict[str, object] = {
+        "dv": dv,
+        "lq": torch.rand(1, 3, 32, 32),
+        "x_T": torch.randn(1, net.config.prior_width),
+    }
+    exec(snippet, names)
+    output = names["output"]
+    assert isinstance(output, torch.Tensor)
+    assert output.shape == (1, 3, 32, 32)

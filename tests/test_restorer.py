@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -85,6 +90,95 @@ def test_low_precision_stays_close() -> None:
     half = dv.Restorer(net, device="cpu", precision="bf16").restore(clip()).data
     assert half.dtype == torch.float32
     assert 0 < float((full - half).abs().max()) < 0.05
+
+
+def test_frames_may_come_from_a_generator() -> None:
+    model, source = restorer(past=1), clip()
+    for stream in (model.open_stream(), dv.Blended(model, 1).open_stream()):
+        out = stream.push(frame for frame in source.frames()) + stream.finish()
+        assert [frame.pts for frame in out] == list(source.pts)
+
+
+@pytest.mark.parametrize("given", [[torch.rand(3, 8, 8)], torch.rand(3, 8, 8), clip().frames()[0], clip()])
+def test_what_is_no_list_of_frames_is_refused(given: Any) -> None:
+    for model in (restorer(), dv.Restorer(None)):
+        with pytest.raises(dv.UsageError, match="expected frames"):
+            model.open_stream().push(given)
+
+
+def test_a_frame_with_nan_is_named_and_none_of_its_batch_is_taken() -> None:
+    model, frames = restorer(past=1, future=1), clip().frames()
+    broken = frames[3].data.clone()
+    broken[1, 4, 5] = torch.nan
+    stream = model.open_stream()
+    out = stream.push(frames[:2])
+    with pytest.raises(dv.UsageError, match=r"pushed at 0\.233 s holds NaN"):
+        stream.push([frames[2], frames[3].with_data(broken)])
+    out += stream.push(frames[2:]) + stream.finish()
+    torch.testing.assert_close(dv.Clip.from_frames(out).data, model.restore(clip()).data, atol=1e-6, rtol=0)
+
+
+def test_what_comes_out_can_be_used_in_a_graph() -> None:
+    for model in (restorer(), dv.Restorer(None)):
+        stream = model.open_stream()
+        (frame,) = stream.push(clip(frames=1).frames()) or stream.finish()
+        weight = torch.ones((), requires_grad=True)
+        (frame.data * weight).sum().backward()
+        assert weight.grad is not None
+
+
+def test_an_enclosing_autocast_changes_nothing() -> None:
+    model = restorer(past=1)
+    plain = model.restore(clip()).data
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.restore(clip()).data, plain)
+
+
+@contextmanager
+def float64_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("odd", [float64_by_default, lambda: torch.device("meta")])
+def test_torch_s_defaults_change_nothing(odd: Callable[[], AbstractContextManager[object]]) -> None:
+    """Neither then nor later: of a size that no other test has, so that nothing is known of it before."""
+    source = clip(frames=2, height=22, width=30)
+    with odd():
+        meanwhile = dv.Restorer.from_pretrained("denoise-live", device="cpu").restore(source).data
+    later = dv.Restorer.from_pretrained("denoise-live", device="cpu").restore(source).data
+    assert (meanwhile.dtype, meanwhile.device.type) == (torch.float32, "cpu")
+    assert torch.equal(meanwhile, later)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_restorer_that_was_used_can_be_copied(copied: Callable[[dv.Restorer], dv.Restorer]) -> None:
+    model = restorer(past=1)
+    restored = model.restore(clip()).data
+    assert torch.equal(copied(model).restore(clip()).data, restored)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": None}, "seed None"),
+        ({"seed": "a"}, "seed 'a'"),
+        ({"seed": 1.5}, r"seed 1\.5"),
+        ({"seed": 2**64}, "seed 18446744073709551616"),
+        ({"reuse": None}, "reuse None"),
+        ({"reuse": dv.ReusePolicy(prior_delay=3)}, "prior delay 3"),
+        ({"reuse": "prior", "refresh": None}, "refresh None"),
+        ({"reuse": "prior", "refresh": 2.5}, r"refresh 2\.5"),
+        ({"reuse": "prior", "refresh": True}, "refresh True"),
+        ({"reuse": "prior", "refresh": 0}, "refresh 0"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_a_usage_error(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(dv.UsageError, match=message):
+        dv.Restorer(None, **settings)
 
 
 def test_size_change_is_refused() -> None:

@@ -239,7 +239,7 @@ def test_refresh_takes_a_number_of_frames_and_then_ignores_drift() -> None:
     assert report.refreshes == {"first": 1, "age": 3}
     with pytest.raises(dv.UsageError, match="expected 'auto' or a number"):
         restorer("prior", refresh="often")
-    with pytest.raises(dv.UsageError, match="max prior age 0"):
+    with pytest.raises(dv.UsageError, match="refresh 0"):
         restorer("prior", refresh=0)
 
 

@@ -34,6 +34,7 @@ _EXIT_CODES = """exit codes:
 """
 
 _INTERRUPTED, _TERMINATED = 130, 143
+_CODES = {int(signal.SIGINT): _INTERRUPTED, int(signal.SIGTERM): _TERMINATED}
 _GOES_ON = "what is finished is kept, and the same command goes on from there"
 
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
-    arguments.supervisor = Supervisor()
+    arguments.supervisor, arguments.goes_on = Supervisor(), False
     if argv is None and arguments.supervised and (code := _supervise(arguments.supervisor)) is not None:
         return code
     try:
@@ -55,12 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DiffirVideoError as exc:
         return fail(_PROGRAM, str(exc), exc.exit_code, debug=arguments.debug)
     except _TerminatedError:
-        return fail(_PROGRAM, f"terminated; {_GOES_ON}", _TERMINATED, debug=arguments.debug)
+        return fail(_PROGRAM, _ended("terminated", arguments), _TERMINATED, debug=arguments.debug)
     except KeyboardInterrupt:
-        return fail(_PROGRAM, f"interrupted; {_GOES_ON}", _INTERRUPTED, debug=arguments.debug)
+        return fail(_PROGRAM, _ended("interrupted", arguments), _INTERRUPTED, debug=arguments.debug)
     except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
         hint = "" if arguments.debug else " (run again with --debug for the trace)"
         return fail(_PROGRAM, f"{type(exc).__name__}: {exc}{hint}", 1, debug=arguments.debug)
+
+
+def _ended(how: str, arguments: argparse.Namespace) -> str:
+    return f"{how}; {_GOES_ON}" if arguments.goes_on else how
 
 
 def _supervise(supervisor: Supervisor) -> int | None:
@@ -71,6 +76,8 @@ def _supervise(supervisor: Supervisor) -> int | None:
         if code is None or code >= 0:
             return code
         name, at = signal.Signals(-code).name, supervisor.current
+        if -code in _CODES:
+            return fail(_PROGRAM, f"the worker was ended by {name}", _CODES[-code], debug=False)
         if len(supervisor.crashed) == crashes:
             return fail(
                 _PROGRAM, f"the worker was ended by {name}, out of memory perhaps; {_GOES_ON}", 1, debug=False

@@ -10,26 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffir_video.errors import OutputError
+from diffir_video.small_files import write_whole
 
 if TYPE_CHECKING:
     from diffir_video.pipeline import Progress
 
 
-def check_folder(path: str | None) -> None:
-    """Refuse a file to be written, before any work, whose folder isn't there; None is no file."""
-    if path is None:
-        return
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise OutputError(f"can't write {path!r}: there is no folder {str(folder)!r}")
-
-
 def write_json(content: Mapping[str, Any], path: str) -> None:
-    try:
-        Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as exc:
-        raise OutputError(f"can't write {path!r}: {exc.strerror}") from exc
+    write_whole(path, f"{json.dumps(content, indent=2)}\n".encode())
 
 
 def fail(program: str, message: str, code: int, *, debug: bool) -> int:

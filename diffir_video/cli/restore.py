@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffir_video.cli.encoding import add_encoder_options, add_preset_option, encoder_of
-from diffir_video.cli.printing import check_folder, progress_bar, write_json
+from diffir_video.cli.printing import progress_bar, write_json
 from diffir_video.cli.restoring import add_restorer_options, restorer_of
+from diffir_video.cli.side_outputs import check_side_outputs, files_of, model_file
 from diffir_video.cli.values import crop, duration, rate, seconds, size
 from diffir_video.cli.worker import Supervisor, why_crashed
 from diffir_video.errors import MediaInputError, UsageError
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 _PIPE = "-"
 
 _Kind = Literal["pipe", "pictures", "folder", "sample", "plan", "file"]
-_JOURNALED = ("verify", "report", "plot_reuse", "restart")
+_JOURNALED = ("verify", "report", "report_decisions", "plot_reuse", "restart", "segment_frames")
+_ENCODING = ("encoder", "encoder_option", "preset")
 
 # The options that need a job of another kind.
 _REFUSED: Mapping[_Kind, tuple[str, ...]] = {
@@ -110,9 +112,8 @@ def _add_job_options(restore: argparse.ArgumentParser) -> None:
     restore.add_argument(
         "--segment-frames",
         type=int,
-        default=250,
         metavar="N",
-        help="at most so many frames are done again after a crash; default: %(default)s",
+        help="at most so many frames are done again after a crash; default: 250",
     )
 
 
@@ -132,6 +133,7 @@ def _restore(arguments: argparse.Namespace) -> int:
 
     options = _job_options(arguments)
     kind = _kind_of(arguments)
+    arguments.goes_on = kind in ("file", "folder")
     arguments.supervisor.is_at(arguments.input)
     _check(arguments, kind)
     restorer = restorer_of(
@@ -172,7 +174,9 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
     from diffir_video.job import JobOptions
 
     encoder, encoder_options = encoder_of(arguments)
+    segment_frames = {} if arguments.segment_frames is None else {"segment_frames": arguments.segment_frames}
     return JobOptions(
+        **segment_frames,
         encoder=encoder,
         encoder_options=encoder_options,
         deinterlace=arguments.deinterlace,
@@ -184,7 +188,6 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
         size=arguments.size,
         max_size=arguments.max_size,
         overwrite=arguments.overwrite,
-        segment_frames=arguments.segment_frames,
         restart=arguments.restart,
         verify=arguments.verify,
         isolate=arguments.isolate,
@@ -197,13 +200,13 @@ def _check(arguments: argparse.Namespace, kind: _Kind) -> None:
     from diffir_video.media import check_output
     from diffir_video.zoo import IDENTITY
 
-    for name in _REFUSED[kind]:
-        if getattr(arguments, name) not in (None, False):
-            raise UsageError(f"--{name.replace('_', '-')} needs a file as input and output, and no --sample")
-    if kind == "folder" and arguments.rate is not None:
-        raise UsageError(f"--rate {arguments.rate} is for pictures; videos have timestamps of their own")
-    for path in (arguments.report, arguments.plot_reuse):
-        check_folder(path)
+    _refuse_unused(arguments, kind)
+    if arguments.report is not None or arguments.plot_reuse is not None:
+        check_side_outputs(
+            texts={"--report": arguments.report},
+            pictures={"--plot-reuse": arguments.plot_reuse},
+            others=[*_files_of(arguments, kind), *model_file(arguments)],
+        )
     if arguments.model == IDENTITY and arguments.plot_reuse is not None:
         raise UsageError(f"{IDENTITY} has no priors to plot; choose another model or drop --plot-reuse")
     if kind not in ("folder", "pictures") and arguments.output != _PIPE:
@@ -211,6 +214,43 @@ def _check(arguments: argparse.Namespace, kind: _Kind) -> None:
         # A job that was killed as it cleaned up has its output, and the same command ends it.
         may_exist = kind == "file" and WorkFolder.awaits_cleaning(Path(arguments.output))
         check_output(arguments.output, copy_from=copy_from, overwrite=arguments.overwrite or may_exist)
+
+
+def _refuse_unused(arguments: argparse.Namespace, kind: _Kind) -> None:
+    """Refuse what was asked for and would not be done."""
+    from diffir_video.media import find_pictures
+
+    given = [name for name in _REFUSED[kind] if _is_given(arguments, name)]
+    if given:
+        raise UsageError(f"{_option(given[0])} needs a file as input and output, and no --sample")
+    encoding = [name for name in _ENCODING if _is_given(arguments, name)]
+    if encoding and (kind == "pictures" or arguments.output == _PIPE):
+        raise UsageError(f"{_option(encoding[0])} is for a video; nothing is encoded in {arguments.output!r}")
+    if arguments.isolate and arguments.input != _PIPE and find_pictures(arguments.input) is not None:
+        raise UsageError(f"--isolate is for a video; {arguments.input!r} is pictures, which are not isolated")
+    if kind == "folder" and arguments.rate is not None:
+        raise UsageError(f"--rate {arguments.rate} is for pictures; videos have timestamps of their own")
+    if arguments.report_decisions and arguments.report is None and kind != "plan":
+        raise UsageError("--report-decisions puts them into the report; give --report FILE.json too")
+
+
+def _is_given(arguments: argparse.Namespace, name: str) -> bool:
+    return getattr(arguments, name) not in (None, False, [])
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _files_of(arguments: argparse.Namespace, kind: _Kind) -> list[tuple[str, StrPath]]:
+    """What a job reads and writes, each after what it is."""
+    from diffir_video.job import folder_places
+
+    read, written = files_of(arguments.input), [Path(arguments.output)]
+    if kind == "folder":
+        places = folder_places(arguments.input, arguments.output)
+        read, written = [*places], [*places.values()]
+    return [*(("the input", path) for path in read), *(("the output", path) for path in written)]
 
 
 def _plan(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:
@@ -222,7 +262,7 @@ def _plan(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOpt
         name for name in ("verify", "restart", "plot_reuse", "report_decisions") if getattr(arguments, name)
     ]
     if later:
-        print(f"for the job itself: {', '.join('--' + name.replace('_', '-') for name in later)}")
+        print(f"for the job itself: {', '.join(map(_option, later))}")
     if arguments.report is not None:
         write_json(plan.to_dict(), arguments.report)
     return 0

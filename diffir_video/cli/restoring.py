@@ -108,4 +108,11 @@ def _reuse_policy(arguments: argparse.Namespace) -> ReusePolicy:
     given = {name: value for name, value in given.items() if value is not None}
     if arguments.refresh != "auto" and given.keys() & {"refresh_threshold", "max_prior_age"}:
         raise UsageError("--refresh N leaves no room for --refresh-threshold or --max-prior-age; drop either")
-    return ReusePolicy(**given)
+    policy = ReusePolicy(**given)
+    unused = [name for name in given if name != "level"]
+    if arguments.refresh != "auto":
+        unused.append("refresh")
+    if policy.level == "off" and unused:
+        option = f"--{unused[0].replace('_', '-')}"
+        raise UsageError(f"{option} is about a prior that frames share, and none do; add --reuse prior")
+    return policy

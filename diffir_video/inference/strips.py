@@ -178,7 +178,7 @@ def plain_norm(x: Tensor, *, centred: bool) -> Tensor:
     channels = x.shape[1]
     if centred and x.dtype != torch.float32 and channels > _FEW_CHANNELS:
         return F.layer_norm(x, (channels,), eps=_EPSILON)
-    averaging = torch.full((channels, 1), 1 / channels, device=x.device)
+    averaging = torch.full((channels, 1), 1 / channels, dtype=torch.float32, device=x.device)
     wide = x.float()
     difference = wide - wide @ averaging
     inverse_deviation = (difference.square() @ averaging).add_(_EPSILON).rsqrt_()

@@ -52,7 +52,7 @@ class CudaTransfers:
         return downloaded
 
     def _downloaded(self, data: torch.Tensor) -> torch.Tensor:
-        here = torch.empty(data.shape, dtype=data.dtype, pin_memory=True)
+        here = torch.empty(data.shape, dtype=data.dtype, device="cpu", pin_memory=True)
         data.record_stream(self._down)
         return here.copy_(data, non_blocking=True)
 

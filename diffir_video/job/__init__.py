@@ -2,7 +2,7 @@
 
 from diffir_video.job.cutting import SEGMENT_FRAMES
 from diffir_video.job.file_job import FileRestorer, plan_file, restore_file
-from diffir_video.job.folder_job import FolderEntry, restore_folder
+from diffir_video.job.folder_job import FolderEntry, folder_places, restore_folder
 from diffir_video.job.options import JobOptions
 from diffir_video.job.picture_job import restore_pictures
 from diffir_video.job.pipe_job import restore_pipe
@@ -22,6 +22,7 @@ __all__ = [
     "PlainReport",
     "Verification",
     "WorkFolder",
+    "folder_places",
     "plan_file",
     "restore_file",
     "restore_folder",

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.job.cutting import SegmentCutter, SegmentSource
 from diffir_video.job.options import JobOptions
@@ -62,6 +63,14 @@ class FileRestorer(FrameRestorer, Protocol):
     def settings(self) -> Mapping[str, str]:
         """All that decides what it makes of a frame, the weights' digest included."""
         ...
+
+
+def check_restorer(restorer: FileRestorer) -> None:
+    """Raise UsageError for what restores nothing, such as the name of a model."""
+    if not hasattr(restorer, "open_stream"):
+        raise UsageError(
+            f"restorer {restorer!r}: expected a Restorer; Restorer.from_pretrained makes one of a name"
+        )
 
 
 def restore_file(
@@ -117,6 +126,9 @@ class _Job:
     output: Path
     restorer: FileRestorer
     options: JobOptions
+
+    def __post_init__(self) -> None:
+        check_restorer(self.restorer)
 
     def plan(self, source: Source, scratch: Path) -> FilePlan:
         info = output_info(source.info, self.restorer.scale, self.options)
@@ -247,15 +259,19 @@ class _Job:
                 is_followed=segment.is_followed,
             )
             tell.writer = writer
-            yield run(segment, self.restorer, _OwnFrames(segment, ResizingSink(writer, info)), progress=tell)
+            sink = _OwnFrames(segment, ResizingSink(writer, info), closed=tell.segment_ends)
+            yield run(segment, self.restorer, sink, progress=tell)
             work.add(replace(writer.segment, source_intact=source.is_intact))
+            tell.segment_is_kept()
 
 
 class _OwnFrames:
     """The sink of a segment's own frames; those of its neighbours end here."""
 
-    def __init__(self, segment: SegmentSource, sink: FrameSink) -> None:
-        self._segment, self._sink = segment, sink
+    def __init__(
+        self, segment: SegmentSource, sink: FrameSink, closed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._segment, self._sink, self._closed = segment, sink, closed
 
     def write(self, frame: Frame) -> None:
         if self._segment.holds(frame):
@@ -263,13 +279,14 @@ class _OwnFrames:
 
     def close(self) -> None:
         self._sink.close()
+        self._closed()
 
     def abort(self) -> None:
         self._sink.abort()
 
 
 class _JobProgress:
-    """Tells how far the whole job is, whenever the loop tells how far a segment is."""
+    """Tells how far the whole job is, whenever the loop tells how far a segment is, and once it is kept."""
 
     def __init__(
         self, work: WorkFolder, frames_total: int | None, tell: Callable[[Progress], None] | None
@@ -280,8 +297,18 @@ class _JobProgress:
         self.writer: SegmentWriter | None = None
 
     def __call__(self, _: Progress) -> None:
-        if self._tell is not None and self.writer is not None:
-            done = self._work.frames + self.writer.frames
+        if self.writer is not None:
+            self._report(self._work.frames + self.writer.frames)
+
+    def segment_ends(self) -> None:
+        """What is told of it from now on is told when it is in the journal."""
+        self.writer = None
+
+    def segment_is_kept(self) -> None:
+        self._report(self._work.frames)
+
+    def _report(self, done: int) -> None:
+        if self._tell is not None:
             self._tell(Progress(done, self._total, time.perf_counter() - self._started, self._resumed))
 
 

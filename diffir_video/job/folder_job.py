@@ -55,8 +55,17 @@ def restore_folder(
 
     Finished outputs are passed by unless `overwrite`, so that the same call goes on where one ended. One
     file's failure doesn't stop the others. A name whose ending is no container of ours gets .mkv added.
-    Raises MediaInputError for a folder without videos; OutputError, before any work, for an output that is
-    a file, and for two videos that would become one file.
+    Raises what `folder_places` raises, before any work.
+    """
+    for video, place in folder_places(input, output).items():
+        yield _entry(video, place, restore, overwrite=overwrite)
+
+
+def folder_places(input: StrPath, output: StrPath) -> dict[Path, Path]:
+    """Every video of a folder, in order of their names, and what it becomes in the output.
+
+    Raises MediaInputError for a folder without videos; OutputError for an output that is a file, and for two
+    videos that would become one file.
     """
     source, target = Path(input), Path(output)
     if target.exists() and not target.is_dir():
@@ -66,8 +75,7 @@ def restore_folder(
         raise MediaInputError(f"no video in {str(source)!r}; expected {' '.join(sorted(VIDEO_SUFFIXES))}")
     places = {video: _place_of(video, source, target) for video in videos}
     _refuse_clashes(places)
-    for video, place in places.items():
-        yield _entry(video, place, restore, overwrite=overwrite)
+    return places
 
 
 def _place_of(video: Path, source: Path, target: Path) -> Path:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, get_args
 
 from diffir_video.errors import UsageError
 from diffir_video.job.cutting import SEGMENT_FRAMES
 from diffir_video.media import Crop, Deinterlace, EncoderSettings, TimeRange
+from diffir_video.media.read_options import check_read_options
 
 Alpha = Literal["refuse", "drop"]
 
@@ -37,7 +38,7 @@ class JobOptions:
     verify: decode the finished file to its end.
     isolate: decode a video in another process, which a crash of its decoder ends instead of the job.
 
-    Raises UsageError for `segment_frames` < 1, and for `size` together with `max_size`.
+    Raises UsageError for a value that is none of these, and for `size` together with `max_size`.
     """
 
     encoder: str = "libx264"
@@ -57,14 +58,26 @@ class JobOptions:
     isolate: bool = False
 
     def __post_init__(self) -> None:
-        if self.segment_frames < 1:
-            raise UsageError(f"segment_frames must be at least 1, got {self.segment_frames}")
+        check_read_options(
+            deinterlace=self.deinterlace, start=self.start, end=self.end, crop=self.crop, rate=self.rate
+        )
+        if self.alpha not in get_args(Alpha):
+            raise UsageError(f"alpha {self.alpha!r}: expected one of {get_args(Alpha)}")
+        if not _is_count(self.segment_frames):
+            raise UsageError(f"segment_frames {self.segment_frames!r}: expected a whole number, 1 or more")
+        for name, size in (("size", self.size), ("max_size", self.max_size)):
+            if size is not None and not _is_size(size):
+                raise UsageError(f"{name} {size!r}: expected (width, height), whole numbers, 1 or more")
+        for name in ("overwrite", "restart", "verify", "isolate"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} {getattr(self, name)!r}: expected True or False")
+        object.__setattr__(self, "encoder_options", self.encoding.options)
         if self.size is not None and self.max_size is not None:
             raise UsageError("a size and a largest size were given; give one of them")
 
     @property
     def encoding(self) -> EncoderSettings:
-        return EncoderSettings(self.encoder, dict(self.encoder_options))
+        return EncoderSettings(self.encoder, self.encoder_options)
 
     @property
     def longest_segment(self) -> int:
@@ -94,3 +107,11 @@ class JobOptions:
             "largest size": str(self.max_size),
             "frames per segment": str(self.segment_frames),
         }
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_count, value))  # pyright: ignore[reportUnknownArgumentType]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diffir_video.errors import OutputError
-from diffir_video.job.file_job import FileRestorer
+from diffir_video.job.file_job import FileRestorer, check_restorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
 from diffir_video.job.sizing import ResizingSink, output_info
@@ -34,6 +34,7 @@ def restore_pictures(
     Other tracks are not copied, and there is no journal. Raises as `open_video` and `PictureWriter` do, and
     OutputError for pictures that would get the names of those they are made from.
     """
+    check_restorer(restorer)
     pictures = find_pictures(input)
     name_of = picture_names(output, None if pictures is None else [path.name for path in pictures])
     _refuse_originals([Path(input)] if pictures is None else pictures, name_of)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
 
-from diffir_video.job.file_job import FileRestorer
+from diffir_video.job.file_job import FileRestorer, check_restorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
 from diffir_video.job.sizing import ResizingSink, output_info
@@ -32,6 +32,7 @@ def restore_pipe(
     came through a pipe can be read only once: its audio and other tracks are not copied.
     Raises as `VideoReader`, `VideoWriter` and `Y4mWriter` do.
     """
+    check_restorer(restorer)
     with open_source(input, options) as source:
         info = output_info(source.info, restorer.scale, options)
         notes = [*source.notes]

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from diffir_video.errors import OutputError
 from diffir_video.job.verification import Check, Verification
 from diffir_video.media import ReadLosses
 from diffir_video.pipeline import RunReport, StageTime
 from diffir_video.prior import ReuseReport
+from diffir_video.small_files import StrPath, write_whole
 from diffir_video.zoo import IDENTITY
-
-StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class FileReport:
             f"{self.output}: {check.frames} frames of {picture}",
             f"{run.wall_seconds:.1f} s, {run.fps:.1f} fps; busy: {stages}; bottleneck: {run.bottleneck}",
             *self._how_it_ran(),
-            *([] if run.reuse.level == "off" else [str(run.reuse)]),
+            *([] if run.reuse.level == "off" or not run.reuse.frames else [str(run.reuse)]),
             f"timestamps {pts}; {check.copied_tracks} other tracks copied ({check.copied_packets} packets)",
             *self._resumed(),
             *(f"note: {note}" for note in self.notes),
@@ -142,11 +138,5 @@ class PlainReport:
 
 
 def save_report(report: FileReport, path: StrPath) -> None:
-    """Write the report as JSON; raises OutputError if that fails."""
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(report.to_json() + "\n")
-    except OSError as exc:
-        with suppress(OSError):
-            os.unlink(path)
-        raise OutputError(f"can't write the report {str(path)!r}: {exc.strerror}") from exc
+    """Write the report as JSON; raises OutputError if that fails, and what was there before stays."""
+    write_whole(path, f"{report.to_json()}\n".encode())

@@ -12,7 +12,7 @@ import torch
 
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
-from diffir_video.job.file_job import FileRestorer
+from diffir_video.job.file_job import FileRestorer, check_restorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
 from diffir_video.job.sizing import output_info
@@ -41,6 +41,7 @@ def sample_file(
     Raises UsageError for a file of unknown length, and for `seconds` that hold no frame; else as
     `restore_pipe` does.
     """
+    check_restorer(restorer)
     if seconds <= 0:
         raise UsageError(f"a sample takes some seconds, got {seconds}")
     with open_source(input, replace(options, start=None, end=None)) as source:

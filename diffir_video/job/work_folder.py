@@ -196,7 +196,7 @@ def _is_same(path: Path, descriptor: int) -> bool:
 
 def _record_of(output: Path) -> dict[str, Any] | None:
     """What was noted of the job whose result `output` is; None for any other file, or no record of it."""
-    record = _read_object(_folder_of(output) / _FINISHED)
+    record = _read_object(_folder_of(output) / _FINISHED) if output.name else None
     if record is None or not {"inode", "settings", "report"} <= record.keys():
         return None
     try:

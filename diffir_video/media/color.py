@@ -165,12 +165,17 @@ def resolved_tags(tags: ColorTags, layout: PixelLayout, width: int, height: int)
 def _rgb_to_ycc(matrix: int) -> Tensor:
     """(3, 3) float64: R'G'B' in [0, 1] to Y in [0, 1] and two chroma components in [-0.5, 0.5]."""
     if matrix == MATRIX_YCGCO:
-        return torch.tensor([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0.0, -0.5]], dtype=torch.float64)
+        return _constant([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0.0, -0.5]])
     kr, kb = _LUMA_WEIGHTS[matrix]
     kg = 1.0 - kr - kb
     cb = [-kr / (2 * (1 - kb)), -kg / (2 * (1 - kb)), 0.5]
     cr = [0.5, -kg / (2 * (1 - kr)), -kb / (2 * (1 - kr))]
-    return torch.tensor([[kr, kg, kb], cb, cr], dtype=torch.float64)
+    return _constant([[kr, kg, kb], cb, cr])
+
+
+def _constant(rows: list[list[float]]) -> Tensor:
+    """On the CPU and in float64, wherever and in whatever the caller's tensors are made by default."""
+    return torch.tensor(rows, dtype=torch.float64, device="cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,8 +293,8 @@ class PictureEncoder:
         if self.layout.model == "rgb":
             red, green, blue = rgb.mul(q.luma_scale).add_(q.luma_offset + 0.5).clamp_(0, q.largest + 0.5)
             return [green, blue, red]
-        scales = torch.tensor([[q.luma_scale], [q.chroma_scale], [q.chroma_scale]], dtype=torch.float64)
-        offsets = torch.tensor([[q.luma_offset], [q.chroma_offset], [q.chroma_offset]]) + 0.5
+        scales = _constant([[q.luma_scale], [q.chroma_scale], [q.chroma_scale]])
+        offsets = _constant([[q.luma_offset], [q.chroma_offset], [q.chroma_offset]]).float() + 0.5
         rows = 1 if self.layout.model == "gray" else 3
         matrix = (_rgb_to_ycc(self.tags.matrix) * scales)[:rows].float()
         codes = torch.addmm(offsets[:rows], matrix, rgb.flatten(1)).view(rows, *rgb.shape[1:])

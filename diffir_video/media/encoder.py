@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from diffir_video.errors import DiffirVideoError, EncoderError, OutputError
+from diffir_video.errors import DiffirVideoError, EncoderError, OutputError, UsageError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import carries_captions, with_captions
 from diffir_video.media.color import PictureEncoder
@@ -51,6 +51,13 @@ class EncoderSettings:
 
     name: str = "libx264"
     options: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.options, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"encoder options {self.options!r}: expected a mapping such as {{'crf': '18'}}")
+        # FFmpeg takes texts; numbers are what one writes.
+        texts = {name: str(value) for name, value in self.options.items()}
+        object.__setattr__(self, "options", texts)
 
 
 class VideoEncoder:

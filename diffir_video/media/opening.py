@@ -10,6 +10,7 @@ from diffir_video.media.geometry import Crop
 from diffir_video.media.isolated import IsolatedReader
 from diffir_video.media.pictures import DEFAULT_RATE, PictureReader, find_pictures
 from diffir_video.media.probe import StrPath
+from diffir_video.media.read_options import check_read_options
 from diffir_video.media.reader import VideoReader
 
 
@@ -35,6 +36,7 @@ def open_video(
     own. isolate: decode a video in another process, so that a crash of its decoder is an error, or ends the
     frames. For the others, what a frame holds and what is raised, see `VideoReader`.
     """
+    check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop, rate=rate)
     pictures = find_pictures(path)
     if pictures is None:
         if rate is not None:

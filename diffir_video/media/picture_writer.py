@@ -98,7 +98,10 @@ class PictureWriter:
         self._names: list[Path] = []
         expected = [name_of(0)] if indices is None else [name_of(index) for index in indices]
         if not overwrite and (taken := self._first_taken(expected)):
-            raise OutputError(f"output {str(taken)!r} exists; choose another name or use --overwrite")
+            raise OutputError(
+                f"output {str(taken)!r} exists; choose another name or allow overwriting it (--overwrite, "
+                "overwrite=True)"
+            )
         if twice := [name for name, count in Counter(expected).items() if count > 1]:
             raise self._given_twice(twice[0])
         folder = name_of(0).parent

@@ -16,6 +16,7 @@ from diffir_video.media.geometry import Crop
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import VIDEO_SUFFIXES
+from diffir_video.media.read_options import check_read_options
 from diffir_video.media.reader import VideoReader
 from diffir_video.media.time_range import TimeRange
 
@@ -100,6 +101,7 @@ class PictureReader:
         crop: Crop | None = None,
         excursions: bool = False,
     ) -> None:
+        check_read_options(start=start, end=end, crop=crop, rate=rate)
         self._paths, self._crop, self._excursions = paths, crop, excursions
         tick = 1 / rate
         part = TimeRange(start, end)

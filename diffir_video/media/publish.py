@@ -10,6 +10,7 @@ from pathlib import Path
 
 from diffir_video.errors import OutputError
 from diffir_video.media.probe import StrPath
+from diffir_video.small_files import is_same_file
 
 # Containers that hold arbitrary timestamps; AVI and raw streams have a frame rate instead.
 CONTAINERS: Mapping[str, str] = {
@@ -46,6 +47,8 @@ VIDEO_SUFFIXES = frozenset(
 def check_output(path: StrPath, *, copy_from: StrPath | None = None, overwrite: bool = False) -> None:
     """Raise OutputError if `path` can't or mustn't be written; touches nothing."""
     target = Path(path)
+    if not target.name:
+        raise OutputError(f"can't write {str(path)!r}: it names no file")
     if target.suffix.lower() not in CONTAINERS:
         raise OutputError(
             f"can't write {str(path)!r}: no container for {target.suffix or 'a name without ending'!r}; "
@@ -53,21 +56,17 @@ def check_output(path: StrPath, *, copy_from: StrPath | None = None, overwrite: 
         )
     if not target.parent.is_dir():
         raise OutputError(f"can't write {str(path)!r}: there is no folder {str(target.parent)!r}")
-    if copy_from is not None and _is_same_file(target, Path(copy_from)):
+    if copy_from is not None and is_same_file(target, copy_from):
         raise OutputError(f"output {str(path)!r} is the input; choose another name")
     if target.is_dir():
         raise OutputError(f"can't write {str(path)!r}: it is a folder")
     if os.path.lexists(target) and not overwrite:
-        raise OutputError(f"output {str(path)!r} exists; choose another name or use --overwrite")
+        raise OutputError(
+            f"output {str(path)!r} exists; choose another name or allow overwriting it (--overwrite, "
+            "overwrite=True)"
+        )
     if not os.access(target.parent, os.W_OK):
         raise OutputError(f"can't write {str(path)!r}: no permission in {str(target.parent)!r}")
-
-
-def _is_same_file(a: Path, b: Path) -> bool:
-    try:
-        return a.samefile(b)
-    except OSError:
-        return os.path.realpath(a) == os.path.realpath(b)
 
 
 def create_part_file(path: Path) -> Path:

@@ -37,6 +37,7 @@ from diffir_video.media.probe import (
     open_input,
     stream_duration,
 )
+from diffir_video.media.read_options import check_read_options
 from diffir_video.media.siting import chroma_location_of
 from diffir_video.media.skipping import needed_packets
 
@@ -65,7 +66,8 @@ class VideoReader:
     strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
-    while iterating, when the frame size changes; UsageError for a crop that lies outside of the pictures.
+    while iterating, when the frame size changes; UsageError for an argument that is none of these, and for a
+    crop that lies outside of the pictures.
     Use as a context manager, or `close()`.
     """
 
@@ -80,6 +82,7 @@ class VideoReader:
         excursions: bool = False,
         strict: bool = False,
     ) -> None:
+        check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop)
         self._path, self._end, self._excursions = path, end, excursions
         self._container = open_input(path)
         try:

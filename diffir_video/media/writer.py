@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from diffir_video.errors import EncoderError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.encoder import EncoderSettings, translating_write_errors
 from diffir_video.media.muxer import Muxer
@@ -32,7 +33,8 @@ class VideoWriter:
 
     Raises OutputError before any work: the output exists (without `overwrite`), is the input, is in a
     missing folder, has an unknown container, or its container can't hold an audio or subtitle track.
-    Raises EncoderError for an unknown encoder, one that refuses its options, or a frame it can't take.
+    Raises EncoderError for an unknown encoder, one that refuses its options, a frame it can't take, and, in
+    `close`, when there was none.
     """
 
     def __init__(
@@ -83,7 +85,10 @@ class VideoWriter:
         return self._muxer.unreadable_tracks
 
     def write(self, frame: Frame) -> None:
-        """Encode one frame; pts must increase. Blocks while the encoder is busy."""
+        """Encode one frame; pts must increase, and no value be NaN. Blocks while the encoder is busy."""
+        if frame.data.sum().isnan():
+            at = float(frame.pts_seconds)
+            raise EncoderError(f"the frame at {at:.3f} s of {str(self.path)!r} holds NaN; check what made it")
         with translating_write_errors(self.path, self._settings.name):
             self._muxer.write(self._muxer.encoder.encode(frame))
 
@@ -92,6 +97,8 @@ class VideoWriter:
         if not self._is_open:
             return
         try:
+            if not self.written_pts:
+                raise EncoderError(f"no frame was written to {str(self.path)!r}: there is no such video")
             with translating_write_errors(self.path, self._settings.name):
                 self._muxer.write(self._muxer.encoder.finish())
                 self._muxer.finish()

@@ -240,6 +240,22 @@ def test_the_report_is_json_and_reads_well(identity: Restorer, tmp_path: Path) -
     assert "50 frames of 160x96 yuv420p (libx264)" in str(report)
 
 
+def test_a_report_that_cannot_be_written_leaves_what_was_there(
+    identity: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = restore_file(sample("upright.mp4"), tmp_path / "out.mkv", restorer=identity)
+    (tmp_path / "report.json").write_text("precious")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        save_report(report, tmp_path / "report.json")
+    assert (tmp_path / "report.json").read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["out.mkv", "report.json"]
+
+
 @pytest.mark.parametrize("name", ["everything.mkv", "anamorphic.mp4", "ten_bit.mp4", "mpeg2.ts"])
 def test_the_report_tells_every_property_that_was_checked(
     name: str, identity: Restorer, tmp_path: Path
@@ -278,7 +294,7 @@ def test_an_output_that_can_not_be_decoded_is_found_out(
 def test_progress_is_told(identity: Restorer, tmp_path: Path) -> None:
     seen: list[Progress] = []
     restore_file(sample("bframes.mp4"), tmp_path / "out.mp4", restorer=identity, progress=seen.append)
-    assert seen[-1].frames_total == 50
+    assert (seen[-1].frames_done, seen[-1].frames_total) == (50, 50)
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,24 @@ def test_an_exception_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> N
     assert (tmp_path / "out.mp4").read_text() == "precious"
 
 
+def test_a_video_without_frames_is_none(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"no frame was written to .*out\.mp4"):
+        VideoWriter(tmp_path / "out.mp4", info()).close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_frame_with_nan_is_refused_with_its_time(tmp_path: Path) -> None:
+    (frame,) = frames(info(), [6400])
+    broken = frame.data.clone()
+    broken[2, 7, 9] = torch.nan
+    with (
+        pytest.raises(EncoderError, match=r"the frame at 0\.500 s .* holds NaN"),
+        VideoWriter(tmp_path / "out.mp4", info()) as writer,
+    ):
+        writer.write(frame.with_data(broken))
+    assert os.listdir(tmp_path) == []
+
+
 def test_abort_and_close_may_be_called_again(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "out.mp4", info())
     writer.abort()
@@ -311,6 +329,11 @@ def test_a_frame_that_does_not_fit_is_an_error(wrong: Frame, reason: str, tmp_pa
     with pytest.raises(EncoderError, match=reason):
         write(tmp_path / "out.mp4", info(), [frames(info(), [0])[0], wrong])
     assert os.listdir(tmp_path) == []
+
+
+def test_encoder_options_may_be_numbers(tmp_path: Path) -> None:
+    write(tmp_path / "out.mp4", info(), frames(info(), [0, 512]), encoder_options={"crf": 18, "g": 5})
+    assert len(video_pts(tmp_path / "out.mp4")) == 2
 
 
 def test_options_reach_the_encoder(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class NativeProduct:
     def __call__(self, x: Tensor) -> Tensor:
         """(H, W, C) float32, contiguous, → (H, W, O) float32."""
         height, width, _ = x.shape
-        out = torch.empty(height, width, self._outputs)
+        out = torch.empty(height, width, self._outputs, dtype=torch.float32, device="cpu")
         grid = GridArgument(1, height, width, _COLUMNS, _ROWS, torch.get_num_threads())
         argument = StoredArgument(
             convolution=ConvolutionArgument(

@@ -43,7 +43,7 @@ class NativeSteps:
         grid = features.grid
         pieces = math.ceil(grid.width / grid.columns) * math.ceil(grid.height / grid.rows)
         size = channels * gram_width + 2 * padded
-        sums = torch.zeros(len(x), pieces, size)
+        sums = torch.zeros(len(x), pieces, size, dtype=torch.float32, device="cpu")
         failure = self._kernels.sums(
             ctypes.byref(features),
             packed.qk.argument(),

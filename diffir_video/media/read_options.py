@@ -1,0 +1,36 @@
+"""The arguments that all readers share, checked where they come in."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from numbers import Real
+from typing import get_args
+
+from diffir_video.errors import UsageError
+from diffir_video.media.deinterlace import Deinterlace
+from diffir_video.media.geometry import Crop
+
+
+def check_read_options(
+    *,
+    deinterlace: Deinterlace = "off",
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    crop: Crop | None = None,
+    rate: Fraction | None = None,
+) -> None:
+    """Raise UsageError for a value that is none of those that `VideoReader` and `open_video` name."""
+    if deinterlace not in get_args(Deinterlace):
+        raise UsageError(f"deinterlace {deinterlace!r}: expected one of {get_args(Deinterlace)}")
+    for name, seconds in (("start", start), ("end", end)):
+        if seconds is not None and not _is_finite(seconds):
+            raise UsageError(f"{name} {seconds!r}: expected seconds, as a Fraction")
+    if crop is not None and not isinstance(crop, Crop):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"crop {crop!r}: expected a Crop, such as Crop(640, 360)")
+    if rate is not None and not (_is_finite(rate) and rate > 0):
+        raise UsageError(f"rate {rate!r}: expected frames per second, as a Fraction above 0")
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)

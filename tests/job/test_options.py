@@ -1,0 +1,59 @@
+"""Options are checked where they are given, and not when a file is half restored."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diffir_video.errors import UsageError
+from diffir_video.job import JobOptions, restore_file
+from diffir_video.media import Crop, VideoReader, open_video
+from tests.media_samples import sample
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"alpha": "Refuse"},
+        {"deinterlace": "x"},
+        {"segment_frames": 2.5},
+        {"segment_frames": 0},
+        {"segment_frames": True},
+        {"max_size": (0, 1)},
+        {"size": (0, 0)},
+        {"size": "96x64"},
+        {"size": [96, 64]},
+        {"start": "0.2"},
+        {"end": float("nan")},
+        {"rate": 0},
+        {"crop": (1, 2, 3, 4)},
+        {"encoder_options": "crf=18"},
+        {"overwrite": "no"},
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_its_name(given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(UsageError, match=name.replace("_", "[_ ]")):
+        JobOptions(**given)
+
+
+@pytest.mark.parametrize("open_with", [VideoReader, open_video])
+@pytest.mark.parametrize("given", [{"deinterlace": "x"}, {"start": "0.2"}, {"crop": (1, 2, 3, 4)}])
+def test_readers_refuse_them_too(open_with: Any, given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(given))):
+        open_with(sample("upright.mp4"), **given)
+
+
+def test_times_may_be_plain_numbers_and_encoder_options_numbers() -> None:
+    options = JobOptions(start=1, end=2.5, crop=Crop(4, 4), encoder_options={"crf": 18, "g": 10})  # pyright: ignore[reportArgumentType]
+    assert options.encoder_options == {"crf": "18", "g": "10"}
+    assert options.longest_segment == 250
+    assert options.part.holds(Fraction(2))
+
+
+def test_a_model_s_name_is_no_restorer(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"restorer 'denoise-nano': .*from_pretrained"):
+        restore_file(sample("upright.mp4"), tmp_path / "out.mkv", restorer="denoise-nano")  # pyright: ignore[reportArgumentType]
