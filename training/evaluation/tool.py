@@ -48,7 +48,7 @@ def load_networks(models: Sequence[str]) -> dict[str, DiffIR]:
 
     Raises UnknownModelError, CheckpointError, and UsageError for two of one name and one that enlarges.
     """
-    networks = {_name_of(model): load_checkpoint(find_weights(model)).eval() for model in models}
+    networks: dict[str, DiffIR] = {_name_of(m): load_checkpoint(find_weights(m)).eval() for m in models}
     if len(networks) != len(models):
         raise UsageError(f"two of the models have one name: {', '.join(map(_name_of, models))}")
     for name, net in networks.items():
