@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from diffir_video.errors import UsageError
+from diffir_video.errors import MediaInputError, UsageError
 from training.config import SourceConfig
+from training.data.reading import PICTURE_ERRORS, read_clip, read_picture
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 
 # Mean absolute difference of two consecutive frames, in code values, from which they count as a cut.
@@ -61,7 +60,7 @@ def load_source(source: SourceConfig, cache: Path) -> list[Footage]:
             continue
         try:
             footage.append(_load_cached(path, source, cache))
-        except (OSError, RuntimeError, ValueError) as exc:
+        except (*PICTURE_ERRORS, RuntimeError, MediaInputError) as exc:
             skipped += 1
             _log.warning("skipped %s: %s", path, exc)
     if skipped:
@@ -96,22 +95,11 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def _decode_clip(path: Path, source: SourceConfig) -> NDArray[np.uint8]:
-    import decord  # pyright: ignore[reportMissingTypeStubs]
-
-    reader = decord.VideoReader(str(path), num_threads=1)
-    count = min(len(reader), source.max_frames)
-    return np.concatenate(list(_decode_batches(reader, count, source.shrink)))
-
-
-def _decode_batches(reader: Any, count: int, shrink: int) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, count, 32):
-        batch = reader.get_batch(range(start, min(start + 32, count)))
-        yield shrink_area(batch.asnumpy(), shrink)
+    return np.concatenate([shrink_area(b, source.shrink) for b in read_clip(path, limit=source.max_frames)])
 
 
 def _decode_photo(path: Path, source: SourceConfig) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return shrink_area(np.asarray(image.convert("RGB"))[None], source.shrink)
+    return shrink_area(read_picture(path)[None], source.shrink)
 
 
 def shrink_area(frames: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

@@ -18,13 +18,12 @@ from diffir_video.errors import UsageError
 from training.config import SourceConfig, TrainConfig
 from training.data.damage import damage_picture
 from training.data.frames import shrink_area
+from training.data.reading import PICTURE_ERRORS, as_rgb, check_depth
 from training.data.suffixes import PHOTO_SUFFIXES
 from training.schedule import patch_size_of_item
 
 # Folders of LQ and of ground truth beside each other, as published data sets name them.
 PAIR_FOLDERS = {"blur": "sharp", "input": "target", "input_crops": "target_crops", "lq": "gt", "LQ": "GT"}
-
-_READING_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class PictureDataset(Dataset[tuple[Tensor, Tensor]]):
             picture = pictures[int(rng.integers(len(pictures)))]
             try:
                 lq, gt = read_patch(picture, size, source.shrink, config.model.scale, rng)
-            except _READING_ERRORS as exc:
+            except PICTURE_ERRORS as exc:
                 self._skip(picture.gt, exc)
                 continue
             flip = draw_augmentation(rng)
@@ -91,7 +90,7 @@ def list_pictures(source: SourceConfig, smallest: int, *, scale: int = 1) -> lis
     for gt, lq in _files(source):
         try:
             picture = _measured(gt, lq, scale)
-        except _READING_ERRORS as exc:
+        except PICTURE_ERRORS as exc:
             left_out += 1
             _log.warning("left out %s: %s", gt, exc)
             continue
@@ -124,9 +123,11 @@ def _files(source: SourceConfig) -> list[tuple[Path, Path | None]]:
 
 def _measured(gt: Path, lq: Path | None, scale: int) -> Picture:
     with Image.open(gt) as image:
+        check_depth(image)
         size = image.size
     if lq is not None:
         with Image.open(lq) as image:
+            check_depth(image)
             if (image.width * scale, image.height * scale) != size:
                 raise ValueError(
                     f"{lq.name} of {image.width}x{image.height} does not belong to {size[0]}x{size[1]}"
@@ -153,7 +154,7 @@ def read_patch(
 
 def _crop(path: Path, x: int, y: int, side: int, shrink: int) -> NDArray[np.uint8]:
     with Image.open(path) as image:
-        patch = np.asarray(image.crop((x, y, x + side, y + side)).convert("RGB"))
+        patch = np.asarray(as_rgb(image.crop((x, y, x + side, y + side))))
     return shrink_area(patch[None], shrink)[0]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from diffir_video.errors import OutputError, UsageError
+from training.data.reading import PICTURE_ERRORS, as_rgb
 from training.data.suffixes import PHOTO_SUFFIXES
 
 _log = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ def cut_into_crops(source: Path, target: Path, *, size: int, step: int) -> Prepa
         folder = target / path.parent.relative_to(source)
         try:
             with Image.open(path) as image:
-                count = _cut(image.convert("RGB"), folder, path.stem, size, step)
-        except (OSError, ValueError, SyntaxError) as exc:
+                count = _cut(as_rgb(image), folder, path.stem, size, step)
+        except PICTURE_ERRORS as exc:
             _log.warning("left out %s: %s", path, exc)
             count = 0
         pictures, crops, left_out = pictures + bool(count), crops + count, left_out + (not count)
