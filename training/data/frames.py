@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from diffir_video.errors import MediaInputError, UsageError
 from training.config import SourceConfig
 from training.data.reading import PICTURE_ERRORS, read_clip, read_picture
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
+from training.writing import make_folder, written_whole
 
 # Mean absolute difference of two consecutive frames, in code values, from which they count as a cut.
 CUT_DIFFERENCE = 30.0
@@ -29,12 +29,14 @@ class Footage:
     """Frames of one file. `frames`: (T, H, W, 3) uint8 RGB, memory-mapped; T is 1 for a photograph.
 
     `cuts`: indices of frames that start a new shot. `key`: tells this file, read this way, from any other.
+    `path`: of the file.
     """
 
     name: str
     frames: NDArray[np.uint8]
     cuts: tuple[int, ...]
     key: str = ""
+    path: Path = Path()
 
     def shots(self) -> list[tuple[int, int]]:
         """(start, end) of each stretch without a cut, `end` exclusive."""
@@ -46,7 +48,7 @@ def load_source(source: SourceConfig, cache: Path) -> list[Footage]:
     """All files of a source, sorted by name, from the cache where they are already decoded.
 
     A file that can't be decoded is skipped with a warning. Raises UsageError if the folder is missing or
-    holds nothing readable.
+    holds nothing readable, OutputError if the cache can't be written.
     """
     if not source.root.is_dir():
         raise UsageError(
@@ -78,20 +80,18 @@ def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
     stem = cache / f"{path.stem}-{digest}"
     frames_file, cuts_file = stem.with_suffix(".npy"), stem.with_suffix(".cuts.npy")
     if not (frames_file.exists() and cuts_file.exists()):
-        cache.mkdir(parents=True, exist_ok=True)
         frames = _decode_clip(path, source) if source.kind == "clips" else _decode_photo(path, source)
+        make_folder(cache)
         save_array(cuts_file, _find_cuts(frames))
         save_array(frames_file, frames)
     cuts = tuple(int(c) for c in np.load(cuts_file))
-    return Footage(path.stem, np.load(frames_file, mmap_mode="r"), cuts, digest)
+    return Footage(path.stem, np.load(frames_file, mmap_mode="r"), cuts, digest, path)
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an .npy file that is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    """Write an .npy file that is whole or not there. Raises OutputError if it can't be written."""
+    with written_whole(path) as temporary, temporary.open("wb") as file:
         np.save(file, array)
-    temporary.replace(path)
 
 
 def _decode_clip(path: Path, source: SourceConfig) -> NDArray[np.uint8]:
