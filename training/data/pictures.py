@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diffir_video.errors import UsageError
+from diffir_video.errors import InputError, UsageError
 from training.config import SourceConfig, TrainConfig
 from training.data.damage import damage_picture
 from training.data.frames import shrink_area
@@ -41,7 +41,7 @@ class PictureDataset(Dataset[tuple[Tensor, Tensor]]):
     """Item i is a function of (seed, i) alone, whatever worker makes it.
 
     Returns lq (image_channels, P / s, P / s) and gt (3, P, P), uint8. A file that breaks off is skipped: the
-    next draw takes its place.
+    next draw takes its place. Raises InputError when every file has failed.
     """
 
     def __init__(self, config: TrainConfig, sources: Sequence[SourceConfig] | None = None) -> None:
@@ -53,19 +53,26 @@ class PictureDataset(Dataset[tuple[Tensor, Tensor]]):
         weights = np.array([source.weight for source, _ in self._sources])
         self._odds = weights / weights.sum()
         self._reported: set[Path] = set()
+        self._failed: set[tuple[int, int]] = set()
+        self._drawn = sum(len(p) for (_, p), odds in zip(self._sources, self._odds, strict=True) if odds > 0)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         config = self._config
         rng = np.random.default_rng((config.seed, index))
         size = patch_size_of_item(index, config)
         while True:
-            source, pictures = self._sources[rng.choice(len(self._sources), p=self._odds)]
-            picture = pictures[int(rng.integers(len(pictures)))]
+            of = int(rng.choice(len(self._sources), p=self._odds))
+            source, pictures = self._sources[of]
+            number = int(rng.integers(len(pictures)))
+            picture = pictures[number]
             try:
                 lq, gt = read_patch(picture, size, source.shrink, config.model.scale, rng)
             except PICTURE_ERRORS as exc:
+                # It stays among those drawn from: what a sample is must not depend on what was seen before.
+                self._failed.add((of, number))
                 self._skip(picture.gt, exc)
                 continue
+            self._failed.discard((of, number))
             flip = draw_augmentation(rng)
             gt = flip(gt)
             damaged, gt = damage_picture(gt, config.data.damage, config.model.scale, rng)
@@ -75,6 +82,8 @@ class PictureDataset(Dataset[tuple[Tensor, Tensor]]):
         if path not in self._reported:
             self._reported.add(path)
             _log.warning("skipped %s: %s (%d skipped so far)", path, error, len(self._reported))
+        if len(self._failed) == self._drawn:
+            raise InputError(f"none of the {self._drawn} pictures can be read; the last is {path}: {error}")
 
 
 def list_pictures(source: SourceConfig, smallest: int, *, scale: int = 1) -> list[Picture]:
