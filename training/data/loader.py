@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    Sampler,
+    default_collate,  # pyright: ignore[reportUnknownVariableType]
+)
 
 from diffir_video.errors import DiffirVideoError
 from training.config import TrainConfig
