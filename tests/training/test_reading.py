@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import decord
 import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
 
+import diffir_video as dv
 from tests.training.conftest import picture
 from training.config import SourceConfig
 from training.data.fingerprints import fingerprints_of
@@ -81,6 +83,21 @@ def test_turned_clip_comes_upright(tmp_path: Path, degrees: int) -> None:
     upright = np.rot90(AS_RGB, degrees // 90).astype(int)
     assert footage.frames.shape == (4, *upright.shape)
     assert np.abs(footage.frames[1] - upright).max() <= 4
+
+
+def test_clip_that_decord_refuses_to_open_is_read_by_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = turned(tmp_path / "clips", 0)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise decord.DECORDError("another of its own errors")
+
+    monkeypatch.setattr(decord, "VideoReader", refuse)
+    assert [len(frames) for frames in read_clip(path, limit=3, at_once=2)] == [2, 1]
+    (tmp_path / "broken.mp4").write_bytes(b"none")
+    with pytest.raises(dv.MediaInputError):
+        list(read_clip(tmp_path / "broken.mp4"))
 
 
 def test_turned_clip_has_a_fingerprint(tmp_path: Path) -> None:

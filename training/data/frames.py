@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diffir_video.errors import MediaInputError, UsageError
 from training.config import SourceConfig
-from training.data.reading import PICTURE_ERRORS, read_clip, read_picture
+from training.data.reading import PICTURE_ERRORS, is_deep, read_clip, read_picture
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 from training.writing import make_folder, written_whole
 
@@ -76,6 +76,9 @@ def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
     stat = path.stat()
     version = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     key = f"{version}:{source.kind}:{source.shrink}:{source.max_frames}"
+    if source.kind != "clips" and is_deep(path):
+        # What older versions kept of such pictures is white.
+        key += ":by value"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     stem = cache / f"{path.stem}-{digest}"
     frames_file, cuts_file = stem.with_suffix(".npy"), stem.with_suffix(".cuts.npy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,12 @@ def check_depth(image: Image.Image) -> None:
         raise ValueError("samples of floating point (mode F) have no white; convert it to 8 or 16 bits")
 
 
+def is_deep(path: Path) -> bool:
+    """Whether a picture file has integer samples of more than 8 bits. Raises one of PICTURE_ERRORS."""
+    with Image.open(path) as image:
+        return image.mode in _DEEP_MODES
+
+
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """A picture file as (H, W, 3) uint8 RGB; see `as_rgb`. Raises one of PICTURE_ERRORS."""
     with Image.open(path) as image:
@@ -58,9 +65,13 @@ def read_clip(
     """
     import decord  # pyright: ignore[reportMissingTypeStubs]
 
-    reader: Any = decord.VideoReader(str(path), num_threads=1)
-    length = len(reader)
-    wanted = range(0, length if limit is None else min(length, limit), step)
+    wanted = range(0, sys.maxsize if limit is None else limit, step)
+    try:
+        reader: Any = decord.VideoReader(str(path), num_threads=1)
+        wanted = range(0, min(wanted.stop, len(reader)), step)
+    except decord.DECORDError:
+        yield from _read_by_engine(path, wanted, at_once)
+        return
     for start in range(0, len(wanted), at_once):
         try:
             batch: NDArray[np.uint8] = reader.get_batch(wanted[start : start + at_once]).asnumpy()
@@ -74,6 +85,8 @@ def _read_by_engine(path: Path, wanted: range, at_once: int) -> Iterator[NDArray
     held: list[NDArray[np.uint8]] = []
     with VideoReader(path) as reader:
         for index, frame in enumerate(reader):
+            if index >= wanted.stop:
+                break
             if index not in wanted:
                 continue
             pixels = (frame.data * 255).round().byte().permute(1, 2, 0)
