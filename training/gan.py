@@ -50,7 +50,9 @@ def train_gan(config: TrainConfig, *, resume: bool = False, stop: StopRequest | 
                 s1_prior = stage1.extract_prior(part.lq[seen], part.gt[seen]).float()
             with trainer.autocast():
                 prior = net.estimate_training_prior(part.lq[seen], s1_prior, part.noise[seen])
-                restored = restore_windows(net, part.lq, part.for_all(prior), in_a_row)
+                # Repeating a prior once changes nothing but the order that its gradients are summed in.
+                served = part.for_all(prior) if part.served > 1 else prior
+                restored = restore_windows(net, part.lq, served, in_a_row)
                 judged = opponent(restored)
             restored = restored.float()
             losses = {
