@@ -20,9 +20,9 @@ _STEP_COUNTS = (
     "max_steps", "prior_steps", "cpen_frozen_steps", "warmup_steps", "decay_steps", "prior_decay_steps",
 )  # fmt: skip
 
-_COUNTS_FROM_0 = (
+_NOT_NEGATIVE = (
     *_STEP_COUNTS[1:], "threads", "log_every", "validate_every", "checkpoint_every", "clip_gradient_norm",
-    "psnr_weight", "temporal_weight",
+    "psnr_weight", "temporal_weight", "final_learning_rate",
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -215,8 +215,8 @@ class TrainConfig:
     of stage 1, in which CPEN stays as it was initialised: DIRformer learns what a prior tells before CPEN
     can learn to say nothing. psnr_weight: of PSNR-Y in dB, subtracted from the pixel loss; 0 is the published
     loss. precision: "bf16" computes under autocast, weights stay float32. threads: for torch, 0 leaves
-    torch's choice. log_every, validate_every, checkpoint_every: in steps; all happen at
-    the end, too, and only there with 0.
+    torch's choice. log_every, validate_every, checkpoint_every: in steps; what they say is done at the end,
+    too, and with 0 only there.
 
     schedule: "step" keeps the learning rate but for a factor of `decay_factor` every `decay_steps` (0: none),
     in the prior phase of `prior_decay_factor` every `prior_decay_steps`, counted from each phase's start.
@@ -307,10 +307,9 @@ class TrainConfig:
         require(self.max_steps >= 1, "max_steps", self.max_steps, "1 or more")
         for name in ("learning_rate", "prior_learning_rate"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in _COUNTS_FROM_0:
+        for name in _NOT_NEGATIVE:
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name, share in (("final_learning_rate", 1.0), ("ema_decay", 1.0)):
-            require(0 <= getattr(self, name) <= share, name, getattr(self, name), "0 to 1")
+        require(0 <= self.ema_decay <= 1, "ema_decay", self.ema_decay, "0 to 1")
         require(all(0 <= beta < 1 for beta in self.adam_betas), "adam_betas", self.adam_betas, "two below 1")
         for number, phase in enumerate(self.phases):
             require(phase.steps >= 1, f"phases.{number}.steps", phase.steps, "1 or more")
