@@ -12,6 +12,9 @@ from diffir_video.cli.printing import fail
 from diffir_video.errors import DiffirVideoError, OutputError
 from training.config import load_config
 from training.data.commands import add_data_commands
+from training.interruption import TerminatedError, stop_requests
+
+_PROGRAM = "diffir-train"
 
 _STAGES = {
     "stage1": "CPEN and DIRformer, the prior from the ground truth",
@@ -21,21 +24,29 @@ _STAGES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code (0 done, 2 usage, 3 unreadable input, 4 output, 1 else)."""
+    """Run the command; returns the exit code, one of `errors` or of a signal (130, 143), 1 for any other."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
-        args.run(args)
+        with stop_requests() as args.stop:
+            args.run(args)
     except DiffirVideoError as exc:
-        return fail("diffir-train", str(exc), exc.exit_code, debug=args.debug)
-    except KeyboardInterrupt:
-        return fail(
-            "diffir-train",
-            "interrupted; --resume continues from the last checkpoint",
-            1,
-            debug=args.debug,
-        )
+        return fail(_PROGRAM, str(exc), exc.exit_code, debug=args.debug)
+    except TerminatedError as exc:
+        return fail(_PROGRAM, f"terminated{_told(exc)}", 143, debug=args.debug)
+    except KeyboardInterrupt as exc:
+        return fail(_PROGRAM, f"interrupted{_told(exc)}", 130, debug=args.debug)
+    except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
+        reason = (str(exc).strip() or "no message").splitlines()
+        # An error in another process arrives as its whole trace, the message last.
+        line = reason[-1] if "Traceback" in str(exc) else reason[0]
+        hint = "" if args.debug else " (run again with --debug for the trace)"
+        return fail(_PROGRAM, f"{type(exc).__name__}: {line}{hint}", 1, debug=args.debug)
     return 0
+
+
+def _told(interrupt: KeyboardInterrupt) -> str:
+    return f"; {interrupt}" if str(interrupt) else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,11 +146,16 @@ def _run_evaluate(args: argparse.Namespace) -> None:
 
 def _run_stage(args: argparse.Namespace) -> None:
     from training.gan import train_gan
+    from training.run_folder import how_to_go_on
     from training.stage1 import train_stage1
     from training.stage2 import train_stage2
 
     train = {"stage1": train_stage1, "stage2": train_stage2, "gan": train_gan}[args.stage]
-    train(load_config(args.config, args.set, args.overlays), resume=args.resume)
+    config = load_config(args.config, args.set, args.overlays)
+    try:
+        train(config, resume=args.resume, stop=args.stop)
+    except KeyboardInterrupt as exc:
+        raise type(exc)(how_to_go_on(config.output)) from exc
 
 
 if __name__ == "__main__":

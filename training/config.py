@@ -14,10 +14,15 @@ from diffir_video.errors import UsageError
 from diffir_video.network import ModelConfig
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 from training.options import ClipDamageConfig, DamageConfig, GanConfig, PhaseConfig
-from training.settings import assign, build, merge, read_yaml
+from training.settings import assign, build, merge, read_yaml, require, require_odds, require_range
 
 _STEP_COUNTS = (
     "max_steps", "prior_steps", "cpen_frozen_steps", "warmup_steps", "decay_steps", "prior_decay_steps",
+)  # fmt: skip
+
+_NOT_NEGATIVE = (
+    *_STEP_COUNTS[1:], "threads", "log_every", "validate_every", "checkpoint_every", "clip_gradient_norm",
+    "psnr_weight", "temporal_weight", "final_learning_rate",
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -48,6 +53,16 @@ class SourceConfig:
     encoded_variants: int = 0
     picked: float = 0.0
 
+    def __post_init__(self) -> None:
+        where = f"the source {self.root}"
+        require(self.weight >= 0, f"weight of {where}", self.weight, "0 or more")
+        require(self.shrink >= 1, f"shrink of {where}", self.shrink, "1 or more")
+        require(self.max_frames >= 1, f"max_frames of {where}", self.max_frames, "1 or more")
+        require(
+            self.encoded_variants >= 0, f"encoded_variants of {where}", self.encoded_variants, "0 or more"
+        )
+        require(0 <= self.picked <= 1, f"picked of {where}", self.picked, "0 to 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseConfig:
@@ -62,6 +77,9 @@ class NoiseConfig:
     skew: float = 1.0
     poisson: float = 0.3
     clean: float = 0.05
+
+    def __post_init__(self) -> None:
+        require_range("data.noise.sigma", self.sigma, lowest=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +121,14 @@ class CodecConfig:
     gop: tuple[int, int] = (0, 0)
     decoded_by_swscale: float = 0.0
 
+    def __post_init__(self) -> None:
+        names = ("x264", "x265", "mpeg2", "jpeg", "vp9", "av1")
+        odds = {name: getattr(self, name) for name in names}
+        if self.share:
+            require_odds("data.codec", odds)
+        for name in ("x264_crf", "x265_crf", "vp9_crf", "av1_crf", "mpeg2_qscale", "jpeg_qscale", "gop"):
+            require_range(f"data.codec.{name}", getattr(self, name), lowest=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DownscaleConfig:
@@ -115,6 +141,10 @@ class DownscaleConfig:
     bilinear: float = 0.1
     bicubic: float = 0.4
     lanczos: float = 0.3
+
+    def __post_init__(self) -> None:
+        odds = {name: getattr(self, name) for name in ("area", "bilinear", "bicubic", "lanczos")}
+        require_odds("data.downscale", odds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +187,19 @@ class DataConfig:
     damage: DamageConfig = field(default_factory=DamageConfig)
     clip_damage: ClipDamageConfig = field(default_factory=ClipDamageConfig)
 
+    def __post_init__(self) -> None:
+        require(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        require(self.sequence_frames >= 1, "data.sequence_frames", self.sequence_frames, "1 or more")
+        require(
+            self.windows_per_sequence >= 1,
+            "data.windows_per_sequence",
+            self.windows_per_sequence,
+            "1 or more",
+        )
+        for name, sources in (("data.train", self.train), ("data.validation", self.validation)):
+            if sources:
+                require_odds(name, {f"weight of {source.root}": source.weight for source in sources})
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -164,14 +207,16 @@ class TrainConfig:
 
     output: run folder. model: the network. stage1: checkpoint that stage 2 starts from. init: checkpoint to
     go on from: stage 1 takes its DIRformer, of either stage; stage 2 takes one of stage 2 whole, instead of a
-    fresh CPEN and denoiser and stage 1's DIRformer. batch_size:
-    samples per step; patch_size: of the ground truth, in pixels. max_steps: of all phases. prior_steps: of
-    stage 2's first phase, which trains the prior alone. learning_rate falls along a cosine to
-    `final_learning_rate` from the start of each phase to its end, after `warmup_steps`. cpen_frozen_steps:
+    fresh CPEN and denoiser and stage 1's DIRformer. Each of the checkpoints may be a built-in model's name.
+    batch_size: samples per step; patch_size: of the ground truth, in pixels. max_steps: of all phases.
+    prior_steps: of stage 2's first phase, which trains the prior alone. learning_rate falls along a cosine to
+    `final_learning_rate` at the end of the run, after `warmup_steps`; in stage 2's first phase
+    `prior_learning_rate` does, without a warm-up, to a tenth of `learning_rate`. cpen_frozen_steps:
     of stage 1, in which CPEN stays as it was initialised: DIRformer learns what a prior tells before CPEN
     can learn to say nothing. psnr_weight: of PSNR-Y in dB, subtracted from the pixel loss; 0 is the published
     loss. precision: "bf16" computes under autocast, weights stay float32. threads: for torch, 0 leaves
-    torch's choice.
+    torch's choice. log_every, validate_every, checkpoint_every: in steps; what they say is done at the end,
+    too, and with 0 only there.
 
     schedule: "step" keeps the learning rate but for a factor of `decay_factor` every `decay_steps` (0: none),
     in the prior phase of `prior_decay_factor` every `prior_decay_steps`, counted from each phase's start.
@@ -229,6 +274,7 @@ class TrainConfig:
         for phase in self.all_phases:
             self._check_sizes(phase)
         self._check_samples()
+        self._check_ranges()
         if min(self.prior_steps, self.accumulate - 1, self.devices - 1, self.nodes - 1) < 0:
             raise UsageError(
                 f"prior_steps = {self.prior_steps}, accumulate = {self.accumulate}, devices = {self.devices} "
@@ -256,6 +302,17 @@ class TrainConfig:
                 f"batch_size = {phase.batch_size} is no multiple of {per_item * parts}: samples cut from one "
                 f"sequence ({per_item}) times processes and parts ({parts})"
             )
+
+    def _check_ranges(self) -> None:
+        require(self.max_steps >= 1, "max_steps", self.max_steps, "1 or more")
+        for name in ("learning_rate", "prior_learning_rate"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        for name in _NOT_NEGATIVE:
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(0 <= self.ema_decay <= 1, "ema_decay", self.ema_decay, "0 to 1")
+        require(all(0 <= beta < 1 for beta in self.adam_betas), "adam_betas", self.adam_betas, "two below 1")
+        for number, phase in enumerate(self.phases):
+            require(phase.steps >= 1, f"phases.{number}.steps", phase.steps, "1 or more")
 
     def _check_samples(self) -> None:
         data = self.data
@@ -306,11 +363,18 @@ def load_config(path: Path, overrides: Sequence[str] = (), overlays: Sequence[Pa
         key, separator, value = override.partition("=")
         if not separator:
             raise UsageError(f"--set {override!r}: expected key=value")
-        _override(values, key, yaml.safe_load(value), override)
+        _override(values, key, _value_of(value, override), override)
         _read_model(values, path.parent)
     config = build(TrainConfig, values, "")
     assert isinstance(config, TrainConfig)
     return config
+
+
+def _value_of(text: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise UsageError(f"--set {override!r}: the value is no YAML: {exc}") from exc
 
 
 def _read_model(values: dict[str, Any], folder: Path) -> None:

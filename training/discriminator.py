@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+# Height and width of what it judges are multiples of this: three levels, each of half the size.
+MULTIPLE = 8
+
 _SLOPE = 0.2
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffir_video.errors import UsageError
+from training.settings import require_odds, require_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,13 @@ class OrderConfig:
     grey: float = 0.4
     jpeg: tuple[int, int] = (30, 95)
 
+    def __post_init__(self) -> None:
+        where = "a round of data.damage"
+        require_odds(f"{where}, shapes", {str(number): odds for number, odds in enumerate(self.shapes)})
+        require_odds(where, {name: getattr(self, name) for name in ("enlarge", "reduce", "keep")})
+        for name in ("sigma", "generalised", "plateau", "scale", "noise", "poisson", "jpeg"):
+            require_range(f"{where}, {name}", getattr(self, name), lowest=0)
+
 
 SECOND_ORDER = OrderConfig(
     blur=0.8,
@@ -70,6 +78,10 @@ class HolesConfig:
     thin: float = 1.0
     medium: float = 1.0
     thick: float = 1.0
+
+    def __post_init__(self) -> None:
+        odds = {name: getattr(self, name) for name in ("thin", "medium", "thick")}
+        require_odds("data.damage.holes", odds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +119,7 @@ class ClipDamageConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.exposure[0] <= self.exposure[1]:
             raise UsageError(f"data.clip_damage.exposure = {list(self.exposure)}: expected a range above 0")
+        require_range("data.clip_damage.tape_strength", self.tape_strength, lowest=0)
 
 
 @dataclass(frozen=True, kw_only=True)

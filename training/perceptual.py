@@ -34,6 +34,9 @@ _DEVIATION = (0.229, 0.224, 0.225)
 
 _HUB_PATTERN = "vgg19-*.pth"
 
+# A pixel is left of this after the four poolings between five blocks.
+SMALLEST_PICTURE = 16
+
 
 class PerceptualLoss(nn.Module):
     """Weighted L1 of the features before ReLU of each block's last convolution; the weights stay fixed."""

@@ -60,9 +60,12 @@ class Processes:
         """The context that forward passes run in."""
         return self._fabric.autocast()
 
-    def barrier(self) -> None:
-        """Wait until all are here."""
-        self._fabric.barrier()
+    def all_well(self, well: bool) -> bool:
+        """Wait until all are here; whether all of them say that they are well."""
+        if self.count == 1:
+            return well
+        ill = torch.tensor(float(not well), device=self.device)
+        return float(self._fabric.all_reduce(ill, reduce_op="sum")) == 0
 
     def average(self, parameters: Iterable[nn.Parameter], scalars: Mapping[str, Tensor]) -> dict[str, float]:
         """Make every gradient the mean of all processes', in place; returns the means of the scalars.

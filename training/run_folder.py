@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,10 @@ from diffir_video.checkpoint import save_checkpoint
 from diffir_video.errors import CheckpointError, UsageError
 from diffir_video.network import DiffIR
 from training.config import TrainConfig
+from training.writing import make_folder, told, written_whole
+
+# What a kill in the middle of a checkpoint leaves beside it.
+_UNFINISHED = ("state.pt.*", ".state.pt.*", ".last.safetensors.*")
 
 _log = logging.getLogger(__name__)
 
@@ -42,22 +47,31 @@ class RunFolder:
             raise UsageError(f"{self._root} holds a run already; add --resume, or set another output")
 
     def open(self, config: TrainConfig, first_step: int) -> None:
-        """Begin to write: the recipe first. What was logged after `first_step`, by a killed run, goes."""
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
-        plain = json.loads(json.dumps(asdict(config), default=str))
-        (self._root / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
-        if self._log_file.exists():
-            rows = self._log_file.read_text().splitlines()
-            kept = [row for row in rows if _step_of(row) <= first_step]
-            self._log_file.write_text("".join(f"{row}\n" for row in kept))
-        self._writer = SummaryWriter(str(self._root), purge_step=first_step or None)
+        """Begin to write: the recipe first. What was logged after `first_step`, by a killed run, goes.
+
+        So do the unfinished checkpoints that it left. Raises OutputError if the folder can't be written.
+        """
+        make_folder(self._checkpoints)
+        with told(self._root):
+            for pattern in _UNFINISHED:
+                for left in self._checkpoints.glob(pattern):
+                    left.unlink(missing_ok=True)
+            plain = json.loads(json.dumps(asdict(config), default=str))
+            (self._root / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+            if self._log_file.exists():
+                rows = self._log_file.read_text().splitlines()
+                kept = [row for row in rows if _step_of(row) <= first_step]
+                self._log_file.write_text("".join(f"{row}\n" for row in kept))
+            self._writer = SummaryWriter(str(self._root), purge_step=first_step or None)
 
     def save(self, state: Mapping[str, Any], ema: DiffIR, step: int) -> None:
-        """Everything `load` gives back, and the averaged weights as ``last.safetensors``."""
-        temporary = self._state_file.with_name(f"{self._state_file.name}.{os.getpid()}")
-        torch.save(dict(state), temporary)
-        save_checkpoint(ema, self._checkpoints / "last.safetensors", notes={"step": str(step)})
-        temporary.replace(self._state_file)
+        """Everything `load` gives back, and the averaged weights as ``last.safetensors``.
+
+        Raises OutputError if they can't be written; those saved before are then kept.
+        """
+        with written_whole(self._state_file) as temporary:
+            torch.save(dict(state), temporary)
+            save_checkpoint(ema, self._checkpoints / "last.safetensors", notes={"step": str(step)})
 
     def load(self) -> dict[str, Any]:
         """The state last saved. Raises CheckpointError if the file is none."""
@@ -67,29 +81,42 @@ class RunFolder:
             raise CheckpointError(f"{self._state_file} can't be read: {exc}") from exc
 
     def log(self, row: Mapping[str, float]) -> None:
-        """A line of ``log.jsonl`` and on the screen, and its numbers as TensorBoard's scalars."""
-        with self._log_file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        """A line of ``log.jsonl`` and on the screen, and its numbers as TensorBoard's scalars.
+
+        What is not finite is null in the file, as JSON has no word for it, and no scalar. Raises OutputError.
+        """
+        finite = {name: value if math.isfinite(value) else None for name, value in row.items()}
         _log.info("  ".join(f"{name} {value:.5g}" for name, value in row.items()))
         assert self._writer is not None
-        for name, value in row.items():
-            if name != "step":
-                self._writer.add_scalar(name, value, int(row["step"]))
+        with told(self._log_file):
+            with self._log_file.open("a") as file:
+                file.write(json.dumps(finite, allow_nan=False) + "\n")
+            for name, value in finite.items():
+                if name != "step" and value is not None:
+                    self._writer.add_scalar(name, value, int(row["step"]))
 
     def show(self, rows: list[Tensor], step: int) -> None:
         """A sheet of rows of pictures, (3, h, w) in [0, 1], as ``samples/STEP.png`` and in TensorBoard."""
         sheet = sheet_of(rows)
         path = self._root / "samples" / f"{step:07d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(path)
+        make_folder(path.parent)
         assert self._writer is not None
-        self._writer.add_image("samples", sheet.numpy(), step)
+        with told(path):
+            Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(path)
+            self._writer.add_image("samples", sheet.numpy(), step)
 
     def close(self) -> None:
         """Flush what is not written yet."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def how_to_go_on(output: Path) -> str:
+    """What to do with a run that ended early: whether it has left a checkpoint."""
+    if (output / "checkpoints" / "state.pt").exists():
+        return "--resume goes on from its last checkpoint"
+    return "no checkpoint is written yet, so it has to start again"
 
 
 def sheet_of(rows: list[Tensor]) -> Tensor:

@@ -64,6 +64,27 @@ def _item(items: list[Any], key: str, override: str) -> Any:
     return items[int(key)]
 
 
+def require(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raise UsageError that names a setting, its value and what was expected, unless the condition holds."""
+    if not condition:
+        raise UsageError(f"{name} = {value!r}: expected {expected}")
+
+
+def require_range(name: str, ends: tuple[float, float], *, lowest: float) -> None:
+    """Raise UsageError unless the ends are in order and none is below `lowest`."""
+    require(lowest <= ends[0] <= ends[1], name, list(ends), f"a range from low to high, from {lowest:g} on")
+
+
+def require_odds(where: str, odds: Mapping[str, float]) -> None:
+    """Raise UsageError unless no relative odds are negative and some are above 0."""
+    require(
+        all(value >= 0 for value in odds.values()) and any(odds.values()),
+        f"{where}: {', '.join(odds)}",
+        list(odds.values()),
+        "none below 0, one or more above",
+    )
+
+
 def build(kind: Any, values: Any, where: str) -> Any:
     """Turn plain YAML values into the dataclass, tuple, path or scalar that `kind` asks for."""
     if is_dataclass(kind):

@@ -10,14 +10,16 @@ from torch import Tensor
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DIRformer
+from diffir_video.zoo import find_weights
 from training.config import TrainConfig
+from training.interruption import StopRequest
 from training.losses import pixel_loss, restoration_loss
 from training.recurrence import restore_windows
 from training.schedule import learning_rate
 from training.trainer import Trainer
 
 
-def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
+def train_stage1(config: TrainConfig, *, resume: bool = False, stop: StopRequest | None = None) -> Trainer:
     """Run the recipe to its last step; the run folder then holds ``checkpoints/last.safetensors``.
 
     Raises UsageError on a recipe that can't run, DivergenceError when the loss blows up.
@@ -26,7 +28,7 @@ def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
     net = DiffIRS1(config.model)
     if config.init is not None:
         net.G.load_state_dict(_dirformer_of(config.init, config).state_dict())
-    trainer = Trainer(config, net, restore_with_gt_prior, resume=resume)
+    trainer = Trainer(config, net, restore_with_gt_prior, resume=resume, stop=stop)
     in_a_row = config.data.windows_per_sequence
     for step, parts in trainer.steps():
         net.E.requires_grad_(step >= config.cpen_frozen_steps)
@@ -42,7 +44,7 @@ def train_stage1(config: TrainConfig, *, resume: bool = False) -> Trainer:
 
 def _dirformer_of(init: Path, config: TrainConfig) -> DIRformer:
     """The DIRformer to start from; raises UsageError if its shapes are not the recipe's."""
-    dirformer = load_checkpoint(init).G
+    dirformer = load_checkpoint(find_weights(init)).G
     wanted = DIRformer(config.model).state_dict()
     if {k: v.shape for k, v in dirformer.state_dict().items()} != {k: v.shape for k, v in wanted.items()}:
         raise UsageError(f"{init} holds a DIRformer of another shape than the recipe's: {dirformer.config}")

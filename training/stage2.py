@@ -10,14 +10,16 @@ from torch import Tensor
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
+from diffir_video.zoo import find_weights
 from training.config import TrainConfig
+from training.interruption import StopRequest
 from training.losses import pixel_loss, prior_divergence, prior_loss, restoration_loss
 from training.recurrence import restore_windows
 from training.schedule import learning_rate
 from training.trainer import Trainer
 
 
-def train_stage2(config: TrainConfig, *, resume: bool = False) -> Trainer:
+def train_stage2(config: TrainConfig, *, resume: bool = False, stop: StopRequest | None = None) -> Trainer:
     """Run the recipe: first the prior alone, then CPEN, denoiser and DIRformer jointly.
 
     Stage 1 stays frozen and DIRformer starts from its weights. Raises UsageError on a recipe that can't run,
@@ -29,7 +31,7 @@ def train_stage2(config: TrainConfig, *, resume: bool = False) -> Trainer:
     net.G.load_state_dict(stage1.G.state_dict())
     if config.init is not None:
         net.load_state_dict(load_finetuned(config.init, config).state_dict())
-    trainer = Trainer(config, net, restore_with_sampled_prior, resume=resume)
+    trainer = Trainer(config, net, restore_with_sampled_prior, resume=resume, stop=stop)
     trainer.placed(stage1)
     in_a_row = config.data.windows_per_sequence
     for step, parts in trainer.steps():
@@ -57,7 +59,7 @@ def load_stage1(config: TrainConfig) -> DiffIRS1:
     """The frozen stage-1 network of the recipe; raises UsageError if it is none, or of another model."""
     if config.stage1 is None:
         raise UsageError("stage 2 starts from a stage-1 checkpoint: set stage1=PATH")
-    net = load_checkpoint(config.stage1)
+    net = load_checkpoint(find_weights(config.stage1))
     if not isinstance(net, DiffIRS1):
         raise UsageError(f"{config.stage1} is a stage-{net.stage} checkpoint; stage 2 starts from stage 1")
     if net.config != config.model:
@@ -67,7 +69,7 @@ def load_stage1(config: TrainConfig) -> DiffIRS1:
 
 def load_finetuned(init: Path, config: TrainConfig) -> DiffIRS2:
     """The stage-2 network that a run goes on from; raises UsageError if it is none, or of another model."""
-    net = load_checkpoint(init)
+    net = load_checkpoint(find_weights(init))
     if not isinstance(net, DiffIRS2):
         raise UsageError(f"{init} is a stage-{net.stage} checkpoint; init takes one of stage 2")
     if net.config != config.model:

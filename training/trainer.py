@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +15,22 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from diffir_video.errors import CheckpointError, DiffirVideoError
-from diffir_video.network import DiffIR
+from diffir_video.network import DiffIR, DiffIRS2
 from training.config import TrainConfig
 from training.data.loader import batches
+from training.interruption import StopRequest
 from training.processes import Processes
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, how_to_go_on
 from training.validation import Restore, Samples, validate, validation_samples
 
 # No picture in [0, 1] differs from another by more, on average.
 _WORST_PIXEL_LOSS = 1.0
 
+_log = logging.getLogger(__name__)
+
 
 class DivergenceError(DiffirVideoError):
-    """The run no longer learns but blows up; the last good checkpoint stands."""
+    """The run no longer learns but blows up; the last good checkpoint stands, if there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Learner:
         self._processes = processes
         self._clip_norm = config.clip_gradient_norm
         self._parts = config.accumulate
+        self._output = config.output
         self._scalars: dict[str, Tensor] = {}
         # On CUDA a fused step unscales fp16 gradients by itself, and Fabric then refuses to clip them.
         fused = all(parameter.is_cpu for parameter in self._parameters) or None
@@ -81,8 +86,8 @@ class Learner:
         if not norm < float("inf") or scalars.get("pixel", 0.0) > _WORST_PIXEL_LOSS:
             shown = ", ".join(f"{name} {value:.4g}" for name, value in scalars.items())
             raise DivergenceError(
-                f"training blew up at step {step} ({shown}, gradient {norm:.4g}); the checkpoint before it "
-                "is kept: lower learning_rate, or set clip_gradient_norm, and --resume"
+                f"training blew up at step {step} ({shown}, gradient {norm:.4g}): lower learning_rate, or "
+                f"set clip_gradient_norm; {how_to_go_on(self._output)}"
             )
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -100,7 +105,16 @@ class Trainer:
     function of seed and step.
     """
 
-    def __init__(self, config: TrainConfig, net: DiffIR, restore: Restore, *, resume: bool) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        net: DiffIR,
+        restore: Restore,
+        *,
+        resume: bool,
+        stop: StopRequest | None = None,
+    ) -> None:
+        """stop: what ends the run between two steps, after saving it."""
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config = config
@@ -114,6 +128,7 @@ class Trainer:
         self._logged: dict[str, float] = {}
         self._extra: dict[str, Any] = {}
         self._resume = resume
+        self._stop = stop or StopRequest()
         if config.compile:
             self.net.G.compile()  # pyright: ignore[reportUnknownMemberType]
 
@@ -133,13 +148,17 @@ class Trainer:
         config = self.config
         if self._resume:
             self._load()
-        samples: Samples = validation_samples(config) if self.processes.is_first else {}
-        if self.processes.is_first:
-            self._folder.open(config, self.step)
-        self.processes.barrier()
-        source = batches(config, self.step, rank=self.processes.rank, processes=self.processes.count)
-        waited, logged_at, logged_step = 0.0, time.perf_counter(), self.step
-        try:
+            if self.step >= config.max_steps:
+                finished = f"the run in {config.output} is finished, after {self.step} steps"
+                _log.info("%s; set max_steps to more to go on", finished)
+                return
+        samples = self._prepared()
+        with ExitStack() as stack:
+            stack.callback(self._folder.close)
+            # Of several processes one would leave the others waiting for its part of a step.
+            self._stop.may_wait = self.processes.count == 1
+            source = batches(config, self.step, rank=self.processes.rank, processes=self.processes.count)
+            waited, logged_at, logged_step = 0.0, time.perf_counter(), self.step
             while self.step < config.max_steps:
                 asked = time.perf_counter()
                 lq, gt = next(source)
@@ -156,8 +175,24 @@ class Trainer:
                     asked = time.perf_counter()
                     self._validate(samples)
                     logged_at += time.perf_counter() - asked
-        finally:
-            self._folder.close()
+                if self._stop.signal_number is not None and self.step < config.max_steps:
+                    self._save()
+                    raise self._stop.error(f"after step {self.step}; {how_to_go_on(config.output)}")
+            self._stop.may_wait = False
+
+    def _prepared(self) -> Samples:
+        """What the first process validates on, its folder open; raises on all processes alike if it fails."""
+        samples: Samples = {}
+        error: DiffirVideoError | None = None
+        if self.processes.is_first:
+            try:
+                samples = validation_samples(self.config)
+                self._folder.open(self.config, self.step)
+            except DiffirVideoError as exc:
+                error = exc
+        if not self.processes.all_well(error is None):
+            raise error or DiffirVideoError("the first process could not begin; its own message says why")
+        return samples
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context that forward passes run in."""
@@ -195,7 +230,7 @@ class Trainer:
         return parts
 
     def _due(self, every: int) -> bool:
-        return self.step % every == 0 or self.step == self.config.max_steps
+        return self.step == self.config.max_steps or (every > 0 and self.step % every == 0)
 
     def _update_ema(self) -> None:
         # A decay that grows with the step lets a short run forget its random start.
@@ -215,14 +250,30 @@ class Trainer:
 
     def _load(self) -> None:
         state = self._folder.load()
+        theirs, ours = _stage_of(state), self._stage()
+        if theirs != ours:
+            raise CheckpointError(
+                f"{self.config.output} holds a run of {theirs}, not of {ours}: resume it with `diffir-train "
+                f"{theirs}`, or set another output"
+            )
         try:
             for name, part in self._stateful():
                 part.load_state_dict(state[name])
+                if isinstance(part, Adam):
+                    # Loading brings those of the run as it was begun.
+                    for group in part.param_groups:
+                        group["betas"] = self.config.adam_betas
             self.step = int(state["step"])
         except (RuntimeError, KeyError, ValueError) as exc:
             raise CheckpointError(
-                f"the run in {self.config.output} is not of this recipe's networks: {exc}"
+                f"the run in {self.config.output} is not of this recipe's networks; set its model, or "
+                f"another output: {exc}"
             ) from exc
+
+    def _stage(self) -> str:
+        if "discriminator" in self._extra:
+            return "gan"
+        return "stage2" if isinstance(self.net, DiffIRS2) else "stage1"
 
     def _log_progress(self, steps_per_second: float, data_wait_share: float) -> None:
         speed = {"steps_per_second": steps_per_second, "data_wait_share": data_wait_share}
@@ -233,3 +284,10 @@ class Trainer:
         figures, rows = validate(self.ema, self._restore, samples, self.processes.device)
         self._folder.log({"step": self.step, **figures})
         self._folder.show(rows, self.step)
+
+
+def _stage_of(state: Mapping[str, Any]) -> str:
+    """The command whose run a saved state is of, by the names in it."""
+    if "discriminator" in state:
+        return "gan"
+    return "stage2" if any(name.startswith("condition.") for name in state.get("net", ())) else "stage1"

@@ -15,6 +15,7 @@ from diffir_video.checkpoint import save_checkpoint
 from tests.training.conftest import Recipe, picture
 from training.cli import main
 from training.data.fingerprints import BITS, SAME_BELOW, Fingerprints, closest, difference_hash
+from training.data.prepare import cut_into_crops
 from training.evaluation.folder import parse_damage
 
 
@@ -31,6 +32,55 @@ def test_crops_cover_the_picture_and_keep_pairs(tmp_path: Path, capsys: pytest.C
     last = np.asarray(Image.open(tmp_path / "out" / "blur" / "a-00006-00036.png"))
     assert np.array_equal(last, picture(70, 100, 0)[6:70, 36:100])
     assert main([*command, "--size", "64", "--step", "65"]) == 2
+
+
+def pairs(folder: Path, lq_size: tuple[int, int], gt_size: tuple[int, int]) -> Path:
+    """A ground truth, and an LQ beside it: every pixel of both says where it is (row, column, 0)."""
+    for name, (width, height) in (("lq", lq_size), ("gt", gt_size)):
+        y, x = np.mgrid[:height, :width]
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(np.stack([y, x, 0 * x], axis=-1).astype(np.uint8)).save(folder / name / "a.png")
+    return folder
+
+
+def test_crops_of_a_smaller_lq_lie_where_those_of_the_ground_truth_do(tmp_path: Path) -> None:
+    cut_into_crops(pairs(tmp_path / "in", (50, 36), (100, 72)), tmp_path / "out", size=64, step=32)
+    names = sorted(p.name for p in (tmp_path / "out" / "gt").iterdir())
+    assert names == sorted(p.name for p in (tmp_path / "out" / "lq").iterdir())
+    assert "a-00008-00036.png" in names
+    for name in names:
+        lq, gt = (np.asarray(Image.open(tmp_path / "out" / folder / name)) for folder in ("lq", "gt"))
+        assert np.array_equal(2 * lq.astype(int), gt[::2, ::2])
+
+
+def test_lq_of_no_whole_factor_is_left_out_with_its_ground_truth(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = pairs(tmp_path / "in", (70, 70), (100, 100))
+    with pytest.raises(dv.UsageError, match="no readable picture"):
+        cut_into_crops(folder, tmp_path / "out", size=64, step=32)
+    assert caplog.text.count("the LQ of 70x70 does not belong to 100x100") == 2
+    odd = pairs(tmp_path / "odd", (50, 50), (100, 100))
+    with pytest.raises(dv.UsageError, match="choose multiples of 2"):
+        cut_into_crops(odd, tmp_path / "odd-out", size=63, step=21)
+
+
+def test_pictures_whose_crops_would_share_names_are_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(picture(70, 100, 0)).save(tmp_path / name)
+    with pytest.raises(dv.UsageError, match=r"a\.jpg and .*a\.png would give crops of the same names"):
+        cut_into_crops(tmp_path, tmp_path / "out", size=64, step=32)
+
+
+def test_crops_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture(70, 100, 0)).save(tmp_path / "in" / "a.png")
+    first = cut_into_crops(tmp_path / "in", tmp_path / "out", size=64, step=32)
+    assert cut_into_crops(tmp_path / "in", tmp_path / "out", size=64, step=32) == first
+    with pytest.raises(dv.UsageError, match="holds crops of other settings"):
+        cut_into_crops(tmp_path / "in", tmp_path / "out", size=48, step=32)
+    with pytest.raises(dv.UsageError, match="choose an empty folder"):
+        cut_into_crops(tmp_path / "in", tmp_path / "in", size=64, step=32)
 
 
 def fingerprint(frame: np.ndarray) -> Fingerprints:
@@ -65,6 +115,14 @@ def test_evaluation_material_in_training_is_an_error(
     Image.fromarray(picture(72, 88, 1)).resize((110, 90)).save(recipe.folder / "held" / "again.jpg")
     assert main([*command, str(recipe.folder / "held")]) == 1
     assert "1.png (frame 0) shows what" in capsys.readouterr().err
+
+
+def test_check_counts_what_a_run_would_train_on(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
+    """Photographs too small for the largest patch are no material."""
+    recipe.config()
+    Image.fromarray(picture(40, 40, 0)).save(recipe.folder / "photos" / "small.png")
+    assert main(["data", "check", "--config", str(recipe.folder / "recipe.yaml")]) == 0
+    assert "photos (photos): 3 files, 3 frames" in capsys.readouterr().out
 
 
 def test_evaluation_material_without_a_fingerprint_is_an_error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 import torch
 
 import diffir_video as dv
+from tests.training.conftest import Recipe
 from training.discriminator import Discriminator
-from training.gan import vanilla_gan_loss
+from training.gan import train_gan, vanilla_gan_loss
 from training.perceptual import PerceptualLoss
+from training.stage1 import train_stage1
+from training.stage2 import train_stage2
 
 VGG16 = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 VGG19 = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 16: 256, 19: 512, 21: 512, 23: 512, 25: 512,
@@ -93,3 +97,43 @@ def test_adversarial_loss_is_cross_entropy() -> None:
     expected = (np.log(2) + np.log1p(np.exp(-2))) / 2
     assert float(vanilla_gan_loss(logits, real=True)) == pytest.approx(expected)
     assert float(vanilla_gan_loss(-logits, real=False)) == pytest.approx(expected)
+
+
+def first_loss(run: Path) -> float:
+    return json.loads((run / "log.jsonl").read_text().splitlines()[0])["loss"]
+
+
+RECURRENT = ["model.past=1", "model.future=0", "model.recurrent=true"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "model"),
+    [
+        (["psnr_weight=0.01"], []),
+        (["temporal_weight=2"], []),
+        (["shared_prior=true"], []),
+        (["psnr_weight=0.01"], RECURRENT),
+    ],
+    ids=["psnr", "temporal", "shared-prior", "recurrent"],
+)
+def test_recipe_means_in_the_gan_stage_what_it_means_in_stage_2(
+    recipe: Recipe, settings: list[str], model: list[str]
+) -> None:
+    """Without the opponent's part, the loss of the same network on the same samples is stage 2's."""
+    common = [*model, "max_steps=1"]
+    train_stage1(recipe.config(*common, f"output={recipe.folder / 's1'}"))
+    stage1 = f"stage1={recipe.folder}/s1/checkpoints/last.safetensors"
+    train_stage2(recipe.config(*common, stage1, f"output={recipe.folder / 's2'}"))
+    stage2 = f"{recipe.folder}/s2/checkpoints/last.safetensors"
+    common += [stage1, *settings]
+    train_stage2(recipe.config(*common, f"init={stage2}", f"output={recipe.folder / 'joint'}"))
+    gan = ["gan.perceptual=0", "gan.adversarial=0", "gan.channels=4", f"stage2={stage2}"]
+    train_gan(recipe.config(*common, *gan, f"output={recipe.folder / 'gan'}"))
+    assert first_loss(recipe.folder / "gan") == pytest.approx(first_loss(recipe.folder / "joint"), rel=1e-5)
+
+
+def test_patch_that_the_discriminator_cannot_take_is_refused_at_once(recipe: Recipe) -> None:
+    with pytest.raises(dv.UsageError, match="patch_size = 28: the GAN stage takes multiples of 8"):
+        train_gan(recipe.config("patch_size=28", "gan.perceptual=0"))
+    with pytest.raises(dv.UsageError, match=r"patch_size = 8: .* 16 or more"):
+        train_gan(recipe.config("patch_size=8"))

@@ -106,6 +106,13 @@ def test_file_that_breaks_off_is_replaced_by_the_next_draw(
     assert caplog.text.count("0.png") == 1
 
 
+def test_material_of_which_nothing_decodes_is_an_error(recipe: Path) -> None:
+    for file in (recipe.parent / "pairs" / "scene" / "blur").iterdir():
+        file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(dv.InputError, match="none of the 3 pictures can be read"):
+        PictureDataset(config(recipe))[0]
+
+
 def test_lq_of_another_size_is_left_out(recipe: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(
         recipe.parent / "pairs" / "scene" / "blur" / "0.png"

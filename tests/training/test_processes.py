@@ -97,3 +97,19 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(recipe: Recipe) -> None
     (parts,) = train(recipe, "stage1", "parts", "max_steps=1", "accumulate=2")
     expected, got = whole["gradients"][0], parts["gradients"][0]
     assert float((got - expected).norm() / expected.norm()) <= 1e-5
+
+
+def test_what_stops_the_first_process_is_what_is_told(recipe: Recipe) -> None:
+    """It alone reads validation material and writes; the others end with it, without a trace."""
+    recipe.config()
+    nowhere = f"data.validation=[{{root: {recipe.folder / 'nowhere'}, kind: photos}}]"
+    settings = ["devices=2", "device=cpu", nowhere]
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    command = [sys.executable, "-m", "training.cli", "stage1", "--config", str(recipe.folder / "recipe.yaml")]
+    done = subprocess.run(
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 2
+    told = [line for line in done.stderr.splitlines() if line.startswith("diffir-train: ")]
+    assert any("nowhere does not exist" in line for line in told)
+    assert "Traceback" not in done.stderr

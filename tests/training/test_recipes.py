@@ -98,6 +98,13 @@ def test_overlay_fits_every_published_recipe(overlay: str) -> None:
         assert config.all_phases[0].batch_size % config.accumulate == 0
 
 
+def test_small_network_fits_every_recipe() -> None:
+    """Those of the built-in models, too, whose networks have other levels and windows."""
+    for path in sorted(RECIPES.glob("*/*.yaml")):
+        config = load_config(path, overlays=[RECIPES / "small-cpu.yaml"])
+        assert (config.model.dim, len(config.model.heads)) == (16, 4)
+
+
 def test_published_deblurring_schedule() -> None:
     """DiffIR's released options: patch and batch grow against each other over 300k and 400k steps."""
     for stage, steps in (("stage1", 300_000), ("stage2", 400_000)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,16 @@ from training.config import CodecConfig, NoiseConfig, SourceConfig, TrainConfig
 from training.data.degradations import add_camera_noise, compress_randomly, sharpen
 from training.data.frames import Footage, load_source, shrink_area
 from training.data.loader import batches
-from training.data.windows import Crop, WindowDataset, cut_from_clip, pan_over
+from training.data.windows import Crop, WindowDataset, cut_from_clip, pan_over, validation_windows
+from training.evaluation.ffmpeg import encode
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+# x265 refuses pictures of less than 64 pixels.
+TOO_SMALL = CodecConfig(share=1, x264=0, x265=1, mpeg2=0, jpeg=0)
 
 
 def moving(frames: int = 8, size: int = 96) -> np.ndarray:
@@ -148,9 +154,33 @@ def test_sources_are_cached_and_broken_files_skipped(
     assert load_source(source, tmp_path / "cache")[0].frames.tobytes() == footage[0].frames.tobytes()
 
 
-def test_patch_larger_than_the_material_is_named(recipe: Recipe) -> None:
-    with pytest.raises(dv.UsageError, match="smaller than"):
-        WindowDataset(recipe.config("patch_size=64"))[0]
+def test_patch_larger_than_all_material_is_an_error_at_once(recipe: Recipe) -> None:
+    with pytest.raises(dv.UsageError, match="no photos of 128 pixels or more"):
+        WindowDataset(recipe.config("patch_size=64"))
+
+
+def test_photo_smaller_than_the_largest_patch_is_left_out(
+    recipe: Recipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.fromarray(picture(63, 90, 0)).save(recipe.folder / "photos" / "small.png")
+    dataset = WindowDataset(recipe.config())
+    assert "small.png: smaller than 64 pixels: 90x63" in caplog.text
+    for index in range(20):
+        assert dataset[index][1].shape == (2, 3, 32, 32)
+
+
+def test_windows_are_of_their_phases_size(recipe: Recipe) -> None:
+    phases = "phases=[{steps: 1, patch_size: 16, batch_size: 4}, {steps: 3, patch_size: 32, batch_size: 2}]"
+    shapes = [(tuple(lq.shape), tuple(gt.shape)) for lq, gt in batches(recipe.config(phases), first_step=0)]
+    assert shapes == [((4, 9, 16, 16), (4, 3, 16, 16))] + 3 * [((2, 9, 32, 32), (2, 3, 32, 32))]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_error_of_a_sample_is_one_line(recipe: Recipe, workers: int) -> None:
+    config = recipe.config(f"data.workers={workers}")
+    with pytest.raises(dv.EncoderError) as caught:
+        list(batches(replace(config, data=replace(config.data, codec=TOO_SMALL)), first_step=0))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265", "mpeg2video", "mjpeg"])
@@ -213,6 +243,24 @@ def clips_recipe(recipe: Recipe, *overrides: str) -> TrainConfig:
     source = {"root": str(folder), "kind": "clips", "shrink": 1, "encoded_variants": 3}
     recipe.values["data"]["train"] = [source]  # pyright: ignore[reportIndexIssue, reportArgumentType]
     return recipe.config("data.codec.share=1", *overrides)
+
+
+def test_clip_smaller_than_a_patch_is_left_out(recipe: Recipe, caplog: pytest.LogCaptureFixture) -> None:
+    config = clips_recipe(recipe, "patch_size=64")
+    small = moving(frames=4, size=32)
+    encode(small, 20, recipe.folder / "clips" / "small.mkv")
+    assert WindowDataset(config)[0][1].shape == (2, 3, 64, 64)
+    assert "small.mkv: smaller than 64 pixels: 32x32" in caplog.text
+
+
+def test_clip_shorter_than_the_window_is_validated_on_its_repeated_last_frame(recipe: Recipe) -> None:
+    (recipe.folder / "short").mkdir()
+    encode(moving(frames=2, size=64), 10, recipe.folder / "short" / "short.mkv")
+    validation = f"data.validation=[{{root: {recipe.folder}/short, kind: clips, shrink: 1}}]"
+    ((lq, gt),) = validation_windows(recipe.config(validation), sigma=0, crf=None)
+    assert (lq.shape, gt.shape) == ((1, 9, 64, 64), (1, 3, 64, 64))
+    assert torch.equal(lq[:, 3:6], lq[:, 6:9])
+    assert not torch.equal(lq[:, :3], lq[:, 3:6])
 
 
 def test_compressed_samples_of_clips_are_cut_from_whole_encoded_ones(recipe: Recipe) -> None:

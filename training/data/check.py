@@ -9,9 +9,9 @@ from pathlib import Path
 from diffir_video.errors import DiffirVideoError, UsageError
 from training.config import SourceConfig, TrainConfig
 from training.data.fingerprints import Resemblance, closest, fingerprints_of, media_files
-from training.data.frames import load_source
 from training.data.pictures import list_pictures
 from training.data.suffixes import CLIP_SUFFIXES
+from training.data.windows import load_large_enough
 
 
 class ContaminationError(DiffirVideoError):
@@ -43,24 +43,29 @@ class Comparison:
 def describe_sources(configs: Sequence[TrainConfig]) -> Iterator[SourceReport]:
     """Open every training source once as a run would; raises UsageError for one that is missing or empty."""
     described: set[tuple[SourceConfig, int, int]] = set()
-    # Which pictures are large enough depends on the patch and the scale; clips are all read.
+    reported: set[SourceReport] = set()
+    # Which pictures and clips are large enough depends on the patch and the scale.
     for config in configs:
         of_pictures = config.data.samples == "pictures"
-        largest = max(phase.patch_size for phase in config.all_phases) if of_pictures else 0
+        largest = max(phase.patch_size for phase in config.all_phases)
         for source in config.data.train:
             # Weights and the like differ from stage to stage of the same material.
             material = replace(source, weight=1.0, encoded_variants=0, picked=0.0)
-            key = (material, largest, config.model.scale if of_pictures else 1)
+            encoded = replace(material, encoded_variants=min(1, source.encoded_variants))
+            key = (encoded, largest, config.model.scale)
             if key in described:
                 continue
             described.add(key)
             if of_pictures:
                 count = len(list_pictures(source, largest * source.shrink, scale=config.model.scale))
-                yield SourceReport(source, count, count, 0)
+                report = SourceReport(material, count, count, 0)
             else:
-                footage = load_source(source, config.data.cache)
+                footage = load_large_enough(source, config)
                 frames = sum(len(clip.frames) for clip in footage)
-                yield SourceReport(source, len(footage), frames, sum(len(clip.cuts) for clip in footage))
+                report = SourceReport(material, len(footage), frames, sum(len(c.cuts) for c in footage))
+            if report not in reported:
+                reported.add(report)
+                yield report
 
 
 def compare(configs: Sequence[TrainConfig], evaluation: Sequence[Path]) -> Comparison:

@@ -20,6 +20,7 @@ from training.config import CodecConfig, DataConfig, SourceConfig
 from training.data.degradations import add_camera_noise, compress_randomly, draw_sharpening, sharpen
 from training.data.downscale import downscale_randomly
 from training.data.frames import Footage, save_array
+from training.writing import make_folder
 
 _log = logging.getLogger(__name__)
 
@@ -38,13 +39,13 @@ def encode_variants(
     """`source.encoded_variants` of each clip, `scale` times smaller, from the cache where already made.
 
     What is drawn for a variant is a function of the clip's name, the variant's number and the recipe's noise,
-    codec and sharpening. Raises EncoderError.
+    codec and sharpening. Raises EncoderError, OutputError if the cache can't be written.
     """
     jobs = [(clip, number) for clip in footage for number in range(source.encoded_variants)]
     missing = [job for job in jobs if not _file_of(*job, data, scale).exists()]
     if missing:
         _log.info("encoding %d variants of %d clips", len(missing), len(footage))
-        data.cache.mkdir(parents=True, exist_ok=True)
+        make_folder(data.cache)
         with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
             list(pool.map(partial(_encode, data=data, scale=scale), *zip(*missing, strict=True)))
     variants = iter([_load(clip, number, data, scale) for clip, number in jobs])

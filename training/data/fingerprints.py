@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffir_video.errors import MediaInputError
+from training.data.reading import PICTURE_ERRORS, as_rgb, read_clip
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 
 # A difference hash (which neighbour is brighter, on a grid of 16 x 16) has 256 bits. Two pictures of
@@ -56,7 +57,7 @@ def fingerprints_of(files: Sequence[Path]) -> list[Fingerprints]:
     for path in files:
         try:
             pairs = [(index, hashed) for index, hashed in _hashes(path) if hashed is not None]
-        except (OSError, RuntimeError, ValueError):
+        except (*PICTURE_ERRORS, RuntimeError, MediaInputError):
             continue
         if pairs:
             found.append(Fingerprints(path, np.stack([h for _, h in pairs]), tuple(i for i, _ in pairs)))
@@ -96,10 +97,7 @@ def _hashes(path: Path) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
     if path.suffix.lower() in PHOTO_SUFFIXES:
         with Image.open(path) as image:
             image.draft("RGB", (512, 512))
-            yield 0, difference_hash(np.asarray(image.convert("RGB")))
+            yield 0, difference_hash(np.asarray(as_rgb(image)))
         return
-    import decord  # pyright: ignore[reportMissingTypeStubs]
-
-    reader: Any = decord.VideoReader(str(path), num_threads=1)
-    for index in range(0, len(reader), FRAME_STEP):
-        yield index, difference_hash(reader[index].asnumpy())
+    for number, frames in enumerate(read_clip(path, step=FRAME_STEP, at_once=1)):
+        yield number * FRAME_STEP, difference_hash(frames[0])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from diffir_video.errors import UsageError
+from diffir_video.errors import MediaInputError, UsageError
 from training.config import SourceConfig
+from training.data.reading import PICTURE_ERRORS, is_deep, read_clip, read_picture
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
+from training.writing import make_folder, written_whole
 
 # Mean absolute difference of two consecutive frames, in code values, from which they count as a cut.
 CUT_DIFFERENCE = 30.0
@@ -30,12 +29,14 @@ class Footage:
     """Frames of one file. `frames`: (T, H, W, 3) uint8 RGB, memory-mapped; T is 1 for a photograph.
 
     `cuts`: indices of frames that start a new shot. `key`: tells this file, read this way, from any other.
+    `path`: of the file.
     """
 
     name: str
     frames: NDArray[np.uint8]
     cuts: tuple[int, ...]
     key: str = ""
+    path: Path = Path()
 
     def shots(self) -> list[tuple[int, int]]:
         """(start, end) of each stretch without a cut, `end` exclusive."""
@@ -47,7 +48,7 @@ def load_source(source: SourceConfig, cache: Path) -> list[Footage]:
     """All files of a source, sorted by name, from the cache where they are already decoded.
 
     A file that can't be decoded is skipped with a warning. Raises UsageError if the folder is missing or
-    holds nothing readable.
+    holds nothing readable, OutputError if the cache can't be written.
     """
     if not source.root.is_dir():
         raise UsageError(
@@ -61,7 +62,7 @@ def load_source(source: SourceConfig, cache: Path) -> list[Footage]:
             continue
         try:
             footage.append(_load_cached(path, source, cache))
-        except (OSError, RuntimeError, ValueError) as exc:
+        except (*PICTURE_ERRORS, RuntimeError, MediaInputError) as exc:
             skipped += 1
             _log.warning("skipped %s: %s", path, exc)
     if skipped:
@@ -75,43 +76,33 @@ def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
     stat = path.stat()
     version = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     key = f"{version}:{source.kind}:{source.shrink}:{source.max_frames}"
+    if source.kind != "clips" and is_deep(path):
+        # What older versions kept of such pictures is white.
+        key += ":by value"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     stem = cache / f"{path.stem}-{digest}"
     frames_file, cuts_file = stem.with_suffix(".npy"), stem.with_suffix(".cuts.npy")
     if not (frames_file.exists() and cuts_file.exists()):
-        cache.mkdir(parents=True, exist_ok=True)
         frames = _decode_clip(path, source) if source.kind == "clips" else _decode_photo(path, source)
+        make_folder(cache)
         save_array(cuts_file, _find_cuts(frames))
         save_array(frames_file, frames)
     cuts = tuple(int(c) for c in np.load(cuts_file))
-    return Footage(path.stem, np.load(frames_file, mmap_mode="r"), cuts, digest)
+    return Footage(path.stem, np.load(frames_file, mmap_mode="r"), cuts, digest, path)
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an .npy file that is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    """Write an .npy file that is whole or not there. Raises OutputError if it can't be written."""
+    with written_whole(path) as temporary, temporary.open("wb") as file:
         np.save(file, array)
-    temporary.replace(path)
 
 
 def _decode_clip(path: Path, source: SourceConfig) -> NDArray[np.uint8]:
-    import decord  # pyright: ignore[reportMissingTypeStubs]
-
-    reader = decord.VideoReader(str(path), num_threads=1)
-    count = min(len(reader), source.max_frames)
-    return np.concatenate(list(_decode_batches(reader, count, source.shrink)))
-
-
-def _decode_batches(reader: Any, count: int, shrink: int) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, count, 32):
-        batch = reader.get_batch(range(start, min(start + 32, count)))
-        yield shrink_area(batch.asnumpy(), shrink)
+    return np.concatenate([shrink_area(b, source.shrink) for b in read_clip(path, limit=source.max_frames)])
 
 
 def _decode_photo(path: Path, source: SourceConfig) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return shrink_area(np.asarray(image.convert("RGB"))[None], source.shrink)
+    return shrink_area(read_picture(path)[None], source.shrink)
 
 
 def shrink_area(frames: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    Sampler,
+    default_collate,  # pyright: ignore[reportUnknownVariableType]
+)
 
+from diffir_video.errors import DiffirVideoError
 from training.config import TrainConfig
 from training.data.pictures import PictureDataset
 from training.data.windows import WindowDataset
@@ -20,19 +27,41 @@ def batches(
     """Batches of step `first_step` and on: lq (N, channels, P / s, P / s), gt (N, 3, P, P), float in [0, 1].
 
     A run resumed at a step sees the same data as one that never stopped. Of several processes each gets its
-    share of every batch, in order: together they hold what one process would.
+    share of every batch, in order: together they hold what one process would. Errors are those of the data
+    sets, whatever process they happen in.
     """
     dataset = WindowDataset(config) if config.data.samples == "windows" else PictureDataset(config)
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        dataset,
+    loader: DataLoader[Any] = DataLoader(
+        _Reporting(dataset),
         batch_sampler=_Shares(config, first_step, rank, processes),
         num_workers=config.data.workers,
         prefetch_factor=8 if config.data.workers else None,
         worker_init_fn=_use_one_thread,
+        collate_fn=_collated,
     )
     for items in loader:
+        if isinstance(items, DiffirVideoError):
+            raise items
         lq, gt = (t.flatten(0, 1) if config.data.samples == "windows" else t for t in items)
         yield lq.float() / 255, gt.float() / 255
+
+
+class _Reporting(Dataset[Any]):
+    """Errors as items: the loader would wrap those of a worker in a trace of many lines."""
+
+    def __init__(self, dataset: Dataset[tuple[Tensor, Tensor]]) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | DiffirVideoError:
+        try:
+            return self._dataset[index]
+        except DiffirVideoError as exc:
+            return exc
+
+
+def _collated(items: list[Any]) -> Any:
+    errors = [item for item in items if isinstance(item, DiffirVideoError)]
+    return errors[0] if errors else default_collate(items)
 
 
 class _Shares(Sampler[list[int]]):

@@ -14,17 +14,16 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diffir_video.errors import UsageError
+from diffir_video.errors import InputError, UsageError
 from training.config import SourceConfig, TrainConfig
 from training.data.damage import damage_picture
 from training.data.frames import shrink_area
+from training.data.reading import PICTURE_ERRORS, as_rgb, check_depth
 from training.data.suffixes import PHOTO_SUFFIXES
 from training.schedule import patch_size_of_item
 
 # Folders of LQ and of ground truth beside each other, as published data sets name them.
 PAIR_FOLDERS = {"blur": "sharp", "input": "target", "input_crops": "target_crops", "lq": "gt", "LQ": "GT"}
-
-_READING_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class PictureDataset(Dataset[tuple[Tensor, Tensor]]):
     """Item i is a function of (seed, i) alone, whatever worker makes it.
 
     Returns lq (image_channels, P / s, P / s) and gt (3, P, P), uint8. A file that breaks off is skipped: the
-    next draw takes its place.
+    next draw takes its place. Raises InputError when every file has failed.
     """
 
     def __init__(self, config: TrainConfig, sources: Sequence[SourceConfig] | None = None) -> None:
@@ -54,19 +53,26 @@ class PictureDataset(Dataset[tuple[Tensor, Tensor]]):
         weights = np.array([source.weight for source, _ in self._sources])
         self._odds = weights / weights.sum()
         self._reported: set[Path] = set()
+        self._failed: set[tuple[int, int]] = set()
+        self._drawn = sum(len(p) for (_, p), odds in zip(self._sources, self._odds, strict=True) if odds > 0)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         config = self._config
         rng = np.random.default_rng((config.seed, index))
         size = patch_size_of_item(index, config)
         while True:
-            source, pictures = self._sources[rng.choice(len(self._sources), p=self._odds)]
-            picture = pictures[int(rng.integers(len(pictures)))]
+            of = int(rng.choice(len(self._sources), p=self._odds))
+            source, pictures = self._sources[of]
+            number = int(rng.integers(len(pictures)))
+            picture = pictures[number]
             try:
                 lq, gt = read_patch(picture, size, source.shrink, config.model.scale, rng)
-            except _READING_ERRORS as exc:
+            except PICTURE_ERRORS as exc:
+                # It stays among those drawn from: what a sample is must not depend on what was seen before.
+                self._failed.add((of, number))
                 self._skip(picture.gt, exc)
                 continue
+            self._failed.discard((of, number))
             flip = draw_augmentation(rng)
             gt = flip(gt)
             damaged, gt = damage_picture(gt, config.data.damage, config.model.scale, rng)
@@ -76,6 +82,8 @@ class PictureDataset(Dataset[tuple[Tensor, Tensor]]):
         if path not in self._reported:
             self._reported.add(path)
             _log.warning("skipped %s: %s (%d skipped so far)", path, error, len(self._reported))
+        if len(self._failed) == self._drawn:
+            raise InputError(f"none of the {self._drawn} pictures can be read; the last is {path}: {error}")
 
 
 def list_pictures(source: SourceConfig, smallest: int, *, scale: int = 1) -> list[Picture]:
@@ -91,7 +99,7 @@ def list_pictures(source: SourceConfig, smallest: int, *, scale: int = 1) -> lis
     for gt, lq in _files(source):
         try:
             picture = _measured(gt, lq, scale)
-        except _READING_ERRORS as exc:
+        except PICTURE_ERRORS as exc:
             left_out += 1
             _log.warning("left out %s: %s", gt, exc)
             continue
@@ -124,9 +132,11 @@ def _files(source: SourceConfig) -> list[tuple[Path, Path | None]]:
 
 def _measured(gt: Path, lq: Path | None, scale: int) -> Picture:
     with Image.open(gt) as image:
+        check_depth(image)
         size = image.size
     if lq is not None:
         with Image.open(lq) as image:
+            check_depth(image)
             if (image.width * scale, image.height * scale) != size:
                 raise ValueError(
                     f"{lq.name} of {image.width}x{image.height} does not belong to {size[0]}x{size[1]}"
@@ -153,7 +163,7 @@ def read_patch(
 
 def _crop(path: Path, x: int, y: int, side: int, shrink: int) -> NDArray[np.uint8]:
     with Image.open(path) as image:
-        patch = np.asarray(image.crop((x, y, x + side, y + side)).convert("RGB"))
+        patch = np.asarray(as_rgb(image.crop((x, y, x + side, y + side))))
     return shrink_area(patch[None], shrink)[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,10 +26,13 @@ from training.data.degradations import (
 from training.data.downscale import downscale, downscale_randomly
 from training.data.encoded import EncodedVariant, encode_variants
 from training.data.frames import Footage, load_source
+from training.schedule import patch_size_of_item
 
 # A pan is cut from the photograph at twice the size and averaged down, so that whole pixels of the
 # photograph are half pixels of the sample and nothing is blurred by interpolation.
 PAN_OVERSAMPLING = 2
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,15 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         data, scale = self._config.data, self._config.model.scale
         rng = np.random.default_rng((self._config.seed, index))
+        size = patch_size_of_item(index, self._config)
         source = self._sources[rng.choice(len(self._sources), p=self._odds)]
         if source.config.encoded_variants and rng.random() < data.codec.share:
-            degraded, clean = self._cut_encoded(source, rng)
+            degraded, clean = self._cut_encoded(source, size, rng)
         else:
             exposure = draw_exposure(data.clip_damage, rng)
             sequence = sharpen(
-                augment(self._draw_sequence(source, rng, exposure), rng), draw_sharpening(data.sharpen, rng)
+                augment(self._draw_sequence(source, size, exposure, rng), rng),
+                draw_sharpening(data.sharpen, rng),
             )
             seen, clean = exposed(sequence, exposure)
             small = seen if scale == 1 else downscale_randomly(seen, scale, data.downscale, rng)
@@ -69,8 +75,10 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
                 degraded = compress_randomly(degraded, data.codec, rng)
         return self._cut_windows(degraded, clean, rng)
 
-    def _draw_sequence(self, source: _Source, rng: np.random.Generator, exposure: int) -> NDArray[np.uint8]:
-        count, size = self._config.data.sequence_frames * exposure, self._config.patch_size
+    def _draw_sequence(
+        self, source: _Source, size: int, exposure: int, rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        count = self._config.data.sequence_frames * exposure
         footage = source.footage[int(rng.integers(len(source.footage)))]
         if source.config.kind == "photos":
             picked = source.config.picked > 0 and rng.random() < source.config.picked
@@ -78,18 +86,14 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         return cut_from_clip(footage, count, size, rng)
 
     def _cut_encoded(
-        self, source: _Source, rng: np.random.Generator
+        self, source: _Source, size: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """(degraded, clean) sequences; not reversed in time, as frames depend on those encoded before."""
         index = int(rng.integers(len(source.footage)))
         clip, variants = source.footage[index], source.encoded[index]
         variant = variants[int(rng.integers(len(variants)))]
         seen = Footage(clip.name, variant.frames, clip.cuts)
-        count, size, scale = (
-            self._config.data.sequence_frames,
-            self._config.patch_size,
-            self._config.model.scale,
-        )
+        count, scale = self._config.data.sequence_frames, self._config.model.scale
         crop = draw_crop(seen, count, size // scale, rng, may_skip=False)
         if scale > 1:
             clean = crop.enlarged(scale).sharpened(clip.frames, variant.sharpening)
@@ -128,8 +132,41 @@ def window_tensor(frames: NDArray[np.uint8]) -> Tensor:
 
 
 def _load(source: SourceConfig, config: TrainConfig) -> _Source:
-    footage = load_source(source, config.data.cache)
+    footage = load_large_enough(source, config)
     return _Source(source, footage, encode_variants(footage, source, config.data, config.model.scale))
+
+
+def load_large_enough(source: SourceConfig, config: TrainConfig) -> list[Footage]:
+    """The clips or photographs of a source that the recipe's largest patch fits into; others are left out.
+
+    Raises UsageError if the folder is missing or none is large enough.
+    """
+    patch = max(phase.patch_size for phase in config.all_phases)
+    return _without_small(load_source(source, config.data.cache), source, _smallest(source, patch, config))
+
+
+def _smallest(source: SourceConfig, patch: int, config: TrainConfig) -> int:
+    """The side that frames of a source must have, for patches of this size."""
+    if source.kind == "photos":
+        return patch * PAN_OVERSAMPLING
+    # Of clips that are encoded whole, only what is even at the LQ's size is left.
+    multiple = 2 * config.model.scale if source.encoded_variants else 1
+    return -(-patch // multiple) * multiple
+
+
+def _without_small(footage: Sequence[Footage], source: SourceConfig, smallest: int) -> list[Footage]:
+    kept: list[Footage] = []
+    for each in footage:
+        height, width = each.frames.shape[1:3]
+        if min(height, width) >= smallest:
+            kept.append(each)
+        else:
+            _log.warning("left out %s: smaller than %d pixels: %dx%d", each.path, smallest, width, height)
+    if not kept:
+        raise UsageError(
+            f"no {source.kind} of {smallest} pixels or more in {source.root}: lower patch_size or shrink"
+        )
+    return kept
 
 
 @dataclass(frozen=True)
@@ -232,12 +269,17 @@ def validation_windows(
 
     For a model of scale s > 1 the clip is made smaller first, by the antialiased bicubic kernel. Returns
     pairs lq (K, 3·frames, h / s, w / s) and gt (K, 3, h, w), float in [0, 1]; h, w at most `size`. K is 1;
-    for a recurrent model it is all windows of the sequence, in time order.
+    for a recurrent model it is all windows of the sequence, in time order. A clip shorter than the window
+    repeats its last frame.
     """
     scale = config.model.scale
     windows: list[tuple[Tensor, Tensor]] = []
     for source in config.data.validation:
-        for index, clip in enumerate(load_source(source, config.data.cache)):
+        smallest = config.model.multiple * scale
+        if source.kind == "photos":
+            smallest = _smallest(source, config.all_phases[-1].patch_size, config)
+        footage = _without_small(load_source(source, config.data.cache), source, smallest)
+        for index, clip in enumerate(footage):
             clean = _middle_of(clip, source, config, size)
             rng = np.random.default_rng((config.seed, index))
             small = clean if scale == 1 else downscale(clean, scale, "bicubic")
@@ -255,12 +297,13 @@ def validation_windows(
 
 def _middle_of(clip: Footage, source: SourceConfig, config: TrainConfig, size: int) -> NDArray[np.uint8]:
     if source.kind == "photos":
-        return pan_over(
-            clip.frames[0], config.data.sequence_frames, config.patch_size, np.random.default_rng(0)
-        )
+        size = config.all_phases[-1].patch_size
+        return pan_over(clip.frames[0], config.data.sequence_frames, size, np.random.default_rng(0))
     count = config.data.sequence_frames
     start = max(0, (len(clip.frames) - count) // 2)
     multiple = config.model.multiple * config.model.scale
     height, width = (min(side, size) // multiple * multiple for side in clip.frames.shape[1:3])
     y, x = (clip.frames.shape[1] - height) // 2, (clip.frames.shape[2] - width) // 2
-    return np.ascontiguousarray(clip.frames[start : start + count, y : y + height, x : x + width])
+    cut = clip.frames[start : start + count, y : y + height, x : x + width]
+    shown = np.arange(max(len(cut), config.model.frames))
+    return np.ascontiguousarray(cut[np.minimum(shown, len(cut) - 1)])

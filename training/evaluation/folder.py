@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from diffir_video.errors import UsageError
+from diffir_video.errors import MediaInputError, UsageError
 from training.config import SourceConfig
 from training.data.pictures import PAIR_FOLDERS, list_pictures
+from training.data.reading import PICTURE_ERRORS, read_picture
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 from training.evaluation.ffmpeg import read_rgb
 from training.evaluation.material import Damage, damaged, to_tensor
@@ -72,8 +72,10 @@ def _pairs(folder: Path, scale: int) -> Iterator[LabelledInput]:
 def _read(path: Path, frames: int) -> NDArray[np.uint8]:
     if path.suffix.lower() in CLIP_SUFFIXES:
         return read_rgb(path, frames)
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))[None]
+    try:
+        return read_picture(path)[None]
+    except PICTURE_ERRORS as exc:
+        raise MediaInputError(f"{path} can't be read: {exc}; take it out of the folder") from exc
 
 
 def _cut(frames: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
