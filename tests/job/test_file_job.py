@@ -82,7 +82,6 @@ def test_a_clip_that_tells_no_frame_rate_is_restored(output: str, identity: Rest
     assert video_pts(tmp_path / output) == video_pts(source)
 
 
-
 @pytest.mark.parametrize("name", ["ten_bit.mp4", "full_range_bt709.mp4", "bt601.mp4"])
 def test_colour_and_depth_are_the_sources(name: str, identity: Restorer, tmp_path: Path) -> None:
     restore_file(
