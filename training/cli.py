@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from diffir_video.errors import DiffirVideoError, OutputError
 from training.config import load_config
 from training.data.commands import add_data_commands
 from training.interruption import TerminatedError, stop_requests
+from training.messages import print_messages
 
 _PROGRAM = "diffir-train"
 
@@ -26,7 +26,7 @@ _STAGES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, one of `errors` or of a signal (130, 143), 1 for any other."""
     args = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    print_messages("stdout")
     try:
         with stop_requests() as args.stop:
             args.run(args)

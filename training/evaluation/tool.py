@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -20,6 +19,7 @@ from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
 from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.zoo import find_weights
 from training.evaluation.material import CLIPS, EvaluationClip, to_tensor
+from training.messages import print_messages
 
 _NOISE_SEED = 0
 
@@ -97,7 +97,7 @@ def chosen_clips(names: Sequence[str] | None) -> list[EvaluationClip]:
 
 def exit_code_of(work: Callable[[], None]) -> int:
     """Do the work with its progress on stderr; an error of ours is one line there, and its exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    print_messages("stderr")
     try:
         work()
     except DiffirVideoError as exc:
