@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, lcm
+from math import lcm
 from typing import TYPE_CHECKING, Any
 
 import av.error
@@ -29,7 +29,7 @@ from diffir_video.media.probe import (
 )
 from diffir_video.media.sound import SoundConverter
 from diffir_video.media.subtitles import SubtitleConverter, is_gap
-from diffir_video.media.time_range import TimeRange, cut_chapter, cut_subtitle
+from diffir_video.media.time_range import TimeRange, cut_chapter, cut_subtitle, shift
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -46,9 +46,6 @@ _MPEGTS_CODECS = frozenset(
 
 # FFmpeg's muxer takes them for MP4 and its kin, and refuses the header of a MOV file.
 _NOT_IN_MOV = frozenset({"vp8", "vp9", "av1", "flac", "opus", "truehd"})
-
-# AVI counts the sound of some codecs in blocks: too coarse to take a part's beginning off.
-_COARSE, _FINE = Fraction(1, 1000), Fraction(1, 100_000)
 
 # A cover picture's ending and MIME type, by its codec; MP4 takes no other codecs.
 _COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp")}
@@ -157,9 +154,7 @@ class TrackCopier:
         """A clock in which start times of all tracks are whole; MP4 rounds them to 1 ms by default."""
         tracks = self._tracks.values()
         bases = [track.source.time_base for track in tracks]
-        bases += [
-            track.converter.time_base for track in tracks if isinstance(track.converter, SoundConverter)
-        ]
+        bases += [track.target.time_base for track in tracks if track.converter is not None]
         scale = lcm(video_time_base.denominator, *(base.denominator for base in bases if base))
         return scale if scale < 2**31 else video_time_base.denominator
 
@@ -255,7 +250,7 @@ class TrackCopier:
             self._refused += 1
             return
         track = self._tracks[index]
-        _shift(packet, self._part.origin)
+        shift(packet, self._part.origin)
         is_shown = not is_gap(codec_name(track.source), packet)
         if track.converter is None:
             packet.stream = track.target
@@ -387,23 +382,6 @@ def _named(stream: Stream) -> str:
     return f"{stream.type} track {stream.index} ({codec_name(stream) or 'unknown codec'}" + (
         f", {language})" if language else ")"
     )
-
-
-def _shift(packet: Packet[Any], seconds: Fraction) -> None:
-    if packet.time_base > _COARSE:
-        _refine(packet, ceil(packet.time_base / _FINE))
-    ticks = round(seconds / packet.time_base)
-    packet.pts = None if packet.pts is None else packet.pts - ticks
-    packet.dts = None if packet.dts is None else packet.dts - ticks
-
-
-def _refine(packet: Packet[Any], times: int) -> None:
-    """Count a packet's time in ticks so many times as fine."""
-    pts, dts, duration = packet.pts, packet.dts, packet.duration
-    packet.time_base = packet.time_base / times
-    packet.pts = None if pts is None else pts * times
-    packet.dts = None if dts is None else dts * times
-    packet.duration = (duration or 0) * times
 
 
 def _due(packet: Packet[Any]) -> Fraction:

@@ -69,7 +69,8 @@ class SoundConverter:
         )
         if name in _BITS:
             self._encoder.bit_rate = _BITS[name] * channels
-        target.time_base = self._encoder.time_base = Fraction(1, self._rate)
+        self._tick = Fraction(1, self._rate)
+        target.time_base = self._encoder.time_base = self._tick
         try:
             self._encoder.open()
         except av.error.FFmpegError as exc:
@@ -83,11 +84,6 @@ class SoundConverter:
         # Where the next decoded sample belongs, in seconds, and the next one to encode, in samples.
         self._expected: Fraction | None = None
         self._written = 0
-
-    @property
-    def time_base(self) -> Fraction:
-        """Of the new track."""
-        return Fraction(1, self._rate)
 
     def convert(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """What can be written for `target` now; encoders keep some samples for later.
@@ -156,7 +152,7 @@ class SoundConverter:
             yield from self._encode(frame)
 
     def _encode(self, frame: AudioFrame) -> Iterator[Packet[Any]]:
-        frame.pts, frame.time_base = self._written, self.time_base
+        frame.pts, frame.time_base = self._written, self._tick
         self._written += frame.samples
         yield from self._ready(self._encoder.encode(frame))
 

@@ -1,4 +1,4 @@
-"""`TimeRange`: a part of a file, and what of a chapter or a subtitle lies in it."""
+"""`TimeRange`: a part of a file, what of chapters and subtitles lies in it, and packets shifted to it."""
 
 # PyAV's stubs leave the parameter of Packet open.
 # pyright: reportUnknownMemberType=false
@@ -14,6 +14,9 @@ from av.packet import Packet
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
+
+# AVI counts the sound of some codecs in blocks: too coarse to take a part's beginning off.
+_COARSE, _FINE = Fraction(1, 1000), Fraction(1, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,24 @@ class TimeRange:
         is_early = self.start is not None and seconds < self.start
         is_late = self.end is not None and seconds >= self.end
         return not (is_early or is_late)
+
+
+def shift(packet: Packet[Any], seconds: Fraction) -> None:
+    """Bring a packet forward by `seconds`, in its own ticks, or in finer ones where those are coarse."""
+    if packet.time_base > _COARSE:
+        _refine(packet, ceil(packet.time_base / _FINE))
+    ticks = round(seconds / packet.time_base)
+    packet.pts = None if packet.pts is None else packet.pts - ticks
+    packet.dts = None if packet.dts is None else packet.dts - ticks
+
+
+def _refine(packet: Packet[Any], times: int) -> None:
+    """Count a packet's time in ticks so many times as fine."""
+    pts, dts, duration = packet.pts, packet.dts, packet.duration
+    packet.time_base = packet.time_base / times
+    packet.pts = None if pts is None else pts * times
+    packet.dts = None if dts is None else dts * times
+    packet.duration = (duration or 0) * times
 
 
 def cut_subtitle(packet: Packet[Any], part: TimeRange) -> None:
