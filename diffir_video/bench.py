@@ -33,7 +33,7 @@ from diffir_video.network import DiffIRS2
 from diffir_video.pipeline import run
 from diffir_video.prior import ReuseLevel
 from diffir_video.reference import ReferenceRestorer
-from diffir_video.restorer import DTYPES, Device, Precision, Refresh, Restorer
+from diffir_video.restorer import DTYPES, Device, Precision, Refresh, Restorer, products_of
 from diffir_video.stages import NullSink
 
 # Frames that the reference path restores, slow as it is, and that the others are compared with.
@@ -108,9 +108,7 @@ def _floors_under(net: DiffIRS2, rows: Sequence[BenchRow]) -> Iterator[FloorRow]
         assert row.backend is not None
         dtype = DTYPES[row.precision]
         if row.precision not in rates:
-            split = row.precision == "bf16x3"
-            multiplied = torch.bfloat16 if split else dtype
-            rates[row.precision] = measure_rates(device, multiplied, terms=3 if split else 1)
+            rates[row.precision] = measure_rates(device, dtype, products_of(cast(Precision, row.precision)))
         best = rates[row.precision]
         floors = floors_of(net, lq, cast(ReuseLevel, row.reuse), dtype, best)
         yield FloorRow(

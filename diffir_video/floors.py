@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffir_video.errors import BackendError
-from diffir_video.inference import FoldedDIRformer, InferenceOptions
+from diffir_video.inference import FoldedDIRformer, InferenceOptions, Products, terms_of
 from diffir_video.inference.native import NativeProduct, Terms
 from diffir_video.network import DiffIRS2, DIRformer, ModelConfig
 from diffir_video.network.dirformer import TransformerBlock
@@ -89,12 +89,13 @@ def macs_per_pixel(config: ModelConfig) -> float:
     return counted.get_total_flops() / 2 / side**2
 
 
-def measure_rates(device: torch.device, dtype: torch.dtype, *, terms: int = 1) -> MachineRates:
-    """The best of several turns each; takes seconds. terms: how many products of `dtype` stand for one."""
-    a, b = (torch.randn(_PRODUCT, _PRODUCT, device=device).to(dtype) for _ in range(2))
+def measure_rates(device: torch.device, dtype: torch.dtype, products_of: Products = "plain") -> MachineRates:
+    """The best of several turns each; takes seconds. products_of: how those of `dtype` are made."""
+    multiplied, terms = (torch.bfloat16, 3) if products_of == "bf16x3" else (dtype, 1)
+    a, b = (torch.randn(_PRODUCT, _PRODUCT, device=device).to(multiplied) for _ in range(2))
     products = 2 * _PRODUCT**3 / _best_seconds(lambda: a @ b, device) / terms
-    if device.type == "cpu":
-        products = max(products, _rate_of_kernels(dtype, terms))
+    if device.type == "cpu" and dtype != torch.float16:
+        products = max(products, _rate_of_kernels(terms_of(dtype, products_of)))
     source = torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=device)
     copy = torch.empty_like(source)
     return MachineRates(
@@ -102,18 +103,11 @@ def measure_rates(device: torch.device, dtype: torch.dtype, *, terms: int = 1) -
     )
 
 
-def _rate_of_kernels(dtype: torch.dtype, terms: int) -> float:
+def _rate_of_kernels(terms: Terms) -> float:
     """FLOP per second of a product that fits the cache; 0 where there are no kernels for it."""
     rows, channels = 128, 256
-    kernels_terms: dict[tuple[torch.dtype, int], Terms] = {
-        (torch.float32, 1): 0,
-        (torch.bfloat16, 1): 1,
-        (torch.bfloat16, 3): 3,
-    }
-    if (dtype, terms) not in kernels_terms:
-        return 0.0
     try:
-        product = NativeProduct(torch.randn(channels, channels), kernels_terms[dtype, terms])
+        product = NativeProduct(torch.randn(channels, channels), terms)
     except BackendError:
         return 0.0
     x = torch.randn(rows, rows, channels)

@@ -18,7 +18,14 @@ from diffir_video.allocator import LOOP_KEEPS_BYTES, prepare_allocator
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.frame import Clip, Frame, StreamInfo
-from diffir_video.inference import Backend, Batch, InferenceOptions, Tile, cpu_has_fast_half
+from diffir_video.inference import (
+    Backend,
+    Batch,
+    InferenceOptions,
+    Products,
+    Tile,
+    cpu_has_fast_half,
+)
 from diffir_video.inference.transfers import CudaTransfers
 from diffir_video.network import DiffIR, DiffIRS2
 from diffir_video.prior import (
@@ -37,7 +44,7 @@ from diffir_video.tiling import crop, pad_to_multiple
 from diffir_video.zoo import IDENTITY, find_weights
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "fp32", "bf16", "fp16", "bf16x3"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "bf16x3", "int8"]
 Refresh = Literal["auto"] | int
 
 DTYPES = {
@@ -45,7 +52,14 @@ DTYPES = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
     "bf16x3": torch.float32,
+    "int8": torch.float32,
 }
+
+
+def products_of(precision: Precision) -> Products:
+    """How a precision has the network's products made."""
+    return precision if precision in ("bf16x3", "int8") else "plain"
+
 
 # Several frames at once hide what a launch costs; four of 1920 x 1080, as they come out, are 100 MB.
 _MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA = 4, 128 * 2**20
@@ -81,6 +95,8 @@ class Restorer:
         device "auto" is CUDA where there is one. precision "auto" is bf16 on CUDA, and on a CPU whose
             compiled kernels multiply in bf16 while all else stays float32; elsewhere fp32. bf16x3 makes each
             product of float32 of three in bf16, on CPUs with AMX: next to fp32 in what comes out, and faster.
+            int8 makes those of the blocks of integers of 8 bits, on CPUs with VNNI: faster than bf16 without
+            AMX, and less exact (docs/performance.md).
         reuse: a level or a whole policy (see `ReusePolicy`), with which every stream begins.
         refresh: "auto" refreshes a held prior as the policy says, a number every so many frames and at cuts.
         tile, batch, backend: how much of a frame and how many frames the network works on at a time, and what
@@ -100,8 +116,8 @@ class Restorer:
         self.policy = _choose_policy(reuse, refresh)
         self.record_decisions = record_decisions
         dtype = DTYPES[self.precision]
-        split = self.precision == "bf16x3"
-        self.inference = InferenceOptions(tile, batch, backend, split).on(self.device, dtype)
+        products = products_of(self.precision)
+        self.inference = InferenceOptions(tile, batch, backend, products).on(self.device, dtype)
         self.network = None if net is None else PriorNetwork(net, self.device, dtype, seed, self.inference)
 
     @classmethod

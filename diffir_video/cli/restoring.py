@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16", "bf16x3")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "bf16x3", "int8")
 REUSE_LEVELS = ("off", "prior", "statistics")
 BACKENDS = ("auto", "eager", "compile", "tensorrt")
 

@@ -30,6 +30,9 @@ from diffir_video.network.dirformer import DIRformer
 
 Backend = Literal["auto", "eager", "compile", "tensorrt"]
 
+# What products of float32 features are made of.
+Products = Literal["plain", "bf16x3", "int8"]
+
 # (lq, *held maps) → (restored, *maps made), as `FoldedGraph`.
 Run = Callable[..., tuple[Tensor, ...]]
 
@@ -37,23 +40,23 @@ _log = logging.getLogger(__name__)
 
 
 def choose_backend(
-    backend: Backend, device: torch.device, dtype: torch.dtype, *, split: bool = False
+    backend: Backend, device: torch.device, dtype: torch.dtype, *, products: Products = "plain"
 ) -> Backend:
     """The backend that "auto" stands for; raises BackendError for one that is not to be had here.
 
-    split: whether products of float32 are to be three of bfloat16, which only compile on a CPU can.
+    products: of float32; only compile on a CPU has others than plain ones.
     """
-    if split and (device.type != "cpu" or backend not in ("auto", "compile")):
+    if products != "plain" and (device.type != "cpu" or backend not in ("auto", "compile")):
         raise BackendError(
-            f"bf16x3 is for backend compile on a CPU, not {backend} on {device.type}; use fp32"
+            f"{products} is for backend compile on a CPU, not {backend} on {device.type}; use fp32"
         )
     if backend == "tensorrt":
         load_torch_tensorrt(device)
     elif backend != "eager":
         try:
-            _steps(device, dtype, None, split=split)
+            _steps(device, dtype, None, products)
         except BackendError as exc:
-            if backend != "auto" or split:
+            if backend != "auto" or products != "plain":
                 raise
             _log.warning("backend eager is used: %s", exc)
             return "eager"
@@ -69,17 +72,20 @@ def cpu_has_fast_half() -> bool:
     return True
 
 
-def _terms(dtype: torch.dtype, *, split: bool) -> Terms:
-    return 3 if split else 1 if dtype == torch.bfloat16 else 0
+def terms_of(dtype: torch.dtype, products: Products) -> Terms:
+    """What the kernels in C multiply, for features of `dtype`."""
+    if products == "plain":
+        return 1 if dtype == torch.bfloat16 else 0
+    return 3 if products == "bf16x3" else -1
 
 
-def _steps(device: torch.device, dtype: torch.dtype, tile: int | None, *, split: bool) -> BlockSteps:
+def _steps(device: torch.device, dtype: torch.dtype, tile: int | None, products: Products) -> BlockSteps:
     """What backend compile works blocks with; raises BackendError where it is not to be had."""
     if device.type == "cuda":
         return _triton_steps()
     if dtype == torch.float16:
         raise BackendError("backend compile has no fp16 on a CPU; use bf16, fp32, or backend eager")
-    return NativeSteps(_terms(dtype, split=split), tile=tile)
+    return NativeSteps(terms_of(dtype, products), tile=tile)
 
 
 def _triton_steps() -> BlockSteps:
@@ -97,7 +103,7 @@ def build(
     strips: StripSteps,
     tile: int | None,
     *,
-    split: bool = False,
+    products: Products = "plain",
 ) -> tuple[FoldedGraph, Run]:
     """The folded network, and what runs it on whole frames; `backend` is one that was chosen.
 
@@ -106,12 +112,12 @@ def build(
     """
     device = net.patch_embed.proj.weight.device
     if backend == "compile" and device.type == "cpu":
-        convolutions = NativeConvolutions(net, _terms(dtype, split=split), tile=tile)
-        graph = FoldedGraph(net, dtype, _steps(device, dtype, tile, split=split), convolutions)
+        convolutions = NativeConvolutions(net, terms_of(dtype, products), tile=tile)
+        graph = FoldedGraph(net, dtype, _steps(device, dtype, tile, products), convolutions)
         return graph, graph
     graph = FoldedGraph(net, dtype, strips)
     if backend == "compile":
-        return graph, GraphedNetwork(graph.worked_by(_steps(device, dtype, tile, split=False)))
+        return graph, GraphedNetwork(graph.worked_by(_steps(device, dtype, tile, "plain")))
     if backend == "tensorrt":
         return graph, TensorRTNetwork(graph.worked_by(StripSteps(None)), device)
     return graph, graph

@@ -63,7 +63,7 @@ class FoldedDIRformer:
         self._itemsize = dtype.itemsize
         pixels = None if isinstance(self._tile, str) else self._tile
         self._graph, self._whole_frames = build(
-            net, dtype, options.backend, self._strips, pixels, split=options.split
+            net, dtype, options.backend, self._strips, pixels, products=options.products
         )
         self._held_maps: tuple[Tensor, ...] = ()
         # What running out of memory has taught.

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 
 from diffir_video.errors import UsageError
-from diffir_video.inference.backends import Backend, choose_backend
+from diffir_video.inference.backends import Backend, Products, choose_backend
 
 Tile = Literal["auto", "off"] | int
 Batch = Literal["auto"] | int
@@ -25,7 +25,9 @@ class InferenceOptions:
         memory that is free. Attention maps are the whole frame's in any case and halos are true.
     batch: frames that the network takes at once; "auto" is one on a CPU, and on CUDA as many as fit.
     backend: see `backends`.
-    split: products of float32 by three of bfloat16, within 1e-4 of them (bf16x3); on CPUs with AMX.
+    products: how those of float32 features are made: "plain"; "bf16x3" by three of bfloat16, within 1e-4 of
+        them, on CPUs with AMX; "int8" of integers of 8 bits, each pixel and each output by a scale of its
+        own, on CPUs with VNNI.
 
     Raises UsageError on anything else.
     """
@@ -33,7 +35,7 @@ class InferenceOptions:
     tile: Tile = "auto"
     batch: Batch = "auto"
     backend: Backend = "auto"
-    split: bool = False
+    products: Products = "plain"
 
     def __post_init__(self) -> None:
         if self.tile not in ("auto", "off") and not _is_count(self.tile, SMALLEST_TILE):
@@ -46,9 +48,9 @@ class InferenceOptions:
     def on(self, device: torch.device, dtype: torch.dtype) -> InferenceOptions:
         """The same with the backend that "auto" stands for there.
 
-        Raises BackendError for one that is not to be had, and where `split` is not.
+        Raises BackendError for one that is not to be had, and where `products` are not.
         """
-        return replace(self, backend=choose_backend(self.backend, device, dtype, split=self.split))
+        return replace(self, backend=choose_backend(self.backend, device, dtype, products=self.products))
 
 
 def _is_count(value: object, least: int) -> bool:

@@ -14,7 +14,7 @@ import diffir_video as dv
 from diffir_video.inference import FoldedDIRformer, InferenceOptions
 from diffir_video.inference.native.library import load_kernels, torch_team
 from diffir_video.pipeline import run
-from diffir_video.restorer import DTYPES, Precision
+from diffir_video.restorer import DTYPES, Precision, products_of
 from diffir_video.stages import NullSink
 from tests.network.test_variants import config
 
@@ -93,11 +93,11 @@ def test_tiles_of_the_kernels(benchmark: BenchmarkFixture, by: str) -> None:
 
 @pytest.mark.skipif(not load_kernels().has_tiles, reason="this processor has no AMX")
 @pytest.mark.benchmark(group="deblur in C, a frame of 128x128, products", min_rounds=5, warmup=True)
-@pytest.mark.parametrize("precision", ["fp32", "bf16x3", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16x3", "bf16", "int8"])
 def test_precisions_of_the_kernels(benchmark: BenchmarkFixture, precision: Precision) -> None:
     torch.manual_seed(0)
     model = config("deblur")
-    options = InferenceOptions(backend="compile", split=precision == "bf16x3")
+    options = InferenceOptions(backend="compile", products=products_of(precision))
     folded = FoldedDIRformer(dv.DiffIRS2(model).eval().G, dtype=DTYPES[precision], options=options)
     folded.fold(torch.randn(model.prior_width))
     lq = torch.rand(1, 3, 128, 128)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from tests.inference.test_folded import TOLERANCE, difference, frame, network, p
 from tests.network.test_variants import config, tiny
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+
+HAS_BYTES = library.load_kernels().has_bytes
+NEEDS_BYTES = pytest.mark.skipif(not HAS_BYTES, reason="this processor has no VNNI")
+FLOATS_AND_BYTES = [0, pytest.param(-1, marks=NEEDS_BYTES)]
 
 # Channels and heads: whole vectors or not, heads narrower than a vector, one head of all channels.
 BLOCKS = [(8, 2), (16, 2), (32, 4), (48, 1), (52, 2), (96, 2)]
@@ -72,9 +77,10 @@ def test_native_kernels_take_any_size_and_both_norms(size: tuple[int, int], norm
     assert_twins(NativeSteps(0), block, features(32, *size, count=3))
 
 
+@pytest.mark.parametrize("terms", FLOATS_AND_BYTES)
 @torch.inference_mode()
-def test_native_kernels_give_the_same_bytes_for_any_number_of_threads() -> None:
-    block, x, steps = folded_block(32, 4), features(32, 90, 150, count=1), NativeSteps(0)
+def test_native_kernels_give_the_same_bytes_for_any_number_of_threads(terms: Terms) -> None:
+    block, x, steps = folded_block(32, 4), features(32, 90, 150, count=1), NativeSteps(terms)
     threads = torch.get_num_threads()
     results: list[tuple[Tensor, ...]] = []
     try:
@@ -109,13 +115,63 @@ def test_native_kernels_work_in_torchs_threads_and_give_the_same_bytes_in_their_
         kernels.team.value = library.torch_team()
 
 
+@pytest.mark.parametrize("terms", FLOATS_AND_BYTES)
+@pytest.mark.parametrize("no_number", [torch.nan, torch.inf])
 @torch.inference_mode()
-def test_native_kernels_pass_on_what_is_no_number() -> None:
+def test_native_kernels_pass_on_what_is_no_number(terms: Terms, no_number: float) -> None:
     """A frame that has some is redone; it has to be seen."""
-    block, x, steps = folded_block(16, 2), features(16, 8, 8), NativeSteps(0)
-    x[0, 3, 4, 4] = torch.nan
-    assert steps.feed_forward(block, x)[0, :, 4, 4].isnan().all()
-    assert not steps.feed_forward(block, x)[1].isnan().any()
+    block, x, steps = folded_block(16, 2), features(16, 8, 8), NativeSteps(terms)
+    x[0, 3, 4, 4] = no_number
+    assert not steps.feed_forward(block, x)[0, 3, 4, 4].isfinite()
+    assert steps.feed_forward(block, x)[1].isfinite().all()
+
+
+@NEEDS_BYTES
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (48, 33), (128, 100)])
+def test_products_of_bytes_are_those_of_rounded_factors(inputs: int, outputs: int) -> None:
+    """Each pixel and each output by a scale of its own; a pixel of zeros and an output of zeros are zero."""
+    torch.manual_seed(0)
+    x, weight = 3 * torch.randn(7, 70, inputs), torch.randn(outputs, inputs)
+    x[2, 3], weight[5], weight[6] = 0, 0, 1e-3 * weight[6]
+    by_pixel = x.double().abs().amax(2, keepdim=True).clamp_min(1e-30) / 127
+    by_output = weight.double().abs().amax(1, keepdim=True).clamp_min(1e-30) / 127
+    pixels, weights = (x / by_pixel).round() * by_pixel, (weight / by_output).round() * by_output
+    made, expected = NativeProduct(weight, -1)(x).double(), pixels @ weights.T
+    assert float((made - expected).norm() / expected.norm()) < 1e-3
+    assert float((made - x.double() @ weight.T.double()).norm() / expected.norm()) > 5e-3
+    assert not made[2, 3].any()
+    assert not made[..., 5].any()
+
+
+@NEEDS_BYTES
+@pytest.mark.parametrize(("channels", "heads"), BLOCKS)
+@pytest.mark.parametrize("norm", ["bias", "bias_free"])
+def test_blocks_in_bytes_are_near_their_plain_twins(channels: int, heads: int, norm: str) -> None:
+    block = folded_block(channels, heads, norm=norm)
+    assert_twins(NativeSteps(-1), block, features(channels, 37, 71), tolerance=0.03)
+
+
+@NEEDS_BYTES
+@pytest.mark.parametrize("name", ["deblur", "sr-x4", "denoise-nano", "denoise-live", "upscale-x2-nano"])
+def test_int8_restores_within_fifty_decibels_of_float32(name: str) -> None:
+    """Of what the network adds to a picture, which has the size that 20 dB ask for."""
+    model = config(name)
+    net = network(model)
+    lq = frame(model, 3 * model.multiple, 2 * model.multiple)
+    (prior,) = priors(model, 1)
+    folded = FoldedDIRformer(net, options=InferenceOptions(backend="compile", products="int8"))
+    folded.fold(prior)
+    assert difference(folded.restore(lq), reference(net, lq, prior), lq, model) <= 10 ** (-(50 - 20) / 20)
+
+
+def test_int8_is_refused_where_it_would_be_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        BackendError, match="int8 is for backend compile on a CPU, not eager on cpu; use fp32"
+    ):
+        Restorer.from_pretrained("denoise-nano", device="cpu", precision="int8", backend="eager")
+    monkeypatch.setattr(library.load_kernels(), "has_bytes", False)
+    with pytest.raises(BackendError, match=r"no VNNI.*use precision fp32"):
+        Restorer.from_pretrained("denoise-nano", device="cpu", precision="int8")
 
 
 @pytest.mark.skipif(not library.load_kernels().has_tiles, reason="this processor has no AMX")
@@ -158,7 +214,7 @@ def test_bf16x3_restores_what_float32_does(name: str) -> None:
     net = network(model)
     lq = frame(model, 3 * model.multiple, 2 * model.multiple)
     (prior,) = priors(model, 1)
-    folded = FoldedDIRformer(net, options=InferenceOptions(backend="compile", split=True))
+    folded = FoldedDIRformer(net, options=InferenceOptions(backend="compile", products="bf16x3"))
     folded.fold(prior)
     assert difference(folded.restore(lq), reference(net, lq, prior), lq, model) <= 1e-4
 
@@ -260,6 +316,31 @@ def test_a_compiler_may_come_with_options(monkeypatch: pytest.MonkeyPatch, tmp_p
     try:
         assert library.load_kernels().lanes >= 4
         assert len(list(tmp_path.rglob("kernels-*.so"))) == 1
+    finally:
+        library.load_kernels.cache_clear()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 has vectors of several widths")
+@pytest.mark.parametrize("less", ["-mno-avx512f", "-mno-avx512f -mno-avxvnni", "-mno-avx"])
+@torch.inference_mode()
+def test_kernels_of_lesser_processors_are_twins_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, less: str
+) -> None:
+    monkeypatch.setenv("CC", f"gcc {less}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library.load_kernels.cache_clear()
+    try:
+        kernels = library.load_kernels()
+        assert kernels.lanes == (4 if less == "-mno-avx" else 8)
+        for terms in (0, -1) if kernels.has_bytes else (0,):
+            tolerance = 0.03 if terms else TOLERANCE
+            assert_twins(NativeSteps(terms), folded_block(52, 2), features(52, 37, 71), tolerance=tolerance)
+        net, lq = network(config("denoise-nano")), frame(config("denoise-nano"), 40, 88)
+        (prior,) = priors(config("denoise-nano"), 1)
+        folded = FoldedDIRformer(net, options=InferenceOptions(backend="compile"))
+        folded.fold(prior)
+        expected = reference(net, lq, prior)
+        assert difference(folded.restore(lq), expected, lq, config("denoise-nano")) <= TOLERANCE
     finally:
         library.load_kernels.cache_clear()
 

@@ -14,16 +14,10 @@ makes is consumed at once. Nothing of it ever leaves the cache.
 
 #if LANES == 16
 #define ALL_ONES 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
-#define LOWER_HALVES (ivec){0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}
-#define UPPER_HALVES (ivec){8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}
 #elif LANES == 8
 #define ALL_ONES 1, 1, 1, 1, 1, 1, 1, 1
-#define LOWER_HALVES (ivec){0, 8, 1, 9, 2, 10, 3, 11}
-#define UPPER_HALVES (ivec){4, 12, 5, 13, 6, 14, 7, 15}
 #else
 #define ALL_ONES 1, 1, 1, 1
-#define LOWER_HALVES (ivec){0, 4, 1, 5}
-#define UPPER_HALVES (ivec){2, 6, 3, 7}
 #endif
 
 typedef struct {
@@ -37,6 +31,7 @@ Team *diffir_team;
 
 int diffir_lanes(void) { return LANES; }
 int diffir_has_half(void) { return HAS_HALF; }
+int diffir_has_bytes(void) { return HAS_BYTES; }
 
 #if HAS_TILES
 /* arch_prctl(2): what a process asks to use, and AMX's tiles. */
@@ -59,54 +54,107 @@ int diffir_use_tiles(int wanted) {
 /* The sum of each of as many vectors as there are lanes; sums[i] is that of vectors[i]. Halves are folded onto
 each other, and two vectors share one. */
 INLINE vec sums_of(vec vectors[LANES]) {
+#pragma GCC unroll 4
     for (int count = LANES; count > 1; count /= 2)
+#pragma GCC unroll 8
         for (int i = 0; i < count / 2; i++) {
             const vec first = vectors[i], second = vectors[i + count / 2];
-            vectors[i] = __builtin_shuffle(first, second, LOWER_HALVES) + __builtin_shuffle(first, second, UPPER_HALVES);
+            vectors[i] = LOWER_HALVES(first, second) + UPPER_HALVES(first, second);
         }
     return vectors[0];
 }
 
-/* Each pixel over its deviation, less its mean if centred; padded with zeros to `padded` channels. As many pixels
-at a time as there are lanes: their means and deviations are then one vector. */
-static void normalise(const float *x, i64 count, i64 channels, i64 padded, i64 centred, void *a, i64 terms,
-                      i64 rests) {
-    const i64 last = (channels - 1) / LANES * LANES, rest = channels - last;
+INLINE vec root(vec x) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_sqrt_ps((__m512)x);
+#else
+    for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+
+#if HAS_BYTES
+/* As `normalise_pixels`, from its means and inverse deviations on. */
+INLINE void put_pixels_in_bytes(const i64 pixels, const i64 last, const float *at, i64 channels, i64 padded, i64 centred,
+                                const float *means, const float *inverses, vec counted, void *a, i64 to, float *scales) {
+    const i64 rest = channels - last;
+    vec largest[LANES] = {0};
+    float by[LANES];
+#pragma GCC unroll 16
+    for (i64 p = 0; p < pixels; p++) {
+        const float *pixel = at + p * channels;
+        const vec offset = splat(centred ? means[p] : 0);
+        vec most_of = magnitude((load_some(pixel + last, rest) - offset) * counted);
+        for (i64 c = 0; c < last; c += LANES) most_of = larger(most_of, magnitude(load(pixel + c) - offset));
+        largest[p] = most_of;
+    }
+    scale_rows(pixels, largest, scales, by);
+#pragma GCC unroll 16
+    for (i64 p = 0; p < pixels; p++, to += padded) {
+        const float *pixel = at + p * channels;
+        const vec offset = splat(centred ? means[p] : 0), scale = splat(by[p]);
+        for (i64 c = 0; c < last; c += LANES) put_bytes(a, to + c, (load(pixel + c) - offset) * scale);
+        put_bytes(a, to + last, (load_some(pixel + last, rest) - offset) * scale * counted);
+        scales[p] *= inverses[p];
+    }
+}
+#endif
+
+/* What `normalise` makes of up to as many pixels as there are lanes: their means and deviations are then one vector.
+last: the channel at which a pixel's last vector begins. */
+INLINE void normalise_pixels(const i64 pixels, const i64 last, const float *at, i64 channels, i64 padded, i64 centred,
+                             void *a, i64 to, i64 terms, i64 rests) {
+    const i64 rest = channels - last;
     const vec counted = load_some((const float[LANES]){ALL_ONES}, rest);
     const float share = 1.f / channels;
+    vec totals[LANES] = {0};
+    float means[LANES], inverses[LANES];
+#pragma GCC unroll 16
+    for (i64 p = 0; p < pixels; p++) {
+        const float *pixel = at + p * channels;
+        vec total = load_some(pixel + last, rest);
+        for (i64 c = 0; c < last; c += LANES) total += load(pixel + c);
+        totals[p] = total;
+    }
+    store(means, sums_of(totals) * share);
+#pragma GCC unroll 16
+    for (i64 p = 0; p < pixels; p++) {
+        const float *pixel = at + p * channels;
+        const vec mean = splat(means[p]), beyond = (load_some(pixel + last, rest) - mean) * counted;
+        vec total = beyond * beyond;
+        for (i64 c = 0; c < last; c += LANES) {
+            const vec difference = load(pixel + c) - mean;
+            total += difference * difference;
+        }
+        totals[p] = total;
+    }
+    store(inverses, 1 / root(sums_of(totals) * share + 1e-5f));
+#if HAS_BYTES
+    if (terms == IN_BYTES) {
+        put_pixels_in_bytes(pixels, last, at, channels, padded, centred, means, inverses, counted, a, to,
+                            scales_of(a, rests) + to / padded);
+        return;
+    }
+#endif
+#pragma GCC unroll 16
+    for (i64 p = 0; p < pixels; p++, to += padded) {
+        const float *pixel = at + p * channels;
+        const vec offset = splat(centred ? means[p] : 0), inverse = splat(inverses[p]);
+        for (i64 c = 0; c < last; c += LANES) put(a, to + c, (load(pixel + c) - offset) * inverse, terms, rests);
+        put(a, to + last, (load_some(pixel + last, rest) - offset) * inverse * counted, terms, rests);
+    }
+}
+
+/* Each pixel over its deviation, less its mean if centred; padded with zeros to `padded` channels. */
+static void normalise(const float *x, i64 count, i64 channels, i64 padded, i64 centred, void *a, i64 terms,
+                      i64 rests) {
+    const i64 last = (channels - 1) / LANES * LANES;
     for (i64 first = 0; first < count; first += LANES) {
-        const i64 pixels = least(count - first, LANES);
-        const float *at = x + first * channels;
-        vec totals[LANES];
-        float means[LANES], inverses[LANES];
-        for (i64 p = 0; p < LANES; p++) {
-            totals[p] = (vec){0};
-            if (p >= pixels) continue;
-            const float *pixel = at + p * channels;
-            for (i64 c = 0; c < last; c += LANES) totals[p] += load(pixel + c);
-            totals[p] += load_some(pixel + last, rest);
-        }
-        store(means, sums_of(totals) * share);
-        for (i64 p = 0; p < LANES; p++) {
-            totals[p] = (vec){0};
-            if (p >= pixels) continue;
-            const float *pixel = at + p * channels;
-            for (i64 c = 0; c < last; c += LANES) {
-                const vec difference = load(pixel + c) - means[p];
-                totals[p] += difference * difference;
-            }
-            const vec difference = (load_some(pixel + last, rest) - means[p]) * counted;
-            totals[p] += difference * difference;
-        }
-        store(inverses, sums_of(totals) * share + 1e-5f);
-        for (i64 p = 0; p < LANES; p++) inverses[p] = 1 / __builtin_sqrtf(inverses[p]);
-        for (i64 p = 0; p < pixels; p++) {
-            const float *pixel = at + p * channels, offset = centred ? means[p] : 0;
-            const i64 to = (first + p) * padded;
-            for (i64 c = 0; c < last; c += LANES)
-                put(a, to + c, (load(pixel + c) - offset) * inverses[p], terms, rests);
-            put(a, to + last, (load_some(pixel + last, rest) - offset) * (inverses[p] * counted), terms, rests);
-        }
+#define NORMALISE(pixels, last) \
+    normalise_pixels(pixels, last, x + first * channels, channels, padded, centred, a, first * padded, terms, rests)
+        if (first + LANES > count) NORMALISE(count - first, last);
+        else if (last) NORMALISE(LANES, last);
+        else NORMALISE(LANES, 0);
     }
 }
 
@@ -122,12 +170,10 @@ INLINE vec gelu(vec x) {
     return positive - 0.5f * size * (p * t * exponential(-u * u));
 }
 
-#if HAS_HALF
-/* x Φ(x) within 7e-5, which is to be rounded to bfloat16, or near what three terms lose: Φ(x) - 1/2 as x times a polynomial of x², fitted over ±4.3, where it
-ends at ±1/2. */
+/* x Φ(x) within 7e-5, which is to be rounded, or near what three terms lose: Φ(x) - 1/2 as x times a polynomial of x²,
+fitted over ±4.3, where it ends at ±1/2. */
 INLINE vec rough_gelu(vec x) {
-    const __m512 end = _mm512_set1_ps(4.3f);
-    const vec at = (vec)_mm512_max_ps(_mm512_min_ps((__m512)x, end), -end), square = at * at;
+    const vec end = splat(4.3f), at = larger(smaller(x, end), -end), square = at * at;
     vec p = square * 5.37857792e-11f - 5.24873140e-09f;
     p = p * square + 2.25574034e-07f;
     p = p * square - 5.68232058e-06f;
@@ -138,16 +184,8 @@ INLINE vec rough_gelu(vec x) {
     p = p * square + 3.99029328e-01f;
     return x * (at * p + 0.5f);
 }
-#endif
 
-INLINE vec gate(vec x, i64 terms) {
-#if HAS_HALF
-    if (terms) return rough_gelu(x);
-#else
-    (void)terms;
-#endif
-    return gelu(x);
-}
+INLINE vec gate(vec x, i64 terms) { return terms ? rough_gelu(x) : gelu(x); }
 
 /* One vector of channels of a 3x3 depthwise convolution along a row; `emit(pixel, value)` takes what it makes. */
 #define DEPTHWISE(above, at, below, pixel_size, kernel, count, emit) \
@@ -192,6 +230,7 @@ static void fill_row(const Work *w, const Piece *piece, i64 y, float *row, void 
     if (piece->left == 0) memset(row, 0, outputs * sizeof(float));
     if (piece->right == f->grid.width) memset(row + (width + 1) * outputs, 0, outputs * sizeof(float));
     const float *x = f->x + ((piece->frame * f->grid.height + y) * f->grid.width + from) * f->channels;
+    if (y + 1 < f->grid.height) fetch(x + f->grid.width * f->channels, (to - from) * f->channels);
     normalise(x, to - from, f->channels, w->in->inputs, w->centred, a, f->terms, w->row_size);
     multiply(w->in, f->terms, to - from, a, w->in->inputs, w->row_size, w->in->bias, 0,
              row + (from - piece->left + 1) * outputs, outputs);
@@ -244,10 +283,20 @@ static void add_products(const Work *w, const Piece *piece, i64 y, const void *a
 
 static void attend_row(const Work *w, const Piece *piece, i64 y, float *const rows[3], void *a, float *scratch) {
     const i64 outputs = w->in->outputs, inputs = w->out->inputs, terms = w->f->terms;
+    const i64 count = piece->right - piece->left;
 #define TO_PRODUCT(pixel, value) put(a, (pixel)*inputs + c, value, terms, w->row_size)
+#define TO_SCRATCH(pixel, value) store(scratch + (pixel)*inputs + c, value)
+#if HAS_BYTES
+    if (terms == IN_BYTES) {
+        for (i64 c = 0; c < outputs; c += LANES)
+            DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, count, TO_SCRATCH);
+        put_rows_in_bytes(scratch, count, inputs, a, w->row_size);
+        add_products(w, piece, y, a, scratch);
+        return;
+    }
+#endif
     for (i64 c = 0; c < outputs; c += LANES)
-        DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, piece->right - piece->left,
-                  TO_PRODUCT);
+        DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, count, TO_PRODUCT);
     add_products(w, piece, y, a, scratch);
 }
 
@@ -255,32 +304,29 @@ static void feed_forward_row(const Work *w, const Piece *piece, i64 y, float *co
                              float *scratch) {
     const i64 outputs = w->in->outputs, hidden = outputs / 2, inputs = w->out->inputs, terms = w->f->terms;
     const i64 count = piece->right - piece->left;
-#define TO_GATE(pixel, value) store(scratch + (pixel)*LANES, value)
-#define GATED(pixel, value) \
-    put(a, (pixel)*inputs + c, gate(load(scratch + (pixel)*LANES), terms) * (value), terms, w->row_size)
+    float *gates = scratch + count * inputs;
+#define TO_GATE(pixel, value) store(gates + (pixel)*LANES, value)
+#define GATED(pixel, value) gate(load(gates + (pixel)*LANES), terms) * (value)
+#define GATED_TO_PRODUCT(pixel, value) TO_PRODUCT(pixel, GATED(pixel, value))
+#define GATED_TO_SCRATCH(pixel, value) TO_SCRATCH(pixel, GATED(pixel, value))
     for (i64 c = 0; c < hidden; c += LANES) {
         const i64 d = hidden + c;
         DEPTHWISE(rows[0] + c, rows[1] + c, rows[2] + c, outputs, w->kernel + 9 * c, count, TO_GATE);
-        DEPTHWISE(rows[0] + d, rows[1] + d, rows[2] + d, outputs, w->kernel + 9 * d, count, GATED);
+#if HAS_BYTES
+        if (terms == IN_BYTES) {
+            DEPTHWISE(rows[0] + d, rows[1] + d, rows[2] + d, outputs, w->kernel + 9 * d, count, GATED_TO_SCRATCH);
+            continue;
+        }
+#endif
+        DEPTHWISE(rows[0] + d, rows[1] + d, rows[2] + d, outputs, w->kernel + 9 * d, count, GATED_TO_PRODUCT);
     }
+#if HAS_BYTES
+    if (terms == IN_BYTES) put_rows_in_bytes(scratch, count, inputs, a, w->row_size);
+#endif
     add_products(w, piece, y, a, scratch);
 }
 
 #if HAS_TILES
-/* Rows and columns swapped. A number's place is its row and its column, digits of a binary number; each turn moves
-the first of them to the end. */
-INLINE void transpose(ivec rows[LANES]) {
-    for (int turn = 1; turn < LANES; turn *= 2) {
-        ivec next[LANES];
-#pragma GCC unroll 8
-        for (int i = 0; i < LANES / 2; i++) {
-            next[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], LOWER_HALVES);
-            next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], UPPER_HALVES);
-        }
-        memcpy(rows, next, sizeof next);
-    }
-}
-
 /* Two pixels' channels as pairs of bfloat16; what rounding leaves of them stays. */
 INLINE ivec take_pair(vec *one, vec *other) {
     const ivec first = (ivec)_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)*one));
@@ -345,7 +391,7 @@ Where heads are whole vectors a row holds its own head's columns, else all colum
 static void sums_row(const Work *w, const Piece *piece, i64 y, float *const rows[3], void *a, float *scratch) {
     (void)y, (void)a;
 #if HAS_TILES
-    if (w->f->terms && diffir_tiles) {
+    if (w->f->terms > 0 && diffir_tiles) {
         sums_row_by_tiles(w, piece, rows, a, scratch);
         return;
     }
@@ -368,7 +414,7 @@ static void sums_row(const Work *w, const Piece *piece, i64 y, float *const rows
     for (i64 column = 0; column < padded;) {
         const i64 head = column / per_head;
         const i64 end = apart ? (head + 1) * per_head : padded;
-        const int wide = column + LANES < end ? 2 : 1;
+        const int wide = wide_of((end - column) / LANES);
         const i64 last = least((column + wide * LANES + per_head - 1) / per_head * per_head, channels);
         const i64 first = head * per_head, stored = apart ? column - first : column;
         const float *q = scratch + first, *k = scratch + padded + column;

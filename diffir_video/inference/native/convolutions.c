@@ -8,12 +8,14 @@ high, ready for products; each row of the kernel is one product with overlapping
 #include "pieces.h"
 
 /* taps: `size` matrices, one for each row of a square kernel, of size * channels inputs in the order of the
-features, the first with the bias. x: (frames, height, width, channels). grid: of the output. */
+features, the first with the bias. x: (frames, height, width, channels), or of planes (frames, channels, height, width).
+grid: of the output. In bytes size is 1, as one product of more spans pixels, whose scales differ, and channels are whole
+vectors. */
 typedef struct {
     const float *x;
     const Pointwise *taps;
     Grid grid;
-    i64 height, width, channels, size, stride, padding, terms;
+    i64 height, width, channels, size, stride, padding, terms, planes;
 } Convolution;
 
 /* out: (frames, height, width, step) with the convolution's `channels` first, or shuffled: (frames, 2 height,
@@ -57,6 +59,12 @@ static void put_zeros(const Convolution *c, float *row, i64 from, i64 count) {
 }
 
 static void put_floats(const Convolution *c, float *row, i64 to, const float *x, i64 count) {
+#if HAS_BYTES
+    if (c->terms == IN_BYTES) {
+        put_rows_in_bytes(x, count / c->channels, c->channels, row, row_floats(c));
+        return;
+    }
+#endif
     if (!c->terms) {
         memcpy(row + to, x, count * sizeof(float));
         return;
@@ -67,6 +75,25 @@ static void put_floats(const Convolution *c, float *row, i64 to, const float *x,
         float tail[LANES] = {0};
         memcpy(tail, x + i, (count - i) * sizeof(float));
         put(row, to + i, load(tail), c->terms, row_floats(c));
+    }
+}
+
+/* `count` pixels of planes as features. The last vector of a pixel reaches into the next one, whose first channels are
+put after it, or beyond the row, which has room there. */
+static void put_planes(const Convolution *c, float *row, i64 to, const float *x, i64 count) {
+    const i64 plane = c->height * c->width;
+    for (i64 group = (c->channels - 1) / LANES; group >= 0; group--) {
+        const i64 first = group * LANES, channels = least(c->channels - first, LANES);
+        for (i64 pixel = 0; pixel < count; pixel += LANES) {
+            const i64 some = least(count - pixel, LANES);
+            ivec rows[LANES] = {0};
+#pragma GCC unroll 16
+            for (i64 i = 0; i < LANES; i++)
+                if (i < channels) rows[i] = (ivec)load_some(x + (first + i) * plane + pixel, some);
+            transpose(rows);
+            for (i64 p = 0; p < some; p++)
+                put(row, to + (pixel + p) * c->channels + first, (vec)rows[p], c->terms, row_floats(c));
+        }
     }
 }
 
@@ -81,7 +108,12 @@ static void fill_row(const Convolution *c, const Piece *piece, i64 y, float *row
     const i64 from = most(left, 0), to = least(right, c->width), count = most(to - from, 0) * c->channels;
     const i64 before = (from - left) * c->channels;
     put_zeros(c, row, 0, before);
-    if (count) {
+    if (count && c->planes) {
+        const float *x = c->x + (piece->frame * c->channels * c->height + y) * c->width + from;
+        for (i64 i = 0; i < c->channels && y + 1 < c->height; i++)
+            fetch(x + (i * c->height + 1) * c->width, to - from);
+        put_planes(c, row, before, x, to - from);
+    } else if (count) {
         const float *x = c->x + ((piece->frame * c->height + y) * c->width + from) * c->channels;
         put_floats(c, row, before, x, count);
     }

@@ -15,6 +15,7 @@ from diffir_video.inference.native.library import (
     GridArgument,
     PointwiseArgument,
     StoredArgument,
+    load_kernels,
 )
 from diffir_video.inference.native.packing import PackedMatrix, Packing, Terms, checked
 from diffir_video.network.dirformer import DIRformer
@@ -29,12 +30,15 @@ _TAIL = ("first", "second", "last")
 class NativeConvolutions(Convolutions):
     """The convolutions of features by the compiled kernels; their input is float32, and so is what they make.
 
-    terms: of the products, whose sums are float32 in any case. tile: pieces are at most so many pixels wide
-        and high.
+    terms: of the products, whose sums are float32 in any case. Where blocks multiply bytes, these are of
+        bfloat16 if that can be had: one product here spans pixels, whose scales differ. tile: pieces are at
+        most so many pixels wide and high.
     Raises BackendError as `Packing` does.
     """
 
     def __init__(self, net: DIRformer, terms: Terms, *, tile: int | None = None) -> None:
+        if terms < 0:
+            terms = 1 if load_kernels().has_half else 0
         super().__init__(net, torch.bfloat16 if terms == 1 else torch.float32, torch.float32)
         packing = Packing(terms)
         self._kernels = packing.kernels
@@ -43,14 +47,23 @@ class NativeConvolutions(Convolutions):
         self._taps = {
             name: _Taps.of(packing.taps(self.kernel(name)), self.kernel(name))
             for name in self.names()
-            if self.kernel(name).ndim == 4 and name != "embed"
+            if self.kernel(name).ndim == 4
         }
+        # One vector of outputs from large kernels: in float32 torch's convolution is faster.
+        if not terms and net.config.unshuffle > 1:
+            del self._taps["embed"]
         # By vectors torch's own are as fast, or faster.
         if net.config.tail == "upsample" and terms and self._kernels.has_tiles:
             tail = self.tail.get_buffer
             for name in _TAIL:
                 kernel, bias = tail(f"{name}_kernel"), tail(f"{name}_bias")
                 self._taps[name] = _Taps.of(packing.taps(kernel, bias), kernel)
+
+    def embed(self, lq: Tensor) -> Tensor:
+        step = self.config.unshuffle
+        if "embed" not in self._taps:
+            return super().embed(lq)
+        return self._convolve("embed", lq.float(), stride=step, padding=step, planes=True)
 
     def down(self, number: int, x: Tensor) -> Tensor:
         return self._convolve(f"down{number}", x, stride=2)
@@ -66,7 +79,7 @@ class NativeConvolutions(Convolutions):
         count, _, height, width = lq.shape
         out = lq.new_empty(count, 3, height, width)
         argument = BlendArgument(
-            convolution=self._argument("output", x, stride=1, padding=1),
+            convolution=self._argument("output", x),
             lq=lq.data_ptr(),
             out=out.data_ptr(),
             pictures=config.frames,
@@ -88,13 +101,22 @@ class NativeConvolutions(Convolutions):
         return self._convolve("output", x)
 
     def _convolve(
-        self, name: str, x: Tensor, *, stride: int = 1, shuffled: bool = False, skip: Tensor | None = None
+        self,
+        name: str,
+        x: Tensor,
+        *,
+        stride: int = 1,
+        padding: int = 1,
+        planes: bool = False,
+        shuffled: bool = False,
+        skip: Tensor | None = None,
     ) -> Tensor:
-        """shuffled: to (N, C / 4, 2H, 2W). skip: what comes after those channels, (N, C', 2H, 2W)."""
-        x = _contiguous(x)
+        """planes: take x in NCHW memory, not channels_last. shuffled: to (N, C / 4, 2H, 2W). skip: what comes
+        after those channels, (N, C', 2H, 2W)."""
+        x = x.contiguous() if planes else _contiguous(x)
         skip = None if skip is None else _contiguous(skip)
-        argument, corners = self._argument(name, x, stride=stride, padding=1), 2 if shuffled else 1
-        grid, channels = argument.grid, self._taps[name].channels
+        argument = self._argument(name, x, stride=stride, padding=padding, planes=planes)
+        grid, channels, corners = argument.grid, self._taps[name].channels, 2 if shuffled else 1
         made = channels // corners**2
         step = made + (0 if skip is None else skip.shape[1])
         out = x.new_empty(grid.frames, grid.height * corners, grid.width * corners, step)
@@ -108,7 +130,9 @@ class NativeConvolutions(Convolutions):
         )
         return checked(out, self._kernels.convolve(ctypes.byref(stored))).permute(0, 3, 1, 2)
 
-    def _argument(self, name: str, x: Tensor, *, stride: int, padding: int) -> ConvolutionArgument:
+    def _argument(
+        self, name: str, x: Tensor, *, stride: int = 1, padding: int = 1, planes: bool = False
+    ) -> ConvolutionArgument:
         count, channels, height, width = x.shape
         taps = self._taps[name]
         rows, columns = ((length + 2 * padding - taps.size) // stride + 1 for length in (height, width))
@@ -123,6 +147,7 @@ class NativeConvolutions(Convolutions):
             stride=stride,
             padding=padding,
             terms=self._terms,
+            planes=planes,
         )
 
 

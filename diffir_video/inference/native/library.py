@@ -35,6 +35,8 @@ class PointwiseArgument(ctypes.Structure):
         ("bias", ctypes.c_void_p),
         ("inputs", ctypes.c_int64),
         ("outputs", ctypes.c_int64),
+        ("scales", ctypes.c_void_p),
+        ("offsets", ctypes.c_void_p),
     )
 
 
@@ -66,7 +68,7 @@ class ConvolutionArgument(ctypes.Structure):
         ("taps", ctypes.POINTER(PointwiseArgument)),
         ("grid", GridArgument),
         *((name, ctypes.c_int64) for name in ("height", "width", "channels")),
-        *((name, ctypes.c_int64) for name in ("size", "stride", "padding", "terms")),
+        *((name, ctypes.c_int64) for name in ("size", "stride", "padding", "terms", "planes")),
     )
 
 
@@ -94,7 +96,8 @@ class BlendArgument(ctypes.Structure):
 
 class Kernels:
     """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16.
-    has_tiles: whether it may do so with AMX, which use_tiles turns on and off.
+    has_tiles: whether it may do so with AMX, which use_tiles turns on and off. has_bytes: whether it
+    multiplies in integers of 8 bits.
 
     team: what starts its work in threads; without a value they are its own.
     """
@@ -113,6 +116,7 @@ class Kernels:
         self.blend.argtypes = (ctypes.POINTER(BlendArgument),)
         self.lanes: int = library.diffir_lanes()
         self.has_half = bool(library.diffir_has_half())
+        self.has_bytes = bool(library.diffir_has_bytes())
         self.use_tiles = library.diffir_use_tiles
         self.has_tiles = bool(self.use_tiles(True))
         self.team = ctypes.c_void_p.in_dll(library, "diffir_team")

@@ -14,21 +14,33 @@ from diffir_video.errors import BackendError
 from diffir_video.inference.native.library import Kernels, PointwiseArgument, load_kernels
 
 # How many products of bfloat16 stand for one: none for float32 itself, one for both factors rounded, three
-# for each in two parts, what is rounded and the rest, without the product of the rests (bf16x3).
-Terms = Literal[0, 1, 3]
+# for each in two parts, what is rounded and the rest, without the product of the rests (bf16x3). -1 is one of
+# integers of 8 bits.
+Terms = Literal[-1, 0, 1, 3]
+
+_LARGEST_BYTE = 127
+
+# The kernels' first factor in bytes is without a sign, and so much larger than what it stands for.
+_BYTE_OFFSET = 128
 
 
 @dataclass(frozen=True, slots=True)
 class PackedMatrix:
-    """Holds what a `Pointwise` of products.h points to; inputs and outputs as padded."""
+    """Holds what a `Pointwise` of products.h points to; inputs and outputs as padded.
+
+    scales, offsets: of weights in bytes.
+    """
 
     weight: Tensor
     bias: Tensor
     inputs: int
     outputs: int
+    scales: Tensor | None = None
+    offsets: Tensor | None = None
 
-    def fields(self) -> tuple[int, int, int, int]:
-        return self.weight.data_ptr(), self.bias.data_ptr(), self.inputs, self.outputs
+    def fields(self) -> tuple[int | None, ...]:
+        scales, offsets = (None if t is None else t.data_ptr() for t in (self.scales, self.offsets))
+        return self.weight.data_ptr(), self.bias.data_ptr(), self.inputs, self.outputs, scales, offsets
 
     def argument(self) -> object:
         return ctypes.byref(PointwiseArgument(*self.fields()))
@@ -37,13 +49,17 @@ class PackedMatrix:
 class Packing:
     """How weights are laid out for the kernels of this processor.
 
-    Raises BackendError where the kernels can't be compiled, or can't multiply in bfloat16 here, or for three
-    terms not so fast that three products are less than one of float32.
+    Raises BackendError where the kernels can't be compiled, or can't multiply in bfloat16 or bytes here, or
+    for three terms not so fast that three products are less than one of float32.
     """
 
     def __init__(self, terms: Terms) -> None:
         self.kernels: Kernels = load_kernels()
-        if terms and not self.kernels.has_half:
+        if terms < 0 and not self.kernels.has_bytes:
+            raise BackendError(
+                "this processor has no VNNI, so backend compile has no int8 here; use precision fp32"
+            )
+        if terms > 0 and not self.kernels.has_half:
             raise BackendError(
                 "this processor has no AVX512-BF16, so backend compile has no bf16 here; "
                 "use precision fp32, or backend eager"
@@ -62,15 +78,23 @@ class Packing:
         padded = self._padded(weight.float(), parts)
         multiple = self.kernels.lanes if whole_inputs else 2
         padded = F.pad(padded, (0, -weight.shape[1] % multiple))
+        bias = self._padded((weight.new_zeros(len(weight)) if bias is None else bias).float(), parts)
+        if self._terms < 0:
+            return self._in_bytes(padded, bias)
         by_vector = padded.view(-1, self.kernels.lanes, padded.shape[1])
         packed = torch.stack([part.transpose(1, 2) for part in self._parts(by_vector)])
-        bias = weight.new_zeros(len(weight)) if bias is None else bias
-        return PackedMatrix(
-            packed,
-            self._padded(bias.float(), parts),
-            inputs=padded.shape[1],
-            outputs=len(padded),
-        )
+        return PackedMatrix(packed, bias, inputs=padded.shape[1], outputs=len(padded))
+
+    def _in_bytes(self, weight: Tensor, bias: Tensor) -> PackedMatrix:
+        """(O, C) and (O,), both padded: each output's weights as shares of their largest."""
+        outputs, inputs = weight.shape
+        scales = weight.abs().amax(1).div_(_LARGEST_BYTE)
+        # Outputs without any weight are 0 by their scale.
+        rounded = (weight / scales.clamp_min(torch.finfo(torch.float32).tiny)[:, None]).round_()
+        offsets = rounded.sum(1).mul_(-_BYTE_OFFSET).int()
+        by_vector = rounded.to(torch.int8).view(-1, self.kernels.lanes, inputs // 4, 4)
+        packed = by_vector.permute(0, 2, 1, 3).contiguous()
+        return PackedMatrix(packed, bias, inputs, outputs, scales, offsets)
 
     def taps(self, kernel: Tensor, bias: Tensor | None = None) -> list[PackedMatrix]:
         """(O, C, k, k) and (O,): a matrix for each row of the kernel, inputs in the order of the features."""

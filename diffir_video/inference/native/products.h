@@ -1,7 +1,8 @@
 /* Vectors of floats, and products of small matrices, in float32 or by `terms` of bfloat16 with float32 sums
 (AVX512-BF16, or AMX where the system lets us use its tiles): 0 for float32, 1 for both factors rounded, 3 for each in
-two parts, rounded and what that left, the product of the two rests left out (bf16x3). Channels are padded to whole
-vectors with zeros; weights come packed by vectors of output channels.
+two parts, rounded and what that left, the product of the two rests left out (bf16x3); or, for IN_BYTES, of integers of
+8 bits with sums of 32 (VNNI), each row of the first factor and each column of the weights by a scale of its own.
+Channels are padded to whole vectors with zeros; weights come packed by vectors of output channels.
 */
 #ifndef DIFFIR_PRODUCTS_H
 #define DIFFIR_PRODUCTS_H
@@ -13,15 +14,18 @@ vectors with zeros; weights come packed by vectors of output channels.
 #if defined(__AVX512F__)
 #define LANES 16
 #define TALL 12
+#define TALL_OF_THREE 8
 #elif defined(__AVX__)
 #define LANES 8
 #define TALL 6
+#define TALL_OF_THREE 4
 #else
 #define LANES 4
 #define TALL 6
+#define TALL_OF_THREE 4
 #endif
 
-#if defined(__AVX512F__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 
@@ -37,6 +41,14 @@ vectors with zeros; weights come packed by vectors of output channels.
 #define HAS_TILES 0
 #endif
 
+#if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(__AVX512F__))
+#define HAS_BYTES 1
+#else
+#define HAS_BYTES 0
+#endif
+
+enum { IN_BYTES = -1 };
+
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int64_t i64;
@@ -45,11 +57,14 @@ typedef int64_t i64;
 
 /* A matrix; outputs are a multiple of LANES, inputs are even with terms. weight: (outputs / LANES, inputs, LANES)
 float or, with terms, (outputs / LANES, inputs / 2, LANES, 2) bfloat16, and with three, the rests in the same order
-behind them. */
+behind them. In bytes: (outputs / LANES, inputs / 4, LANES, 4), each times its output's scale; offsets: the sums of an
+output's weights, times -128, which is what the first factor has too much. */
 typedef struct {
     const void *weight;
     const float *bias;
     i64 inputs, outputs;
+    const float *scales;
+    const int32_t *offsets;
 } Pointwise;
 
 INLINE vec load(const float *p) { return *(const vec *)p; }
@@ -66,33 +81,83 @@ INLINE vec load_some(const float *p, i64 count) {
 #endif
 }
 
+/* Has so many floats on their way, which lie too far apart from what was read for the processor to foresee. */
+INLINE void fetch(const float *p, i64 count) {
+    for (i64 i = 0; i < count; i += 16) __builtin_prefetch(p + i);
+}
+
 INLINE vec splat(float s) { return s - (vec){0}; }
 INLINE i64 least(i64 a, i64 b) { return a < b ? a : b; }
 INLINE i64 most(i64 a, i64 b) { return a > b ? a : b; }
 
+/* The lanes of both vectors in turns, those of their lower halves or of their upper ones. */
+#if LANES == 16
+#define LOWER_LANES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define UPPER_LANES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif LANES == 8
+#define LOWER_LANES 0, 8, 1, 9, 2, 10, 3, 11
+#define UPPER_LANES 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define LOWER_LANES 0, 4, 1, 5
+#define UPPER_LANES 2, 6, 3, 7
+#endif
+#if defined(__clang__)
+#define LOWER_HALVES(a, b) __builtin_shufflevector(a, b, LOWER_LANES)
+#define UPPER_HALVES(a, b) __builtin_shufflevector(a, b, UPPER_LANES)
+#else
+#define LOWER_HALVES(a, b) __builtin_shuffle(a, b, (ivec){LOWER_LANES})
+#define UPPER_HALVES(a, b) __builtin_shuffle(a, b, (ivec){UPPER_LANES})
+#endif
+
+/* Rows and columns swapped. A number's place is its row and its column, digits of a binary number; each turn moves
+the first of them to the end. */
+INLINE void transpose(ivec rows[LANES]) {
+#pragma GCC unroll 4
+    for (int turn = 1; turn < LANES; turn *= 2) {
+        ivec next[LANES];
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = LOWER_HALVES(rows[i], rows[i + LANES / 2]);
+            next[2 * i + 1] = UPPER_HALVES(rows[i], rows[i + LANES / 2]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) rows[i] = next[i];
+    }
+}
+
 /* ---- products ---- */
+
+/* Every third row of a block's first factor: with three rows from each in one register more, no address has to be
+loaded, which would cost as much as the products. */
+#define ROW(thirds, r, a_row) ((thirds)[(r) / 3] + (r) % 3 * (a_row))
 
 /* A block of `tall` rows and `wide` vectors of columns: out = init + a b. a(r, k) is a[r * a_row + k * a_k]. */
 INLINE void block_f32(const int tall, const int wide, i64 inner, const float *a, i64 a_row, i64 a_k,
                       const float *b, i64 b_k, i64 b_vector, const float *init, i64 init_row, float *out,
                       i64 out_row) {
-    vec sums[TALL][2];
+    vec sums[TALL][3];
 #pragma GCC unroll 12
     for (int r = 0; r < tall; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
         for (int v = 0; v < wide; v++) sums[r][v] = load(init + r * init_row + v * LANES);
+    const float *thirds[4] = {a, a + 3 * a_row, a + 6 * a_row, a + 9 * a_row};
     for (i64 k = 0; k < inner; k++) {
-        vec first = load(b + k * b_k), second = wide > 1 ? load(b + k * b_k + b_vector) : first;
+        vec columns[3];
+#pragma GCC unroll 3
+        for (int v = 0; v < wide; v++) columns[v] = load(b + v * b_vector);
 #pragma GCC unroll 12
         for (int r = 0; r < tall; r++) {
-            vec factor = splat(a[r * a_row + k * a_k]);
-            sums[r][0] += factor * first;
-            if (wide > 1) sums[r][1] += factor * second;
+            vec factor = splat(*ROW(thirds, r, a_row));
+#pragma GCC unroll 3
+            for (int v = 0; v < wide; v++) sums[r][v] += factor * columns[v];
         }
+        b += b_k;
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) thirds[i] += a_k;
     }
 #pragma GCC unroll 12
     for (int r = 0; r < tall; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
         for (int v = 0; v < wide; v++) store(out + r * out_row + v * LANES, sums[r][v]);
 }
 
@@ -100,27 +165,80 @@ INLINE void block_f32(const int tall, const int wide, i64 inner, const float *a,
 INLINE void block_half(const int tall, const int wide, i64 pairs, const uint16_t *a, i64 a_row,
                        const uint16_t *b, i64 b_vector, const float *init, i64 init_row, float *out,
                        i64 out_row) {
-    __m512 sums[TALL][2];
+    __m512 sums[TALL][3];
 #pragma GCC unroll 12
     for (int r = 0; r < tall; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
         for (int v = 0; v < wide; v++) sums[r][v] = _mm512_loadu_ps(init + r * init_row + v * LANES);
+    const uint16_t *thirds[4] = {a, a + 3 * a_row, a + 6 * a_row, a + 9 * a_row};
     for (i64 k = 0; k < pairs; k++) {
-        __m512bh first = (__m512bh)_mm512_loadu_si512(b + k * 2 * LANES);
-        __m512bh second = wide > 1 ? (__m512bh)_mm512_loadu_si512(b + b_vector + k * 2 * LANES) : first;
+        __m512bh columns[3];
+#pragma GCC unroll 3
+        for (int v = 0; v < wide; v++) columns[v] = (__m512bh)_mm512_loadu_si512(b + v * b_vector);
 #pragma GCC unroll 12
         for (int r = 0; r < tall; r++) {
             int32_t pair;
-            memcpy(&pair, a + r * a_row + 2 * k, 4);
+            memcpy(&pair, ROW(thirds, r, a_row), 4);
             __m512bh factors = (__m512bh)_mm512_set1_epi32(pair);
-            sums[r][0] = _mm512_dpbf16_ps(sums[r][0], factors, first);
-            if (wide > 1) sums[r][1] = _mm512_dpbf16_ps(sums[r][1], factors, second);
+#pragma GCC unroll 3
+            for (int v = 0; v < wide; v++) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], factors, columns[v]);
         }
+        b += 2 * LANES;
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) thirds[i] += 2;
     }
 #pragma GCC unroll 12
     for (int r = 0; r < tall; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
         for (int v = 0; v < wide; v++) _mm512_storeu_ps(out + r * out_row + v * LANES, sums[r][v]);
+}
+#endif
+
+#if HAS_BYTES
+/* sum + four products of bytes for each lane: of unsigned ones, the same for all lanes, with signed ones. GCC's own
+function for it has the sums copied around. */
+INLINE void add_bytes(ivec *sum, ivec factors, ivec column) {
+#if defined(__AVX512VNNI__)
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(factors), "v"(column));
+#else
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(*sum) : "x"(factors), "x"(column));
+#endif
+}
+
+/* a_scales: of the rows, which are of `quads` * 4 bytes, each 128 more than what it stands for. */
+INLINE void block_bytes(const int tall, const int wide, i64 quads, const uint8_t *a, i64 a_row, const float *a_scales,
+                        const int8_t *b, i64 b_vector, const float *scales, const int32_t *offsets, const float *init,
+                        i64 init_row, float *out, i64 out_row) {
+    ivec sums[TALL][3];
+#pragma GCC unroll 12
+    for (int r = 0; r < tall; r++)
+#pragma GCC unroll 3
+        for (int v = 0; v < wide; v++) sums[r][v] = *(const ivec *)(offsets + v * LANES);
+    const uint8_t *thirds[4] = {a, a + 3 * a_row, a + 6 * a_row, a + 9 * a_row};
+    for (i64 k = 0; k < quads; k++) {
+        ivec columns[3];
+#pragma GCC unroll 3
+        for (int v = 0; v < wide; v++) columns[v] = *(const ivec *)(b + v * b_vector);
+#pragma GCC unroll 12
+        for (int r = 0; r < tall; r++) {
+            int32_t quad;
+            memcpy(&quad, ROW(thirds, r, a_row), 4);
+            const ivec factors = quad - (ivec){0};
+#pragma GCC unroll 3
+            for (int v = 0; v < wide; v++) add_bytes(&sums[r][v], factors, columns[v]);
+        }
+        b += 4 * LANES;
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) thirds[i] += 4;
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < tall; r++)
+#pragma GCC unroll 3
+        for (int v = 0; v < wide; v++) {
+            const vec scale = load(scales + v * LANES) * a_scales[r];
+            store(out + r * out_row + v * LANES, load(init + r * init_row + v * LANES) +
+                                                     __builtin_convertvector(sums[r][v], vec) * scale);
+        }
 }
 #endif
 
@@ -223,36 +341,65 @@ static void multiply_tiles(const Pointwise *w, Split split, i64 count, const uin
 }
 #endif
 
-#define BY_WIDTH(call, tall) \
-    if (wide > 1) call(tall, 2); \
-    else call(tall, 1)
+/* How many of `vectors` columns a block takes: three where they are odd, as one alone is bound by its loads. */
+INLINE int wide_of(i64 vectors) { return vectors == 1 ? 1 : vectors % 2 ? 3 : 2; }
 
-/* Walks `count` rows in blocks as tall as there are registers for. */
+#define BY_WIDTH(call, tall) \
+    case tall: \
+        if (wide == 1) call(tall, 1); \
+        else if (wide == 2) call(tall, 2); \
+        else if (tall <= TALL_OF_THREE) call(tall, 3); \
+        break;
+
+#if TALL > 6
+#define BY_GREAT_HEIGHT(call) \
+    BY_WIDTH(call, 7) BY_WIDTH(call, 8) BY_WIDTH(call, 9) BY_WIDTH(call, 10) BY_WIDTH(call, 11) BY_WIDTH(call, 12)
+#else
+#define BY_GREAT_HEIGHT(call)
+#endif
+
+/* Walks `count` rows in blocks as tall as there are registers for, and as equal as can be: a block of few rows waits
+for each of its sums. */
 #define BY_HEIGHT(call, count) \
-    for (i64 row = 0; row < (count);) { \
-        i64 left = (count)-row; \
-        if (left >= TALL) { BY_WIDTH(call, TALL); row += TALL; } \
-        else if (left >= 6) { BY_WIDTH(call, 6); row += 6; } \
-        else if (left >= 3) { BY_WIDTH(call, 3); row += 3; } \
-        else if (left >= 2) { BY_WIDTH(call, 2); row += 2; } \
-        else { BY_WIDTH(call, 1); row += 1; } \
+    for (i64 row = 0, most_tall = wide > 2 ? TALL_OF_THREE : TALL, blocks = ((count) + most_tall - 1) / most_tall; blocks; \
+         blocks--) { \
+        const i64 tall = ((count) - row + blocks - 1) / blocks; \
+        switch (tall) { \
+            BY_WIDTH(call, 1) BY_WIDTH(call, 2) BY_WIDTH(call, 3) BY_WIDTH(call, 4) BY_WIDTH(call, 5) \
+            BY_WIDTH(call, 6) BY_GREAT_HEIGHT(call) \
+        } \
+        row += tall; \
     }
 
+/* The scales of a first factor in bytes, which lie where the rests of bfloat16 do. */
+INLINE float *scales_of(const void *a, i64 rests) { return (float *)((uint16_t *)a + rests); }
+
 /* out (count, outputs) = init + a (count, inputs) weight. Rows of a are a_row apart, they may overlap; init_row
-is 0 for a bias. rests: how far behind a those of its bfloat16 are, with three terms. */
+is 0 for a bias. rests: how far behind a, in bfloat16, are those of three terms, or in bytes the rows' scales. */
 static void multiply(const Pointwise *w, i64 terms, i64 count, const void *a, i64 a_row, i64 rests,
                      const float *init, i64 init_row, float *out, i64 out_row) {
     const i64 inner = w->inputs, vectors = w->outputs / LANES;
 #if HAS_TILES
-    if (terms && diffir_tiles) {
+    if (terms > 0 && diffir_tiles) {
         const Split split = {terms, rests, w->outputs * inner};
         multiply_tiles(w, split, count, a, a_row, init, init_row, out, out_row);
         return;
     }
 #endif
-    for (i64 vector = 0; vector < vectors; vector += 2) {
-        const int wide = vector + 1 < vectors ? 2 : 1;
+    int wide;
+    for (i64 vector = 0; vector < vectors; vector += wide) {
+        wide = wide_of(vectors - vector);
         const i64 column = vector * LANES;
+#if HAS_BYTES
+#define BYTES_BLOCK(tall, wide) \
+    block_bytes(tall, wide, inner / 4, (const uint8_t *)a + row * a_row, a_row, scales_of(a, rests) + row, \
+                (const int8_t *)w->weight + column * inner, inner * LANES, w->scales + column, w->offsets + column, \
+                init + row * init_row + column, init_row, out + row * out_row + column, out_row)
+        if (terms == IN_BYTES) {
+            BY_HEIGHT(BYTES_BLOCK, count)
+            continue;
+        }
+#endif
 #if HAS_HALF
         for (i64 term = 0; term < terms; term++) {
             const uint16_t *factors = (const uint16_t *)a + (term == 1 ? rests : 0);
@@ -265,9 +412,8 @@ static void multiply(const Pointwise *w, i64 terms, i64 count, const void *a, i6
             BY_HEIGHT(HALF_BLOCK, count)
         }
         if (terms) continue;
-#else
-        (void)terms, (void)rests;
 #endif
+        (void)terms, (void)rests;
         const float *b = (const float *)w->weight + column * inner;
 #define FLOAT_BLOCK(tall, wide) \
     block_f32(tall, wide, inner, (const float *)a + row * a_row, a_row, 1, b, LANES, inner * LANES, \
@@ -297,10 +443,77 @@ INLINE void put(void *a, i64 index, vec value, i64 terms, i64 rests) {
     store((float *)a + index, value);
 }
 
+INLINE vec smaller(vec a, vec b) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+    const ivec is_first = a < b;
+    return (vec)(((ivec)a & is_first) | ((ivec)b & ~is_first));
+#endif
+}
+
+INLINE vec larger(vec a, vec b) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    return -smaller(-a, -b);
+#endif
+}
+
+INLINE vec magnitude(vec x) { return (vec)((ivec)x & 0x7fffffff); }
+
+#if HAS_BYTES
+/* One vector, by a row's inverse scale, as bytes of a first factor. */
+INLINE void put_bytes(void *a, i64 index, vec scaled) {
+#if defined(__AVX512F__)
+    const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)(scaled + 128.f)));
+    memcpy((uint8_t *)a + index, &bytes, sizeof bytes);
+#else
+    const ivec whole = (ivec)_mm256_cvtps_epi32((__m256)(scaled + 128.f));
+    for (i64 i = 0; i < LANES; i++) ((uint8_t *)a)[index + i] = whole[i];
+#endif
+}
+
+/* The largest of each of as many vectors as there are lanes. */
+INLINE vec largest_of(vec vectors[LANES]) {
+#pragma GCC unroll 4
+    for (int count = LANES; count > 1; count /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < count / 2; i++) {
+            const vec first = vectors[i], second = vectors[i + count / 2];
+            vectors[i] = larger(LOWER_HALVES(first, second), UPPER_HALVES(first, second));
+        }
+    return vectors[0];
+}
+
+/* Scales of up to as many rows as there are lanes, and their inverses, from the largest magnitudes of each. */
+INLINE void scale_rows(const i64 rows, vec largest[LANES], float *scales, float *inverses) {
+    const vec of_rows = largest_of(largest) * (1 / 127.f) + 1e-30f;
+    float some[LANES];
+    store(some, of_rows);
+    for (i64 r = 0; r < rows; r++) scales[r] = some[r];
+    store(inverses, 1 / of_rows);
+}
+
+/* Rows of floats, whole vectors, as a first factor in bytes. */
+static void put_rows_in_bytes(const float *rows, i64 count, i64 inner, void *a, i64 rests) {
+    for (i64 first = 0; first < count; first += LANES) {
+        const i64 some = least(count - first, LANES);
+        vec largest[LANES] = {0};
+        float by[LANES];
+        for (i64 r = 0; r < some; r++)
+            for (i64 c = 0; c < inner; c += LANES)
+                largest[r] = larger(largest[r], magnitude(load(rows + (first + r) * inner + c)));
+        scale_rows(some, largest, scales_of(a, rests) + first, by);
+        for (i64 r = 0; r < some; r++)
+            for (i64 at = (first + r) * inner; at < (first + r + 1) * inner; at += LANES)
+                put_bytes(a, at, load(rows + at) * by[r]);
+    }
+}
+#endif
+
 INLINE vec exponential(vec x) {
-    const vec lowest = splat(-87.f);
-    ivec too_low = x < lowest;
-    x = (vec)(((ivec)lowest & too_low) | ((ivec)x & ~too_low));
+    x = larger(x, splat(-87.f));
     const float magic = 12582912.f;
     vec n = (x * 1.44269504f + magic) - magic;
     vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
