@@ -17,7 +17,6 @@ from statistics import median
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from diffir_video.bench_material import load_network, write_sample_clip
@@ -202,27 +201,27 @@ class _Clip:
     def _restore(self, restorer: Restorer | ReferenceRestorer, frames: Sequence[Frame]) -> int:
         return run(_Held(self._info, frames), restorer, NullSink()).frames_out
 
-    def _pictures(self, restorer: Restorer | ReferenceRestorer) -> Tensor:
+    def _kept(self, restorer: Restorer | ReferenceRestorer, frames: Sequence[Frame]) -> list[Frame]:
         kept = _Kept()
-        run(_Held(self._info, self._compared), restorer, kept)
-        return torch.stack([frame.data for frame in kept.kept])
+        run(_Held(self._info, frames), restorer, kept)
+        return kept.kept
+
+    def _pictures(self, restorer: Restorer | ReferenceRestorer) -> Tensor:
+        return torch.stack([frame.data for frame in self._kept(restorer, self._compared)])
 
     def _decode(self) -> int:
         with VideoReader(self._clip) as reader:
             return sum(1 for _ in reader)
 
     def _encoding(self) -> Callable[[], int]:
-        """Encodes enlarged frames: how well they are restored makes no difference to speak of."""
-        scale = self._restorers[0].scale
-        frames = [
-            frame.with_data(F.interpolate(frame.data[None], scale_factor=float(scale))[0])
-            for frame in self._frames
-        ]
+        """Encodes restored frames: noise is what takes an encoder longest."""
+        frames = self._kept(self._restorers[0], self._frames)
+        info = self._info.scaled(self._restorers[0].scale)
 
         def encode() -> int:
             with VideoWriter(
                 self._output,
-                self._info.scaled(scale),
+                info,
                 encoder=self._plan.encoder,
                 encoder_options=self._plan.encoder_options,
                 overwrite=True,

@@ -13,7 +13,8 @@ import diffir_video as dv
 from diffir_video.bench import BenchPlan, bench
 from diffir_video.bench_material import load_network, write_sample_clip
 from diffir_video.cli import main
-from diffir_video.media import VideoReader
+from diffir_video.frame import Frame
+from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.pipeline import run
 from diffir_video.reference import ReferenceRestorer
 from diffir_video.stages import NullSink
@@ -50,6 +51,37 @@ def test_sample_clip_is_noisy_and_moves(tmp_path: Path) -> None:
         frames = [frame.data for frame in reader]
     assert [tuple(frame.shape) for frame in frames] == [(3, 48, 64)] * 10
     assert (frames[0] - frames[9]).abs().mean() > 0.02
+
+
+def test_what_is_encoded_alone_are_restored_frames(
+    config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Noisy ones take an encoder several times as long, and a file job never encodes them."""
+    encoded: list[torch.Tensor] = []
+
+    class Recorder(VideoWriter):
+        def write(self, frame: Frame) -> None:
+            encoded.append(frame.data)
+            super().write(frame)
+
+    monkeypatch.setattr("diffir_video.bench.VideoWriter", Recorder)
+    clip = tmp_path / "clip.mkv"
+    write_sample_clip(clip, 48, 32, frames=3)
+    bench(BenchPlan(model=str(config), clip=clip, frames=3, repeats=1, device="cpu"))
+    kept = Kept()
+    with VideoReader(clip) as reader:
+        run(reader, dv.Restorer(load_network(str(config)), device="cpu"), kept)
+    assert len(encoded) == 2 * 3
+    assert all(torch.equal(ours, frame) for ours, frame in zip(encoded, 2 * kept.frames, strict=True))
+
+
+class Kept(NullSink):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[torch.Tensor] = []
+
+    def write(self, frame: Frame) -> None:
+        self.frames.append(frame.data)
 
 
 def test_bench_measures_every_stage_of_every_combination(config: Path) -> None:
