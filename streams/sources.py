@@ -252,6 +252,8 @@ class LiveSource:
             else:
                 # From now, not from when it came: a mailbox may let its sender wait for long.
                 self._watch.begin()
+            if connection.is_bereft and self._reconnects:
+                raise LiveInputError(f"{self.address}: another sender, and no sound of it", reason="broken")
 
     def _take_picture(self, picture: LivePicture, now: float) -> None:
         if self._info is None or self._backoff.attempts:

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import av
 import av.error
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import PictureType
@@ -25,6 +26,7 @@ from av.video.stream import VideoStream
 
 from diffir_video.errors import EncoderError
 from diffir_video.frame import Frame, StreamInfo
+from diffir_video.media.adts import rate_and_channels
 from diffir_video.media.captions import carries_captions, with_captions
 from diffir_video.media.color import PictureEncoder
 from diffir_video.media.encoder import open_context
@@ -50,6 +52,10 @@ NUT_OPTIONS = {
     "fflags": "flush_packets",
     "max_interleave_delta": _INTERLEAVE_MICROSECONDS,
 }
+
+
+# The channels that AAC's configurations stand for.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1(wide)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,10 @@ class TrackFormat:
 
     @classmethod
     def of(cls, stream: Stream, *, extradata: bytes | None = None) -> Self:
-        """The format of an open stream; `extradata` replaces what its codec was set up with."""
+        """The format of an open stream; `extradata` replaces what its codec was set up with.
+
+        What AAC's says of rate and channels replaces the stream's as well.
+        """
         target = Memory()
         with av.open(target, "w", format="nut", options={"fflags": "bitexact"}) as container:
             # NUT's reader looks for a first packet before it believes the header.
@@ -96,12 +105,22 @@ class TrackFormat:
             copy = container.add_stream_from_template(stream, opaque=True)
             if extradata is not None:
                 copy.codec_context.extradata = extradata
+                if isinstance(copy, AudioStream) and stream.codec_context.name.startswith("aac"):
+                    _follow_config(copy, extradata)
             packet.stream = copy
             packet.pts = packet.dts = 0
             packet.is_keyframe = True
             container.mux_one(packet)
         header = target.taken()
         return cls(stream.type, codec_name(stream) or "unknown", header)
+
+
+def _follow_config(stream: AudioStream, config: bytes) -> None:
+    said = rate_and_channels(config)
+    if said is not None:
+        stream.codec_context.sample_rate = said[0]
+        if stream.codec_context.layout.nb_channels != said[1]:
+            stream.codec_context.layout = _LAYOUTS[said[1]]
 
 
 class LiveEncoder:
