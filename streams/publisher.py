@@ -48,7 +48,8 @@ class SinkConfig:
     open_seconds: for reaching a peer; stall_seconds: without progress after that, the child is killed and
     a new one begins; neither is for files and pipes, which a new child would only damage.
     queue_packets: waiting for one sink at most; beyond, it goes on at the next keyframe.
-    size_change: "follow" begins the outputs anew at the new size, "fit" scales into the first one.
+    size_change: "follow" begins the outputs anew at the new size or shape of the pixels, "fit" scales into
+    the first one.
     close_seconds: for what is still on its way when the stream ends.
     """
 

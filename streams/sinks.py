@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -160,11 +161,12 @@ class LiveSink:
         info = replace(frame.stream, width=width, height=height, time_base=TICK)
         begun = self._encoded
         if self._encoder is not None and begun is not None:
-            same_size = (begun.width, begun.height) == (width, height)
-            if same_size and (begun.color == info.color or self.config.size_change == "fit"):
+            stretch = _pixel_shape(info) / _pixel_shape(begun)
+            is_same = (begun.width, begun.height) == (width, height) and stretch == 1
+            if is_same and (begun.color == info.color or self.config.size_change == "fit"):
                 return self._encoder, frame.data
             if self.config.size_change == "fit" or frame.bridge is not None:
-                return self._encoder, fitted(frame.data, begun.height, begun.width)
+                return self._encoder, fitted(frame.data, begun.height, begun.width, stretch=stretch)
             self._close_encoder()
         self._encoder = LiveEncoder(
             info,
@@ -193,9 +195,16 @@ def _failures(publishers: Sequence[Publisher]) -> str:
     return "; ".join(failure for each in publishers if (failure := each.failure))
 
 
-def fitted(data: Tensor, height: int, width: int) -> Tensor:
-    """(3, h, w) → (3, height, width): scaled as a whole, with black bars where the shapes differ."""
-    own_height, own_width = data.shape[-2:]
+def _pixel_shape(info: StreamInfo) -> Fraction:
+    return info.sample_aspect_ratio or Fraction(1)
+
+
+def fitted(data: Tensor, height: int, width: int, *, stretch: Fraction = Fraction(1)) -> Tensor:
+    """(3, h, w) → (3, height, width): scaled as a whole, with black bars where the shapes differ.
+
+    stretch: how much wider than the result's the picture's pixels are shown.
+    """
+    own_height, own_width = data.shape[-2] * 1.0, data.shape[-1] * float(stretch)
     scale = min(height / own_height, width / own_width)
     size = (max(round(own_height * scale), 1), max(round(own_width * scale), 1))
     scaled = F.interpolate(data[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]

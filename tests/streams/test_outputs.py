@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 import torch
 import yaml
@@ -41,11 +42,16 @@ def finished(source: Path, *sinks: str) -> LiveFilter:
     return live
 
 
-def write(sink: LiveSink, size: tuple[int, int], frames: range) -> None:
+def write(sink: LiveSink, size: tuple[int, int], frames: range, pixels: Fraction | None = None) -> None:
     """Grey frames, 25 a second."""
     width, height = size
     info = StreamInfo(
-        width=width, height=height, time_base=TICK, pixel_format="yuv420p", average_rate=Fraction(25)
+        width=width,
+        height=height,
+        time_base=TICK,
+        pixel_format="yuv420p",
+        sample_aspect_ratio=pixels,
+        average_rate=Fraction(25),
     )
     for number in frames:
         grey = torch.full((3, height, width), 0.5)
@@ -72,6 +78,28 @@ def test_a_recording_that_begins_again_at_a_new_size_overwrites_nothing(tmp_path
     assert (tmp_path / "out-2.ts").read_bytes() == EARLIER
     assert Received(tmp_path / "out.ts").sizes == {SMALL}
     assert Received(tmp_path / "out-3.ts").sizes == {LARGE}
+
+
+@pytest.mark.parametrize(("policy", "shapes"), [("follow", ["16:15", "64:45"]), ("fit", ["16:15"])])
+def test_pixels_of_another_shape_are_followed_or_fitted(tmp_path: Path, policy, shapes: list[str]) -> None:
+    sink = LiveSink([str(tmp_path / "out.ts")], SinkConfig(size_change=policy))
+    sink.open(waits=True)
+    write(sink, SMALL, range(10), pixels=Fraction(16, 15))
+    write(sink, SMALL, range(10, 20), pixels=Fraction(64, 45))
+    sink.close()
+    recordings = sorted(tmp_path.glob("out*.ts"), key=lambda path: len(path.name))
+    assert [shape_of_pixels(path) for path in recordings] == shapes
+    *_, last = av.open(str(recordings[-1])).decode(video=0)
+    # Shown at 16:9, a picture has bars above and below it where all is shown at 4:3.
+    has_bars = last.to_ndarray(format="gray")[:4].mean() < 40
+    assert has_bars == (policy == "fit")
+
+
+def shape_of_pixels(path: Path) -> str:
+    with av.open(str(path)) as container:
+        shape = container.streams.video[0].codec_context.sample_aspect_ratio
+        assert shape is not None
+        return f"{shape.numerator}:{shape.denominator}"
 
 
 def test_a_recorder_that_can_write_nothing_leaves_no_empty_files(tmp_path: Path) -> None:
