@@ -113,7 +113,10 @@ class LiveSink:
         If the frames' source can wait, so does this, until `stop`. Raises OutputError, unless stopped, where
         a sink got nothing to its peer, or where the end of a file or pipe is missing.
         """
-        self._end()
+        try:
+            self._finish_encoder()
+        finally:
+            self._end()
         if not self._stopped.is_set() and (text := _failures(self._publishers)):
             raise OutputError(text)
 
@@ -167,7 +170,7 @@ class LiveSink:
                 return self._encoder, frame.data
             if self.config.size_change == "fit" or frame.bridge is not None:
                 return self._encoder, fitted(frame.data, begun.height, begun.width, stretch=stretch)
-            self._close_encoder()
+            self._finish_encoder()
         self._encoder = LiveEncoder(
             info,
             encoder=self.config.encoder,
@@ -183,6 +186,13 @@ class LiveSink:
         if self._encoder is not None:
             video = self._encoder.format
             self._formats = (video,) if self._audio is None else (video, self._audio)
+
+    def _finish_encoder(self) -> None:
+        """Send what an encoder that looks ahead still holds."""
+        if self._encoder is not None:
+            for packet in self._encoder.finish():
+                self._send_with_audio(packet)
+            self._close_encoder()
 
     def _close_encoder(self) -> None:
         encoder, self._encoder = self._encoder, None

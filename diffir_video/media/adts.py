@@ -23,7 +23,7 @@ def without_adts(data: bytes) -> tuple[bytes, bytes]:
 
 
 def rate_and_channels(config: bytes) -> tuple[int, int] | None:
-    """What an AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) says in its first two bytes; None if not there."""
+    """What an AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) says in two bytes; None if it needs more."""
     if len(config) < 2 or config[0] >> 3 > _LONG_TERM_PREDICTION:
         return None
     rate_index = (config[0] & 7) << 1 | config[1] >> 7

@@ -59,7 +59,9 @@ def test_a_sender_that_restarts_as_something_else_is_connected_to_anew(
         pytest.param((), ("-c:a", "aac", "-ar", "44100", "-ac", "1"), [("aac", 44100, 1)], id="same"),
         pytest.param((), ("-c:a", "aac", "-ar", "48000", "-ac", "2"), [("aac", 48000, 2)], id="rate"),
         pytest.param(("-an",), (), [("aac", 44100, 1)], id="none-before", marks=pytest.mark.slow),
-        pytest.param((), ("-c:a", "libmp3lame"), [("mp3float", 44100, 1)], id="codec", marks=pytest.mark.slow),
+        pytest.param(
+            (), ("-c:a", "libmp3lame"), [("mp3float", 44100, 1)], id="codec", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_sound_of_a_publisher_that_takes_over_is_coded_as_it_says(

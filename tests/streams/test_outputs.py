@@ -21,6 +21,7 @@ import yaml
 import diffir_video as dv
 from diffir_video import OutputError, StreamInfo
 from diffir_video.media import MediaPacket, TrackFormat
+from diffir_video.media.captions import captions_of
 from streams import LiveConfig, LiveFilter, SinkConfig, SourceConfig
 from streams.frames import TICK, LiveFrame
 from streams.governor import GovernorConfig
@@ -42,7 +43,14 @@ def finished(source: Path, *sinks: str) -> LiveFilter:
     return live
 
 
-def write(sink: LiveSink, size: tuple[int, int], frames: range, pixels: Fraction | None = None) -> None:
+def write(
+    sink: LiveSink,
+    size: tuple[int, int],
+    frames: range,
+    *,
+    pixels: Fraction | None = None,
+    has_captions=False,
+) -> None:
     """Grey frames, 25 a second."""
     width, height = size
     info = StreamInfo(
@@ -55,7 +63,13 @@ def write(sink: LiveSink, size: tuple[int, int], frames: range, pixels: Fraction
     )
     for number in frames:
         grey = torch.full((3, height, width), 0.5)
-        sink.write(LiveFrame(grey, 3600 * number, TICK, stream=info, arrived=0.0, epoch=0))
+        captions = caption(number) if has_captions else None
+        frame = LiveFrame(grey, 3600 * number, TICK, captions=captions, stream=info, arrived=0.0, epoch=0)
+        sink.write(frame)
+
+
+def caption(number: int) -> bytes:
+    return bytes((0xFC, number | 0x80, 0x80))
 
 
 def test_a_recording_takes_the_next_free_number_and_says_which(tmp_path: Path) -> None:
@@ -93,6 +107,29 @@ def test_pixels_of_another_shape_are_followed_or_fitted(tmp_path: Path, policy, 
     # Shown at 16:9, a picture has bars above and below it where all is shown at 4:3.
     has_bars = last.to_ndarray(format="gray")[:4].mean() < 40
     assert has_bars == (policy == "fit")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [
+        ("libx264", {"tune": "film"}),
+        ("libx264", {"tune": "film", "bf": "3"}),
+        ("libsvtav1", {"preset": "12"}),
+    ],
+)
+def test_what_an_encoder_that_looks_ahead_still_holds_is_sent(tmp_path: Path, encoder: str, options) -> None:
+    out = tmp_path / "out.mkv"
+    sink = LiveSink([str(out)], SinkConfig(encoder=encoder, encoder_options=options))
+    sink.open(waits=True)
+    write(sink, SMALL, range(10, 60), has_captions=encoder == "libx264")
+    write(sink, LARGE, range(60, 100), has_captions=encoder == "libx264")
+    sink.close()
+    pictures = [picture for path in (out, tmp_path / "out-2.mkv") for picture in av.open(str(path)).decode()]
+    assert [round(picture.time * 25) for picture in pictures] == list(range(10, 100))
+    if encoder == "libx264":
+        assert [captions_of(picture) for picture in pictures] == [
+            caption(number) for number in range(10, 100)
+        ]
 
 
 def shape_of_pixels(path: Path) -> str:
