@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -118,6 +118,20 @@ def check_sink(address: Address) -> None:
         raise OutputError(
             f"can't write {str(address.path)!r}: there is no folder {str(address.path.parent)!r}"
         )
+
+
+def check_places(source: Address, sinks: Sequence[Address]) -> None:
+    """Raise OutputError for a sink that would write where the source or another sink is.
+
+    Not for recordings: each takes a name that is free.
+    """
+    for index, sink in enumerate(sinks):
+        if is_recording(sink):
+            continue
+        if any(sink.is_same_place(other) for other in sinks[:index]):
+            raise OutputError(f"{sink} is given twice; each sink needs an address of its own")
+        if sink.scheme != "pipe" and sink.is_same_place(source):
+            raise OutputError(f"{sink} is the source; the restored stream needs an address of its own")
 
 
 def is_playlist(address: Address) -> bool:

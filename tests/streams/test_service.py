@@ -171,6 +171,10 @@ def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path:
         ("output: {size_change: stretch}", UsageError, "size_change.*follow or fit.*'stretch'"),
         ("output: {queue_packets: many}", UsageError, "queue_packets.*'many'"),
         ("output: {encoder_options: [a]}", UsageError, "encoder_options"),
+        ("output: {queue_packets: 0}", UsageError, "queue_packets.*1.*0"),
+        ("output: {stall_seconds: 0}", UsageError, "stall_seconds.*0"),
+        ("input: {open_seconds: 0s}", UsageError, "open_seconds.*0"),
+        ("input: {mailbox: 0}", UsageError, "mailbox.*1.*0"),
         (None, InputError, "No such file"),
     ],
 )
@@ -244,6 +248,10 @@ def test_durations(text, value: float | None) -> None:
         (["in.mp4", "out.xyz"], 2),
         (["in.mp4", "out.mkv", "--model", "nothing"], 2),
         (["in.mp4", "missing-folder/out.mkv"], 4),
+        (["in.mp4", "-", "--tee", "-", "--model", "identity"], 4),
+        (["in.mp4", "live.m3u8", "--tee", "./live.m3u8", "--model", "identity"], 4),
+        (["live.m3u8", "./live.m3u8", "--model", "identity"], 4),
+        (["udp://127.0.0.1:9", "udp://127.0.0.1:9", "--model", "identity"], 4),
         (["--config", "missing.yaml"], 3),
     ],
 )
