@@ -25,7 +25,8 @@ class Container:
 
     An audio codec that is not among `audio` is transcoded to `transcode_to`, with `transcode_options`.
     in_band_headers: decoders join in the middle, so every keyframe repeats the stream's headers.
-    encoder_options: what frames for it must be coded with, by encoder.
+    encoder_options: what frames for it must be coded with, by encoder. pixel_format: FFmpeg's name of the
+    only one that its readers know, None where it is the source's.
     """
 
     muxer: str
@@ -35,6 +36,7 @@ class Container:
     transcode_options: Mapping[str, str] = field(default_factory=dict[str, str])
     in_band_headers: bool = False
     encoder_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    pixel_format: str | None = None
 
 
 _TS_AUDIO = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus"})
@@ -55,6 +57,7 @@ _WHIP = Container(
     in_band_headers=True,
     # All that every WebRTC peer must be able to decode (RFC 7742).
     encoder_options={"libx264": {"profile": "baseline"}, "h264_nvenc": {"profile": "baseline"}},
+    pixel_format="yuv420p",
 )
 
 _BY_SCHEME: Mapping[str, Container] = {

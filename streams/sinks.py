@@ -22,10 +22,16 @@ from streams.publishing import check_sink, container_for
 from streams.stats import LiveStats
 
 _POLL_SECONDS = 0.05
+_USUAL_RATE = 25
 # Audio that waits for its video: a minute of it.
 _AUDIO_KEPT = 3000
 # A muxer keeps a video packet until it has seen the audio after it; so that is sent along.
 _AUDIO_LEAD_TICKS = TICKS_PER_SECOND * 60 // 1000
+
+# What every encoder takes.
+_TRIED = StreamInfo(
+    width=640, height=360, time_base=TICK, pixel_format="yuv420p", average_rate=Fraction(_USUAL_RATE)
+)
 
 
 class LiveSink:
@@ -34,8 +40,9 @@ class LiveSink:
     Frames are encoded in the thread that writes them; packets are muxed and sent in a thread for each
     address, so that `write` waits for no peer, unless `open` is told that it may. Audio comes in by
     `write_audio`, in any thread.
-    Raises UsageError and OutputError for addresses that can't be written, EncoderError while writing, and
-    OutputError where nothing is left to write to.
+    Raises UsageError and OutputError for addresses that can't be written, EncoderError for an encoder that
+    isn't to be had or refuses its options, and while writing, and OutputError where nothing is left to
+    write to.
     """
 
     def __init__(
@@ -50,6 +57,9 @@ class LiveSink:
         for address in parsed:
             self._encoder_options |= container_for(address).encoder_options.get(self.config.encoder, {})
         self._encoder_options |= self.config.encoder_options
+        self._pixel_format = next(filter(None, (container_for(each).pixel_format for each in parsed)), None)
+        # Now, because the first picture may be hours away.
+        self._begun_encoder(_TRIED).close()
         self._publishers = [Publisher(address, self.config, self.stats) for address in parsed]
         self._encoder: LiveEncoder | None = None
         self._encoded: StreamInfo | None = None
@@ -162,6 +172,8 @@ class LiveSink:
         """The encoder, begun anew if the size has changed and is to be followed; the picture it takes."""
         height, width = frame.data.shape[-2:]
         info = replace(frame.stream, width=width, height=height, time_base=TICK)
+        if self._pixel_format is not None:
+            info = replace(info, pixel_format=self._pixel_format, bit_depth=8)
         begun = self._encoded
         if self._encoder is not None and begun is not None:
             stretch = _pixel_shape(info) / _pixel_shape(begun)
@@ -171,16 +183,16 @@ class LiveSink:
             if self.config.size_change == "fit" or frame.bridge is not None:
                 return self._encoder, fitted(frame.data, begun.height, begun.width, stretch=stretch)
             self._finish_encoder()
-        self._encoder = LiveEncoder(
-            info,
-            encoder=self.config.encoder,
-            options=self._encoder_options,
-            gop_seconds=self.config.gop_seconds,
-        )
-        self._encoded = info
+        self._encoder, self._encoded = self._begun_encoder(info), info
         with self._lock:
             self._set_formats()
         return self._encoder, frame.data
+
+    def _begun_encoder(self, info: StreamInfo) -> LiveEncoder:
+        config = self.config
+        return LiveEncoder(
+            info, encoder=config.encoder, options=self._encoder_options, gop_seconds=config.gop_seconds
+        )
 
     def _set_formats(self) -> None:
         if self._encoder is not None:

@@ -50,6 +50,7 @@ def write(
     *,
     pixels: Fraction | None = None,
     has_captions=False,
+    pixel_format="yuv420p",
 ) -> None:
     """Grey frames, 25 a second."""
     width, height = size
@@ -57,7 +58,7 @@ def write(
         width=width,
         height=height,
         time_base=TICK,
-        pixel_format="yuv420p",
+        pixel_format=pixel_format,
         sample_aspect_ratio=pixels,
         average_rate=Fraction(25),
     )
@@ -130,6 +131,16 @@ def test_what_an_encoder_that_looks_ahead_still_holds_is_sent(tmp_path: Path, en
         assert [captions_of(picture) for picture in pictures] == [
             caption(number) for number in range(10, 100)
         ]
+
+
+def test_pictures_for_webrtc_are_what_its_peers_can_decode_whatever_the_source_has(tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    sink = LiveSink([f"whip://127.0.0.1:{free_port()}/x", str(out)])
+    sink.open(waits=True)
+    write(sink, SMALL, range(10), pixel_format="yuv444p10le")
+    sink.stop()
+    sink.close()
+    assert next(av.open(str(out)).decode(video=0)).format.name == "yuv420p"
 
 
 def shape_of_pixels(path: Path) -> str:

@@ -261,6 +261,17 @@ def test_exit_codes(arguments: list[str], code: int, tmp_path: Path, monkeypatch
     assert capsys.readouterr().err.count("\n") >= 1
 
 
+@pytest.mark.parametrize("output", ["encoder: no-such-encoder", "encoder_options: {preset: no-such-preset}"])
+def test_an_encoder_that_is_not_to_be_had_is_refused_before_the_source_is_there(
+    output: str, tmp_path: Path, capsys
+) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text(f"model: identity\noutput: {{{output}}}\n")
+    source, out = f"udp://127.0.0.1:{free_port()}", str(tmp_path / "out.mkv")
+    assert main([source, out, "--config", str(path)]) == 4
+    assert "no-such" in capsys.readouterr().err
+
+
 def test_a_service_reads_its_thresholds_again_and_never_shows_its_key(tmp_path: Path) -> None:
     port = free_port()
     settings = {
