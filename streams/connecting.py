@@ -140,6 +140,9 @@ class Connector:
             case "whep" | "wheps":
                 descriptor = stack.enter_context(watched(address))
                 source = stack.enter_context(self._read(descriptor, config.open_seconds, self._watch.seconds))
+            case "file" if address.path.exists() and not is_device(address):
+                # Absolute, because FFmpeg takes what precedes a colon for a protocol.
+                source = str(address.path.absolute())
             case "pipe":
                 source = stack.enter_context(self._read(0, self._watch.seconds, self._watch.seconds))
             case _:

@@ -117,6 +117,11 @@ def check_sink(address: Address) -> None:
         raise OutputError("can't write to -: standard output is closed")
     if address.scheme != "file":
         return
+    if is_playlist(address) and ":" in address.path.name:
+        raise UsageError(
+            f"no playlist {address.path.name!r}: players would take what precedes a colon in the names of its "
+            "segments for a protocol; choose a name without"
+        )
     if not address.path.parent.is_dir():
         raise OutputError(
             f"can't write {str(address.path)!r}: there is no folder {str(address.path.parent)!r}"

@@ -195,6 +195,15 @@ def test_a_playlist_goes_on_at_a_new_size_and_ends_once(tmp_path: Path) -> None:
     assert sizes == [{SMALL}] * 3 + [{LARGE}] * 3
 
 
+def test_names_may_hold_a_colon_as_times_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = Path("camera-10:00:00.flv")
+    source.write_bytes(clip(2).read_bytes())
+    live = finished(source, "restored-10:00:00.mkv")
+    assert live.failure is None
+    assert len(Received(tmp_path / "restored-10:00:00.mkv").numbers) == 50
+
+
 @pytest.mark.slow
 def test_a_source_that_can_wait_waits_for_the_reader_of_a_pipe(tmp_path: Path) -> None:
     settings = {"input": {"stall_seconds": 0.5}, "output": {"queue_packets": 8, "stall_seconds": 0.2}}

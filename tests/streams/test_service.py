@@ -247,6 +247,7 @@ def test_durations(text, value: float | None) -> None:
         (["env:NOT_SET_AT_ALL", "out.mkv"], 2),
         (["in.mp4", "out.xyz"], 2),
         (["in.mp4", "out.mkv", "--model", "nothing"], 2),
+        (["in.mp4", "live-10:00.m3u8", "--model", "identity"], 2),
         (["in.mp4", "missing-folder/out.mkv"], 4),
         (["in.mp4", "-", "--tee", "-", "--model", "identity"], 4),
         (["in.mp4", "live.m3u8", "--tee", "./live.m3u8", "--model", "identity"], 4),
