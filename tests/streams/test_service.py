@@ -41,9 +41,10 @@ def served(tmp_path: Path, **options) -> Iterator[tuple[LiveFilter, str]]:
         yield live, server.url
 
 
-def get(url: str, **headers: str) -> tuple[int, bytes]:
+def get(url: str, *, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -56,6 +57,7 @@ def test_the_page_its_figures_and_its_picture_follow_the_stream(tmp_path: Path) 
         with live:
             assert wait_until(lambda: get(f"{url}readyz")[0] == 200)
             assert get(f"{url}healthz")[0] == 200
+            assert get(f"{url}readyz", method="HEAD") == (200, b"")
             assert b"<canvas" in get(url)[1]
             assert get(f"{url}preview.jpg")[1].startswith(b"\xff\xd8")
             assert wait_until(lambda: json.loads(get(f"{url}stats.json")[1])["frames"]["out"] > 25)
@@ -260,6 +262,19 @@ def test_exit_codes(arguments: list[str], code: int, tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == code
     assert capsys.readouterr().err.count("\n") >= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["missing.mp4", "out.mkv", "--model", "identity"], 3), (["in.mp4", "out.xyz"], 2)]
+)
+def test_where_the_log_is_json_so_is_the_last_line(
+    arguments: list[str], code: int, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--log-format", "json"]) == code
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert lines[-1]["level"] == "error"
+    assert arguments[code == 2] in lines[-1]["message"]
 
 
 @pytest.mark.parametrize("output", ["encoder: no-such-encoder", "encoder_options: {preset: no-such-preset}"])
