@@ -212,14 +212,14 @@ class LiveInput:
             raise _translated(exc, self.name) from None
 
     def _watch_sender(self, packet: Packet[Any]) -> None:
-        """Notice who sends its codec's headers again and begins with times that were there already."""
+        """Notice a sender that begins with times that were there already, and whether sound comes with it."""
         index = packet.stream_index
         if self._audio is not None and index == self._audio.index:
             self._taken_over_at = None
         if index != self._video.index or packet.dts is None:
             return
         at, before = packet.dts * packet.time_base, self._latest
-        if before is not None and at < before and _new_header(packet) is not None:
+        if before is not None and at < before:
             self._taken_over_at = at
         self._latest = at
 
