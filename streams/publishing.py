@@ -119,8 +119,8 @@ def check_sink(address: Address) -> None:
         return
     if is_playlist(address) and ":" in address.path.name:
         raise UsageError(
-            f"no playlist {address.path.name!r}: players would take what precedes a colon in the names of its "
-            "segments for a protocol; choose a name without"
+            f"no playlist {address.path.name!r}: players would take what precedes a colon in the names of "
+            "its segments for a protocol; choose a name without"
         )
     if not address.path.parent.is_dir():
         raise OutputError(

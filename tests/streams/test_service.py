@@ -265,7 +265,8 @@ def test_exit_codes(arguments: list[str], code: int, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["missing.mp4", "out.mkv", "--model", "identity"], 3), (["in.mp4", "out.xyz"], 2)]
+    ("arguments", "code"),
+    [(["missing.mp4", "out.mkv", "--model", "identity"], 3), (["in.mp4", "out.xyz"], 2)],
 )
 def test_where_the_log_is_json_so_is_the_last_line(
     arguments: list[str], code: int, tmp_path: Path, monkeypatch, capsys
