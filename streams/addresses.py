@@ -59,6 +59,12 @@ class Address:
         """The file that a "file" address names."""
         return Path(self.text.removeprefix("file://"))
 
+    def is_same_place(self, other: Address) -> bool:
+        """Whether what goes to one goes to the other."""
+        if self.scheme == other.scheme == "file":
+            return self.path.resolve() == other.path.resolve()
+        return self.text == other.text
+
     @property
     def redacted(self) -> str:
         """Scheme, host and port; everything that may be a password, a key or a token is stars."""

@@ -53,9 +53,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _serve(arguments)
     except DiffirVideoError as exc:
-        return fail(_PROGRAM, str(exc), exc.exit_code, debug=arguments.debug)
+        return _failed(str(exc), exc.exit_code, arguments)
     except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
-        return fail(_PROGRAM, f"{type(exc).__name__}: {exc}", 1, debug=arguments.debug)
+        return _failed(f"{type(exc).__name__}: {exc}", 1, arguments)
+
+
+def _failed(message: str, code: int, arguments: argparse.Namespace) -> int:
+    """Say why the command ends, as whoever reads its messages expects them."""
+    if arguments.log_format != "json":
+        return fail(_PROGRAM, message, code, debug=arguments.debug)
+    from streams.logs import set_up_logs
+
+    set_up_logs([], format="json", level="error")
+    _log.error("%s", message, exc_info=arguments.debug)
+    return code
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from diffir_video.media import LiveInput, Readable
 from streams.addresses import Address
 from streams.children import FFmpegChild
 from streams.mailbox import Policy
+from streams.settings import check_positive
 from streams.whep import watched
 
 Outage = Literal["hold", "slate", "pause"]
@@ -50,6 +51,7 @@ class SourceConfig:
     outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
     ("slate"), or nothing ("pause"). outage_seconds: the silence after which that begins; 2.5 frames of a
     source of few frames, if that is longer.
+    Raises UsageError for a mailbox without room and for times that nothing can arrive in.
     """
 
     format: str | None = None
@@ -62,6 +64,11 @@ class SourceConfig:
     policy: Policy | None = None
     outage: Outage = "hold"
     outage_seconds: float = 0.6
+
+    def __post_init__(self) -> None:
+        check_positive(self, "open_seconds", "stall_seconds")
+        if self.mailbox < 1:
+            raise UsageError(f"mailbox must hold at least 1 frame, got {self.mailbox}")
 
 
 class Watch:
@@ -133,6 +140,9 @@ class Connector:
             case "whep" | "wheps":
                 descriptor = stack.enter_context(watched(address))
                 source = stack.enter_context(self._read(descriptor, config.open_seconds, self._watch.seconds))
+            case "file" if address.path.exists() and not is_device(address):
+                # Absolute, because FFmpeg takes what precedes a colon for a protocol.
+                source = str(address.path.absolute())
             case "pipe":
                 source = stack.enter_context(self._read(0, self._watch.seconds, self._watch.seconds))
             case _:

@@ -17,9 +17,11 @@ from diffir_video.frame import Clip
 from diffir_video.pipeline import RunReport, run
 from diffir_video.restorer import Restorer
 from diffir_video.stages import FrameRestorer
+from streams.addresses import Address
 from streams.config import LiveConfig
 from streams.governor import Governor, GovernorConfig, Level, ladder_from
 from streams.preview import Preview
+from streams.publishing import check_places
 from streams.restoring import LiveRestorer, Sharing
 from streams.sinks import LiveSink
 from streams.sources import LiveSource
@@ -55,12 +57,14 @@ class LiveFilter:
         self.config = config or LiveConfig()
         self.stats = LiveStats()
         self.preview = Preview()
+        outputs = [sinks] if isinstance(sinks, str) else sinks
+        check_places(Address(source), [Address(sink) for sink in outputs])
         own = restorer.policy if isinstance(restorer, Sharing) else None
         self.governor = Governor(self.config.governor, levels=ladder_from(own), on_change=self._changed_level)
         self._restorer = LiveRestorer(
             restorer, self.governor, self.stats, throttle=self.config.throttle, on_pair=self.preview.show
         )
-        self._sink = LiveSink([sinks] if isinstance(sinks, str) else sinks, self.config.sink, self.stats)
+        self._sink = LiveSink(outputs, self.config.sink, self.stats)
         self._source = LiveSource(
             source,
             self.config.source,

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from diffir_video.errors import OutputError
+from diffir_video.errors import OutputError, UsageError
 from diffir_video.media import MediaPacket, PacketMuxer, TrackFormat
 from streams.addresses import Address
 from streams.backoff import Backoff
@@ -29,6 +29,7 @@ from streams.publishing import (
     new_recording,
     playlist_version,
 )
+from streams.settings import check_positive
 from streams.stats import LiveStats
 
 _log = logging.getLogger(__name__)
@@ -48,8 +49,10 @@ class SinkConfig:
     open_seconds: for reaching a peer; stall_seconds: without progress after that, the child is killed and
     a new one begins; neither is for files and pipes, which a new child would only damage.
     queue_packets: waiting for one sink at most; beyond, it goes on at the next keyframe.
-    size_change: "follow" begins the outputs anew at the new size, "fit" scales into the first one.
+    size_change: "follow" begins the outputs anew at the new size or shape of the pixels, "fit" scales into
+    the first one.
     close_seconds: for what is still on its way when the stream ends.
+    Raises UsageError for a queue without room and for times that nothing can be done in.
     """
 
     encoder: str = "libx264"
@@ -60,6 +63,11 @@ class SinkConfig:
     queue_packets: int = 256
     size_change: SizeChange = "follow"
     close_seconds: float = 1.5
+
+    def __post_init__(self) -> None:
+        check_positive(self, "open_seconds", "stall_seconds")
+        if self.queue_packets < 1:
+            raise UsageError(f"queue_packets must be at least 1, got {self.queue_packets}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +25,8 @@ class Container:
 
     An audio codec that is not among `audio` is transcoded to `transcode_to`, with `transcode_options`.
     in_band_headers: decoders join in the middle, so every keyframe repeats the stream's headers.
-    encoder_options: what frames for it must be coded with, by encoder.
+    encoder_options: what frames for it must be coded with, by encoder. pixel_format: FFmpeg's name of the
+    only one that its readers know, None where it is the source's.
     """
 
     muxer: str
@@ -35,6 +36,7 @@ class Container:
     transcode_options: Mapping[str, str] = field(default_factory=dict[str, str])
     in_band_headers: bool = False
     encoder_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    pixel_format: str | None = None
 
 
 _TS_AUDIO = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus"})
@@ -55,6 +57,7 @@ _WHIP = Container(
     in_band_headers=True,
     # All that every WebRTC peer must be able to decode (RFC 7742).
     encoder_options={"libx264": {"profile": "baseline"}, "h264_nvenc": {"profile": "baseline"}},
+    pixel_format="yuv420p",
 )
 
 _BY_SCHEME: Mapping[str, Container] = {
@@ -114,10 +117,29 @@ def check_sink(address: Address) -> None:
         raise OutputError("can't write to -: standard output is closed")
     if address.scheme != "file":
         return
+    if is_playlist(address) and ":" in address.path.name:
+        raise UsageError(
+            f"no playlist {address.path.name!r}: players would take what precedes a colon in the names of "
+            "its segments for a protocol; choose a name without"
+        )
     if not address.path.parent.is_dir():
         raise OutputError(
             f"can't write {str(address.path)!r}: there is no folder {str(address.path.parent)!r}"
         )
+
+
+def check_places(source: Address, sinks: Sequence[Address]) -> None:
+    """Raise OutputError for a sink that would write where the source or another sink is.
+
+    Not for recordings: each takes a name that is free.
+    """
+    for index, sink in enumerate(sinks):
+        if is_recording(sink):
+            continue
+        if any(sink.is_same_place(other) for other in sinks[:index]):
+            raise OutputError(f"{sink} is given twice; each sink needs an address of its own")
+        if sink.scheme != "pipe" and sink.is_same_place(source):
+            raise OutputError(f"{sink} is the source; the restored stream needs an address of its own")
 
 
 def is_playlist(address: Address) -> bool:

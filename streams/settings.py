@@ -45,6 +45,14 @@ def from_mapping(kind: type[SettingsT], values: Any, where: str) -> SettingsT:
     return kind(**{key: value_of(hints[key], value, f"{where}: {key}") for key, value in settings.items()})
 
 
+def check_positive(settings: object, *names: str) -> None:
+    """Raise UsageError for the first of these settings that is zero or less; None is no limit."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value > 0:
+            raise UsageError(f"{name} must be more than 0, got {value:g}")
+
+
 def checked_keys(values: Any, known: set[str], where: str) -> dict[str, Any]:
     """`values` as the mapping that it has to be, with none but `known` keys; raises UsageError otherwise."""
     if not isinstance(values, dict):

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,10 +22,16 @@ from streams.publishing import check_sink, container_for
 from streams.stats import LiveStats
 
 _POLL_SECONDS = 0.05
+_USUAL_RATE = 25
 # Audio that waits for its video: a minute of it.
 _AUDIO_KEPT = 3000
 # A muxer keeps a video packet until it has seen the audio after it; so that is sent along.
 _AUDIO_LEAD_TICKS = TICKS_PER_SECOND * 60 // 1000
+
+# What every encoder takes.
+_TRIED = StreamInfo(
+    width=640, height=360, time_base=TICK, pixel_format="yuv420p", average_rate=Fraction(_USUAL_RATE)
+)
 
 
 class LiveSink:
@@ -33,8 +40,9 @@ class LiveSink:
     Frames are encoded in the thread that writes them; packets are muxed and sent in a thread for each
     address, so that `write` waits for no peer, unless `open` is told that it may. Audio comes in by
     `write_audio`, in any thread.
-    Raises UsageError and OutputError for addresses that can't be written, EncoderError while writing, and
-    OutputError where nothing is left to write to.
+    Raises UsageError and OutputError for addresses that can't be written, EncoderError for an encoder that
+    isn't to be had or refuses its options, and while writing, and OutputError where nothing is left to
+    write to.
     """
 
     def __init__(
@@ -49,6 +57,9 @@ class LiveSink:
         for address in parsed:
             self._encoder_options |= container_for(address).encoder_options.get(self.config.encoder, {})
         self._encoder_options |= self.config.encoder_options
+        self._pixel_format = next(filter(None, (container_for(each).pixel_format for each in parsed)), None)
+        # Now, because the first picture may be hours away.
+        self._begun_encoder(_TRIED).close()
         self._publishers = [Publisher(address, self.config, self.stats) for address in parsed]
         self._encoder: LiveEncoder | None = None
         self._encoded: StreamInfo | None = None
@@ -112,7 +123,10 @@ class LiveSink:
         If the frames' source can wait, so does this, until `stop`. Raises OutputError, unless stopped, where
         a sink got nothing to its peer, or where the end of a file or pipe is missing.
         """
-        self._end()
+        try:
+            self._finish_encoder()
+        finally:
+            self._end()
         if not self._stopped.is_set() and (text := _failures(self._publishers)):
             raise OutputError(text)
 
@@ -158,29 +172,39 @@ class LiveSink:
         """The encoder, begun anew if the size has changed and is to be followed; the picture it takes."""
         height, width = frame.data.shape[-2:]
         info = replace(frame.stream, width=width, height=height, time_base=TICK)
+        if self._pixel_format is not None:
+            info = replace(info, pixel_format=self._pixel_format, bit_depth=8)
         begun = self._encoded
         if self._encoder is not None and begun is not None:
-            same_size = (begun.width, begun.height) == (width, height)
-            if same_size and (begun.color == info.color or self.config.size_change == "fit"):
+            stretch = _pixel_shape(info) / _pixel_shape(begun)
+            is_same = (begun.width, begun.height) == (width, height) and stretch == 1
+            if is_same and (begun.color == info.color or self.config.size_change == "fit"):
                 return self._encoder, frame.data
             if self.config.size_change == "fit" or frame.bridge is not None:
-                return self._encoder, fitted(frame.data, begun.height, begun.width)
-            self._close_encoder()
-        self._encoder = LiveEncoder(
-            info,
-            encoder=self.config.encoder,
-            options=self._encoder_options,
-            gop_seconds=self.config.gop_seconds,
-        )
-        self._encoded = info
+                return self._encoder, fitted(frame.data, begun.height, begun.width, stretch=stretch)
+            self._finish_encoder()
+        self._encoder, self._encoded = self._begun_encoder(info), info
         with self._lock:
             self._set_formats()
         return self._encoder, frame.data
+
+    def _begun_encoder(self, info: StreamInfo) -> LiveEncoder:
+        config = self.config
+        return LiveEncoder(
+            info, encoder=config.encoder, options=self._encoder_options, gop_seconds=config.gop_seconds
+        )
 
     def _set_formats(self) -> None:
         if self._encoder is not None:
             video = self._encoder.format
             self._formats = (video,) if self._audio is None else (video, self._audio)
+
+    def _finish_encoder(self) -> None:
+        """Send what an encoder that looks ahead still holds."""
+        if self._encoder is not None:
+            for packet in self._encoder.finish():
+                self._send_with_audio(packet)
+            self._close_encoder()
 
     def _close_encoder(self) -> None:
         encoder, self._encoder = self._encoder, None
@@ -193,9 +217,16 @@ def _failures(publishers: Sequence[Publisher]) -> str:
     return "; ".join(failure for each in publishers if (failure := each.failure))
 
 
-def fitted(data: Tensor, height: int, width: int) -> Tensor:
-    """(3, h, w) → (3, height, width): scaled as a whole, with black bars where the shapes differ."""
-    own_height, own_width = data.shape[-2:]
+def _pixel_shape(info: StreamInfo) -> Fraction:
+    return info.sample_aspect_ratio or Fraction(1)
+
+
+def fitted(data: Tensor, height: int, width: int, *, stretch: Fraction = Fraction(1)) -> Tensor:
+    """(3, h, w) → (3, height, width): scaled as a whole, with black bars where the shapes differ.
+
+    stretch: how much wider than the result's the picture's pixels are shown.
+    """
+    own_height, own_width = data.shape[-2] * 1.0, data.shape[-1] * float(stretch)
     scale = min(height / own_height, width / own_width)
     size = (max(round(own_height * scale), 1), max(round(own_width * scale), 1))
     scaled = F.interpolate(data[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]

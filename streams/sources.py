@@ -33,6 +33,8 @@ _USUAL_RATE = 25.0
 # How many frames' time a source may be silent before its place is held, and of how many frames it is known.
 _FRAMES_MISSED = 2.5
 _GAPS_KNOWN = 2
+# A sender that loops without sound seems to be another one each time.
+_SOUND_SOUGHT_SECONDS = 60.0
 
 
 class AudioReceiver(Protocol):
@@ -96,6 +98,7 @@ class LiveSource:
         self._last: LiveFrame | None = None
         self._last_shown = 0.0
         self._last_arrival: float | None = None
+        self._sought_sound_at: float | None = None
         self._gaps: deque[float] = deque(maxlen=_GAPS_KNOWN)
         self._reader = threading.Thread(target=self._read, name="diffir-source", daemon=True)
 
@@ -252,6 +255,14 @@ class LiveSource:
             else:
                 # From now, not from when it came: a mailbox may let its sender wait for long.
                 self._watch.begin()
+            if connection.is_bereft and self._reconnects:
+                self._seek_sound(time.monotonic())
+
+    def _seek_sound(self, now: float) -> None:
+        """Give the connection up for one that may find sound, unless that was of no use lately."""
+        if self._sought_sound_at is None or now - self._sought_sound_at > _SOUND_SOUGHT_SECONDS:
+            self._sought_sound_at = now
+            raise LiveInputError(f"{self.address}: another sender, and no sound of it", reason="broken")
 
     def _take_picture(self, picture: LivePicture, now: float) -> None:
         if self._info is None or self._backoff.attempts:

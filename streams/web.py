@@ -146,6 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._show(path, live)
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def _show(self, path: str, live: LiveFilter) -> None:
         match path:
             case "/":
@@ -181,7 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Silent: a request's address may hold the token."""

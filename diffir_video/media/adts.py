@@ -4,6 +4,8 @@ from __future__ import annotations
 
 _RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _LOW_COMPLEXITY = 2
+# The last of the object types without extensions, which would bring another rate.
+_LONG_TERM_PREDICTION = 4
 
 
 def is_adts(data: bytes) -> bool:
@@ -18,6 +20,17 @@ def without_adts(data: bytes) -> tuple[bytes, bytes]:
     channels = (data[2] & 1) << 2 | data[3] >> 6
     has_checksum = not data[1] & 1
     return _config(object_type, rate_index, channels), data[9 if has_checksum else 7 :]
+
+
+def rate_and_channels(config: bytes) -> tuple[int, int] | None:
+    """What an AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) says in two bytes; None if it needs more."""
+    if len(config) < 2 or config[0] >> 3 > _LONG_TERM_PREDICTION:
+        return None
+    rate_index = (config[0] & 7) << 1 | config[1] >> 7
+    channels = config[1] >> 3 & 0xF
+    if rate_index >= len(_RATES) or not 1 <= channels <= 7:
+        return None
+    return _RATES[rate_index], 8 if channels == 7 else channels
 
 
 def adts_config(sample_rate: int, channels: int) -> bytes:

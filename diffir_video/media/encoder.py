@@ -208,9 +208,10 @@ def open_context(
         with ordinary_scheduling(), capture as messages:
             context.open()
     except av.error.FFmpegError as exc:
+        given = ", ".join(f"{name}={text}" for name, text in asked.items())
         raise EncoderError(
             f"encoder {context.name} refused its settings, or this machine lacks what it needs "
-            f"({exc.strerror}); check --encoder-option, or choose another --encoder"
+            f"({exc.strerror}); {f'check {given}, or ' if given else ''}choose another encoder"
         ) from exc
     _check_private_options(context.name, private, [text for _, text in messages])
     if unknown := sorted(set(context.options) & set(asked)):

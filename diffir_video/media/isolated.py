@@ -58,7 +58,7 @@ class IsolatedReader:
         check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop)
         self._path = path
         ours, theirs = socket.socketpair()
-        self._memory = os.memfd_create("diffir-video frames")
+        self._memory: int | None = os.memfd_create("diffir-video frames")
         passed = (theirs.fileno(), self._memory)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, *map(str, passed)],
@@ -100,11 +100,14 @@ class IsolatedReader:
         return self._frames
 
     def close(self) -> None:
+        """End the process; safe to call again."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
-        with suppress(OSError):
-            os.close(self._memory)
+        # The number of a descriptor that is closed is soon another file's.
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            os.close(memory)
 
     def __enter__(self) -> Self:
         return self
@@ -113,6 +116,7 @@ class IsolatedReader:
         self.close()
 
     def _deliver(self) -> Generator[Frame]:
+        assert self._memory is not None
         with mmap.mmap(self._memory, 0) as memory:
             self._tell(self._skipping)
             while said := self._hear():

@@ -62,6 +62,10 @@ class LivePicture:
         return captions_of(self._picture)
 
 
+# A sender's sound comes with its pictures, or it has none.
+_SOUND_FOLLOWS_SECONDS = 1
+
+
 class NoPicture:
     """Something arrived that no picture came of: damage, or what belongs to none of the tracks in use."""
 
@@ -77,7 +81,9 @@ class LiveInput:
     source: an FFmpeg address, or an object to read from. name: what errors call it; an address may hold
     a password, so it never appears in a message. open_seconds, stall_seconds: how long connecting and
     each read may take. audio: the format of the audio track that is delivered, None without one, and
-    where the codec is none that can be passed on, which the log says.
+    where the codec is none that can be passed on, which the log says; it follows what arrives. is_bereft:
+    whether another sender took over and none of its sound arrives: it may be there, in a track that only a
+    new connection would find.
 
     Everything of FFmpeg's that waits for the network happens with the interpreter lock released and
     ends after these times at the latest (connecting and probing take their own time each).
@@ -119,9 +125,16 @@ class LiveInput:
         self._video.codec_context.thread_type = "SLICE"
         self._decoders: dict[tuple[str, int, int, ColorTags], PictureDecoder] = {}
         self._items = self._demux()
+        self._latest: Fraction | None = None
+        self._taken_over_at: Fraction | None = None
 
     def __iter__(self) -> Iterator[LivePicture | MediaPacket | NoPicture]:
         return self._items
+
+    @property
+    def is_bereft(self) -> bool:
+        taken_over, latest = self._taken_over_at, self._latest
+        return taken_over is not None and latest is not None and latest - taken_over > _SOUND_FOLLOWS_SECONDS
 
     def close(self) -> None:
         self._items.close()
@@ -168,6 +181,9 @@ class LiveInput:
     def _audio_packet(self, packet: Packet[Any]) -> MediaPacket:
         """The packet as containers want it: the headers that AAC carries in MPEG-TS are only there."""
         delivered = MediaPacket.of(packet)
+        if (config := _new_header(packet)) is not None:
+            assert self._audio is not None
+            self.audio = TrackFormat.of(self._audio, extradata=config)
         if self._adts_config is None or not is_adts(delivered.data):
             return delivered
         config, data = without_adts(delivered.data)
@@ -181,6 +197,7 @@ class LiveInput:
         try:
             for packet in self._container.demux():
                 is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
+                self._watch_sender(packet)
                 if packet.stream_index == self._video.index:
                     yield from self._decode(packet)  # pyright: ignore[reportArgumentType]
                 elif self._audio is not None and packet.stream_index == self._audio.index:
@@ -193,6 +210,18 @@ class LiveInput:
             yield from self._decode(None)
         except (av.error.FFmpegError, OSError, ValueError) as exc:
             raise _translated(exc, self.name) from None
+
+    def _watch_sender(self, packet: Packet[Any]) -> None:
+        """Notice a sender that begins with times that were there already, and whether sound comes with it."""
+        index = packet.stream_index
+        if self._audio is not None and index == self._audio.index:
+            self._taken_over_at = None
+        if index != self._video.index or packet.dts is None:
+            return
+        at, before = packet.dts * packet.time_base, self._latest
+        if before is not None and at < before:
+            self._taken_over_at = at
+        self._latest = at
 
     def _decode(self, packet: Packet[VideoStream] | None) -> Iterator[LivePicture | NoPicture]:
         try:
@@ -243,6 +272,13 @@ class LiveInput:
     def _rate(self) -> Fraction | None:
         rate = self._video.average_rate or self._video.guessed_rate or None
         return rate if rate is not None and 1 <= rate <= 300 else None
+
+
+def _new_header(packet: Packet[Any]) -> bytes | None:
+    """The codec's header that came with a packet, None where none did, as with nearly all."""
+    if not packet.has_sidedata("new_extradata"):
+        return None
+    return bytes(packet.get_sidedata("new_extradata"))
 
 
 FailureReason = Literal["refused", "absent", "silent", "no_video", "broken"]

@@ -18,13 +18,15 @@ from typing import Any, Self
 
 import av
 import av.error
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Stream
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from diffir_video.errors import EncoderError
 from diffir_video.frame import Frame, StreamInfo
+from diffir_video.media.adts import rate_and_channels
 from diffir_video.media.captions import carries_captions, with_captions
 from diffir_video.media.color import PictureEncoder
 from diffir_video.media.encoder import open_context
@@ -50,6 +52,10 @@ NUT_OPTIONS = {
     "fflags": "flush_packets",
     "max_interleave_delta": _INTERLEAVE_MICROSECONDS,
 }
+
+
+# The channels that AAC's configurations stand for.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1(wide)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,10 @@ class TrackFormat:
 
     @classmethod
     def of(cls, stream: Stream, *, extradata: bytes | None = None) -> Self:
-        """The format of an open stream; `extradata` replaces what its codec was set up with."""
+        """The format of an open stream; `extradata` replaces what its codec was set up with.
+
+        What AAC's says of rate and channels replaces the stream's as well.
+        """
         target = Memory()
         with av.open(target, "w", format="nut", options={"fflags": "bitexact"}) as container:
             # NUT's reader looks for a first packet before it believes the header.
@@ -96,6 +105,8 @@ class TrackFormat:
             copy = container.add_stream_from_template(stream, opaque=True)
             if extradata is not None:
                 copy.codec_context.extradata = extradata
+                if isinstance(copy, AudioStream) and stream.codec_context.name.startswith("aac"):
+                    _follow_config(copy, extradata)
             packet.stream = copy
             packet.pts = packet.dts = 0
             packet.is_keyframe = True
@@ -104,8 +115,18 @@ class TrackFormat:
         return cls(stream.type, codec_name(stream) or "unknown", header)
 
 
+def _follow_config(stream: AudioStream, config: bytes) -> None:
+    said = rate_and_channels(config)
+    if said is not None:
+        stream.codec_context.sample_rate = said[0]
+        if stream.codec_context.layout.nb_channels != said[1]:
+            stream.codec_context.layout = _LAYOUTS[said[1]]
+
+
 class LiveEncoder:
-    """Encodes frames one by one; each `encode` returns the packets of that very frame.
+    """Encodes frames one by one; with LIVE_ENCODER_OPTIONS `encode` returns the packets of that very frame.
+
+    An encoder that looks ahead, or is told to, returns them later, and the last ones from `finish`.
 
     info: size, pixel format and colour of the frames. encoder: FFmpeg's name. options: FFmpeg's, over
     LIVE_ENCODER_OPTIONS. gop_seconds: from keyframe to keyframe at `info.average_rate`.
@@ -123,6 +144,8 @@ class LiveEncoder:
         choice = choose_pixel_format(encoder, info)
         self._pictures = PictureEncoder(choice.layout.name, info.width, info.height, choice.color)
         self._encoder = encoder
+        # Of frames that the encoder holds, by their time in seconds.
+        self._captions: dict[Fraction, bytes] = {}
         rate = info.average_rate or Fraction(25)
         gop = max(round(gop_seconds * rate), 1)
         # The container lends the encoder its header flags; nothing is written to it but the header.
@@ -146,20 +169,33 @@ class LiveEncoder:
             raise EncoderError(f"encoder {encoder} refused its settings ({exc})") from exc
 
     def encode(self, frame: Frame, *, keyframe: bool = False) -> list[MediaPacket]:
-        """The packets of `frame`; pts must increase. `keyframe`: decoding can begin with it."""
+        """The packets that are done now; pts must increase. `keyframe`: decoding can begin with `frame`."""
         picture = self._pictures.encode(frame.data)
         picture.pts, picture.time_base = frame.pts, frame.time_base
         if frame.duration is not None:
             picture.duration = frame.duration
         if keyframe:
             picture.pict_type = PictureType.I
+        if frame.captions and carries_captions(self._encoder):
+            self._captions[frame.pts * frame.time_base] = frame.captions
+        return self._encoded(picture)
+
+    def finish(self) -> list[MediaPacket]:
+        """The packets of the frames that the encoder still holds; nothing can be encoded afterwards."""
+        return self._encoded(None)
+
+    def _encoded(self, picture: VideoFrame | None) -> list[MediaPacket]:
         try:
             packets: list[Packet[Any]] = self._stream.encode(picture)  # pyright: ignore[reportUnknownVariableType]
-            if frame.captions and carries_captions(self._encoder):
-                packets = [with_captions(packet, frame.captions, self._encoder) for packet in packets]
-            return [MediaPacket.of(packet) for packet in packets]
+            return [MediaPacket.of(self._captioned(packet)) for packet in packets]
         except (av.error.FFmpegError, ValueError) as exc:
             raise EncoderError(f"encoder {self._stream.codec_context.name} refused a frame ({exc})") from exc
+
+    def _captioned(self, packet: Packet[Any]) -> Packet[Any]:
+        if not self._captions or packet.pts is None:
+            return packet
+        captions = self._captions.pop(packet.pts * packet.time_base, None)
+        return packet if captions is None else with_captions(packet, captions, self._encoder)
 
     def close(self) -> None:
         self._container.close()

@@ -94,3 +94,16 @@ def test_an_unreadable_input_is_told_as_without_isolation(tmp_path: Path) -> Non
     (tmp_path / "text.mp4").write_text("not a video" * 50)
     with pytest.raises(MediaInputError, match="no such format"):
         IsolatedReader(tmp_path / "text.mp4")
+
+
+def test_a_reader_that_is_closed_again_closes_nothing_of_anyone_else() -> None:
+    reader = IsolatedReader(sample("vfr.mp4"))
+    reader.close()
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(16)]
+    try:
+        reader.close()
+        assert all(os.read(other, 1) == b"" for other in others)
+    finally:
+        for other in others:
+            with suppress(OSError):
+                os.close(other)

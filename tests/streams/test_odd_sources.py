@@ -9,12 +9,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import pytest
 
 import diffir_video as dv
 from streams import LiveConfig, LiveFilter, LiveSource, SourceConfig
 from streams.governor import GovernorConfig
 from tests.streams.peers import Received, clip, ffmpeg, free_port, publish, running, wait_until
+from tests.streams.servers import rtmp_server
 
 UNHURRIED = GovernorConfig(latency_seconds=None)
 
@@ -49,6 +51,49 @@ def test_a_sender_that_restarts_as_something_else_is_connected_to_anew(
             assert wait_until(lambda: live.stats.sample("diffir_reconnects_total", end="source") >= 1, 6)
             before = live.stats.count("in")
             assert wait_until(lambda: live.stats.count("in") > before + 12, 6), live.stats.events()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sounds"),
+    [
+        pytest.param((), ("-c:a", "aac", "-ar", "44100", "-ac", "1"), [("aac", 44100, 1)], id="same"),
+        pytest.param((), ("-c:a", "aac", "-ar", "48000", "-ac", "2"), [("aac", 48000, 2)], id="rate"),
+        pytest.param(("-an",), (), [("aac", 44100, 1)], id="none-before", marks=pytest.mark.slow),
+        pytest.param(
+            (), ("-c:a", "libmp3lame"), [("mp3float", 44100, 1)], id="codec", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_the_sound_of_a_publisher_that_takes_over_is_coded_as_it_says(
+    tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...], sounds: list[tuple[str, int, int]]
+) -> None:
+    with (
+        rtmp_server(tmp_path) as (server, _),
+        filter_of(f"{server}/in", tmp_path / "out.mkv") as live,
+    ):
+        with running(publish(clip(8), *first, "-f", "flv", f"{server}/in")):
+            assert wait_until(lambda: live.stats.count("in") > 25)
+        before = live.stats.count("in")
+        with running(publish(clip(8), *second, "-f", "flv", f"{server}/in")):
+            assert wait_until(lambda: live.stats.count("in") > before + 80), live.stats.events()
+    recordings = sorted(tmp_path.glob("out*.mkv"), key=lambda path: len(path.name))
+    assert len(recordings) == (1 if not first and sounds == [("aac", 44100, 1)] else 2)
+    with av.open(str(recordings[-1])) as container:
+        found = [(each.codec_context.name, each.rate, each.channels) for each in container.streams.audio]
+    assert found == sounds
+    assert len(Received(recordings[-1]).audio_seconds) > 20
+
+
+def test_sound_that_another_sender_of_datagrams_brings_is_found_and_sought_once(tmp_path: Path) -> None:
+    source = f"udp://127.0.0.1:{free_port()}"
+    target = ("-f", "mpegts", f"{source}?pkt_size=1316")
+    with filter_of(source, tmp_path / "out.mkv") as live:
+        for silenced in (("-an",), (), ("-an",), ("-an",)):
+            before = live.stats.count("in")
+            with running(publish(clip(6), *silenced, *target)):
+                assert wait_until(lambda: live.stats.count("in") > before + 70), live.stats.events()  # noqa: B023
+        assert live.stats.sample("diffir_reconnects_total", end="source") == 1
+    assert len(Received(tmp_path / "out-2.mkv").audio_seconds) > 20
 
 
 def test_a_file_without_times_is_placed_by_its_frame_rate(

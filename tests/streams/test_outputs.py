@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 import torch
 import yaml
@@ -20,6 +21,7 @@ import yaml
 import diffir_video as dv
 from diffir_video import OutputError, StreamInfo
 from diffir_video.media import MediaPacket, TrackFormat
+from diffir_video.media.captions import captions_of
 from streams import LiveConfig, LiveFilter, SinkConfig, SourceConfig
 from streams.frames import TICK, LiveFrame
 from streams.governor import GovernorConfig
@@ -41,15 +43,34 @@ def finished(source: Path, *sinks: str) -> LiveFilter:
     return live
 
 
-def write(sink: LiveSink, size: tuple[int, int], frames: range) -> None:
+def write(
+    sink: LiveSink,
+    size: tuple[int, int],
+    frames: range,
+    *,
+    pixels: Fraction | None = None,
+    has_captions=False,
+    pixel_format="yuv420p",
+) -> None:
     """Grey frames, 25 a second."""
     width, height = size
     info = StreamInfo(
-        width=width, height=height, time_base=TICK, pixel_format="yuv420p", average_rate=Fraction(25)
+        width=width,
+        height=height,
+        time_base=TICK,
+        pixel_format=pixel_format,
+        sample_aspect_ratio=pixels,
+        average_rate=Fraction(25),
     )
     for number in frames:
         grey = torch.full((3, height, width), 0.5)
-        sink.write(LiveFrame(grey, 3600 * number, TICK, stream=info, arrived=0.0, epoch=0))
+        captions = caption(number) if has_captions else None
+        frame = LiveFrame(grey, 3600 * number, TICK, captions=captions, stream=info, arrived=0.0, epoch=0)
+        sink.write(frame)
+
+
+def caption(number: int) -> bytes:
+    return bytes((0xFC, number | 0x80, 0x80))
 
 
 def test_a_recording_takes_the_next_free_number_and_says_which(tmp_path: Path) -> None:
@@ -72,6 +93,61 @@ def test_a_recording_that_begins_again_at_a_new_size_overwrites_nothing(tmp_path
     assert (tmp_path / "out-2.ts").read_bytes() == EARLIER
     assert Received(tmp_path / "out.ts").sizes == {SMALL}
     assert Received(tmp_path / "out-3.ts").sizes == {LARGE}
+
+
+@pytest.mark.parametrize(("policy", "shapes"), [("follow", ["16:15", "64:45"]), ("fit", ["16:15"])])
+def test_pixels_of_another_shape_are_followed_or_fitted(tmp_path: Path, policy, shapes: list[str]) -> None:
+    sink = LiveSink([str(tmp_path / "out.ts")], SinkConfig(size_change=policy))
+    sink.open(waits=True)
+    write(sink, SMALL, range(10), pixels=Fraction(16, 15))
+    write(sink, SMALL, range(10, 20), pixels=Fraction(64, 45))
+    sink.close()
+    recordings = sorted(tmp_path.glob("out*.ts"), key=lambda path: len(path.name))
+    assert [shape_of_pixels(path) for path in recordings] == shapes
+    *_, last = av.open(str(recordings[-1])).decode(video=0)
+    # Shown at 16:9, a picture has bars above and below it where all is shown at 4:3.
+    has_bars = last.to_ndarray(format="gray")[:4].mean() < 40
+    assert has_bars == (policy == "fit")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [
+        ("libx264", {"tune": "film"}),
+        ("libx264", {"tune": "film", "bf": "3"}),
+        ("libsvtav1", {"preset": "12"}),
+    ],
+)
+def test_what_an_encoder_that_looks_ahead_still_holds_is_sent(tmp_path: Path, encoder: str, options) -> None:
+    out = tmp_path / "out.mkv"
+    sink = LiveSink([str(out)], SinkConfig(encoder=encoder, encoder_options=options))
+    sink.open(waits=True)
+    write(sink, SMALL, range(10, 60), has_captions=encoder == "libx264")
+    write(sink, LARGE, range(60, 100), has_captions=encoder == "libx264")
+    sink.close()
+    pictures = [picture for path in (out, tmp_path / "out-2.mkv") for picture in av.open(str(path)).decode()]
+    assert [round(picture.time * 25) for picture in pictures] == list(range(10, 100))
+    if encoder == "libx264":
+        assert [captions_of(picture) for picture in pictures] == [
+            caption(number) for number in range(10, 100)
+        ]
+
+
+def test_pictures_for_webrtc_are_what_its_peers_can_decode_whatever_the_source_has(tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    sink = LiveSink([f"whip://127.0.0.1:{free_port()}/x", str(out)])
+    sink.open(waits=True)
+    write(sink, SMALL, range(10), pixel_format="yuv444p10le")
+    sink.stop()
+    sink.close()
+    assert next(av.open(str(out)).decode(video=0)).format.name == "yuv420p"
+
+
+def shape_of_pixels(path: Path) -> str:
+    with av.open(str(path)) as container:
+        shape = container.streams.video[0].codec_context.sample_aspect_ratio
+        assert shape is not None
+        return f"{shape.numerator}:{shape.denominator}"
 
 
 def test_a_recorder_that_can_write_nothing_leaves_no_empty_files(tmp_path: Path) -> None:
@@ -117,6 +193,15 @@ def test_a_playlist_goes_on_at_a_new_size_and_ends_once(tmp_path: Path) -> None:
     assert len(segments) == len(set(segments)) == 6
     sizes = [Received(tmp_path / segment).sizes for segment in segments]
     assert sizes == [{SMALL}] * 3 + [{LARGE}] * 3
+
+
+def test_names_may_hold_a_colon_as_times_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = Path("camera-10:00:00.flv")
+    source.write_bytes(clip(2).read_bytes())
+    live = finished(source, "restored-10:00:00.mkv")
+    assert live.failure is None
+    assert len(Received(tmp_path / "restored-10:00:00.mkv").numbers) == 50
 
 
 @pytest.mark.slow

@@ -41,9 +41,10 @@ def served(tmp_path: Path, **options) -> Iterator[tuple[LiveFilter, str]]:
         yield live, server.url
 
 
-def get(url: str, **headers: str) -> tuple[int, bytes]:
+def get(url: str, *, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -56,6 +57,7 @@ def test_the_page_its_figures_and_its_picture_follow_the_stream(tmp_path: Path) 
         with live:
             assert wait_until(lambda: get(f"{url}readyz")[0] == 200)
             assert get(f"{url}healthz")[0] == 200
+            assert get(f"{url}readyz", method="HEAD") == (200, b"")
             assert b"<canvas" in get(url)[1]
             assert get(f"{url}preview.jpg")[1].startswith(b"\xff\xd8")
             assert wait_until(lambda: json.loads(get(f"{url}stats.json")[1])["frames"]["out"] > 25)
@@ -171,6 +173,10 @@ def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path:
         ("output: {size_change: stretch}", UsageError, "size_change.*follow or fit.*'stretch'"),
         ("output: {queue_packets: many}", UsageError, "queue_packets.*'many'"),
         ("output: {encoder_options: [a]}", UsageError, "encoder_options"),
+        ("output: {queue_packets: 0}", UsageError, "queue_packets.*1.*0"),
+        ("output: {stall_seconds: 0}", UsageError, "stall_seconds.*0"),
+        ("input: {open_seconds: 0s}", UsageError, "open_seconds.*0"),
+        ("input: {mailbox: 0}", UsageError, "mailbox.*1.*0"),
         (None, InputError, "No such file"),
     ],
 )
@@ -243,7 +249,12 @@ def test_durations(text, value: float | None) -> None:
         (["env:NOT_SET_AT_ALL", "out.mkv"], 2),
         (["in.mp4", "out.xyz"], 2),
         (["in.mp4", "out.mkv", "--model", "nothing"], 2),
+        (["in.mp4", "live-10:00.m3u8", "--model", "identity"], 2),
         (["in.mp4", "missing-folder/out.mkv"], 4),
+        (["in.mp4", "-", "--tee", "-", "--model", "identity"], 4),
+        (["in.mp4", "live.m3u8", "--tee", "./live.m3u8", "--model", "identity"], 4),
+        (["live.m3u8", "./live.m3u8", "--model", "identity"], 4),
+        (["udp://127.0.0.1:9", "udp://127.0.0.1:9", "--model", "identity"], 4),
         (["--config", "missing.yaml"], 3),
     ],
 )
@@ -251,6 +262,31 @@ def test_exit_codes(arguments: list[str], code: int, tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == code
     assert capsys.readouterr().err.count("\n") >= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["missing.mp4", "out.mkv", "--model", "identity"], 3), (["in.mp4", "out.xyz"], 2)],
+)
+def test_where_the_log_is_json_so_is_the_last_line(
+    arguments: list[str], code: int, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--log-format", "json"]) == code
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert lines[-1]["level"] == "error"
+    assert arguments[code == 2] in lines[-1]["message"]
+
+
+@pytest.mark.parametrize("output", ["encoder: no-such-encoder", "encoder_options: {preset: no-such-preset}"])
+def test_an_encoder_that_is_not_to_be_had_is_refused_before_the_source_is_there(
+    output: str, tmp_path: Path, capsys
+) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text(f"model: identity\noutput: {{{output}}}\n")
+    source, out = f"udp://127.0.0.1:{free_port()}", str(tmp_path / "out.mkv")
+    assert main([source, out, "--config", str(path)]) == 4
+    assert "no-such" in capsys.readouterr().err
 
 
 def test_a_service_reads_its_thresholds_again_and_never_shows_its_key(tmp_path: Path) -> None:
