@@ -323,6 +323,7 @@ def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origi
         end=None if last.duration is None else last.pts + last.duration - origin,
         chapters=muxer.chapters,
         copied_packets=muxer.copied_packets,
+        copied_pcm_bytes=muxer.copied_pcm_bytes,
         copy_source_unreadable=muxer.copy_source_unreadable,
         timecodes=muxer.timecodes,
     )

@@ -101,6 +101,11 @@ class Muxer:
         return dict(self._copier.copied) if self._copier else {}
 
     @property
+    def copied_pcm_bytes(self) -> dict[int, int]:
+        """Bytes copied so far for each track index of the source that is PCM."""
+        return dict(self._copier.copied_pcm) if self._copier else {}
+
+    @property
     def refused_packets(self) -> int:
         """Packets of the other tracks left out so far: their times, or they themselves, make no sense."""
         return self._copier.refused if self._copier else 0
