@@ -300,6 +300,8 @@ class VideoReader:
     def _demux(self) -> Iterator[Packet[VideoStream]]:
         """The video's packets; notes what the file promised and does not hold."""
         video_packets = 0
+        # AVI's count, and the dts that it makes, have the empty chunks too that show a frame for longer.
+        has_empty_chunks = self._container.format.name == "avi"
         end_seconds = float("-inf")
         end_position = 0
         try:
@@ -310,6 +312,8 @@ class VideoReader:
                 end_position = max(end_position, (packet.pos or 0) + packet.size)
                 if packet.stream_index == self._stream.index:
                     video_packets += 1
+                    if has_empty_chunks and packet.dts is not None:
+                        video_packets = max(video_packets, packet.dts + 1)
                     self._counts.corrupt_packets += packet.is_corrupt
                     yield packet  # pyright: ignore[reportReturnType]
         except av.error.FFmpegError:
