@@ -76,7 +76,7 @@ def verify_timeline(expected: Expected, found: Timeline) -> Verification:
     others = [track for track in found.tracks if track.index != found.video_index and not track.is_timecode]
     checks = [
         _equal("frames", len(expected.pts), video.packets),
-        _pts_check(max_error, video.time_base),
+        _pts_check(max_error, video),
         *_end_check(expected, video),
         _equal("size", _size(expected.info), f"{found.width}x{found.height}"),
         _aspect_check(expected.info, found),
@@ -90,7 +90,7 @@ def verify_timeline(expected: Expected, found: Timeline) -> Verification:
         problems.append("audio or subtitles end where the input became unreadable")
     return Verification(
         frames=video.packets,
-        pts_exact=max_error == 0,
+        pts_exact=max_error == 0 and len(video.pts) == video.packets,
         pts_max_error_seconds=float(max_error),
         end_seconds=float(video.end) if video.end is not None else None,
         copied_tracks=len(others),
@@ -135,9 +135,11 @@ def _max_pts_error(expected: Expected, video: TrackTimeline) -> Fraction:
     return max((abs(put * tick - got * video.time_base) for put, got in pairs), default=Fraction(0))
 
 
-def _pts_check(max_error: Fraction, tick: Fraction) -> Check:
+def _pts_check(max_error: Fraction, video: TrackTimeline) -> Check:
     found = "the same" if max_error == 0 else f"off by up to {float(max_error) * 1e3:.3f} ms"
-    return Check("timestamps", "the input's", found, max_error <= tick / 2)
+    if without := video.packets - len(video.pts):
+        found = f"none for {without} frames"
+    return Check("timestamps", "the input's", found, max_error <= video.time_base / 2 and not without)
 
 
 def _end_check(expected: Expected, video: TrackTimeline) -> list[Check]:

@@ -225,6 +225,17 @@ def stream_duration(container: InputContainer, stream: Stream) -> float | None:
     return duration / av.time_base if duration is not None else None
 
 
+def earliest_time(path: StrPath) -> Fraction | None:
+    """When the first track of a file begins, in seconds; None where no track says. Raises as `open_input`."""
+    with closing(open_input(path)) as container:
+        begins = [
+            stream.start_time * stream.time_base
+            for stream in container.streams
+            if stream.start_time is not None and stream.time_base is not None
+        ]
+    return min(begins, default=None)
+
+
 def track_info(stream: Stream) -> TrackInfo:
     return TrackInfo(
         index=stream.index,
