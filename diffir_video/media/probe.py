@@ -143,7 +143,7 @@ def probe_media(path: StrPath) -> MediaInfo:
             height=context.height,
             pixel_format=context.pix_fmt,
             codec=context.name,
-            average_rate=str(video.average_rate) if video.average_rate else None,
+            average_rate=str(rate) if (rate := frame_rate(video)) else None,
             frame_count=video.frames or None,
             chapters=len(container.chapters()),
             missing_bytes=missing_bytes(path),
@@ -212,6 +212,16 @@ def largest_pixel_count() -> int:
     """Pixels of the largest frame of which a pipeline's worth fits into this machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(memory // (3 * 4 * _FRAMES_IN_FLIGHT), 2**31 - 1)
+
+
+def frame_rate(stream: VideoStream) -> Fraction | None:
+    """Frames per second, on average; None where the stream doesn't say."""
+    average, base = stream.average_rate or None, stream.base_rate or None
+    if average is None or base is None or stream.time_base is None:
+        return average
+    # FFmpeg takes the ticks of raw DV for frames.
+    is_of_ticks = average * stream.time_base == 1
+    return min(average, base) if is_of_ticks else average
 
 
 def stream_duration(container: InputContainer, stream: Stream) -> float | None:

@@ -30,6 +30,7 @@ from diffir_video.media.losses import ReadLosses
 from diffir_video.media.orientation import Orientation
 from diffir_video.media.probe import (
     StrPath,
+    frame_rate,
     input_size,
     largest_pixel_count,
     main_video_stream,
@@ -242,7 +243,7 @@ class VideoReader:
             mastering_display=mastering_display_of(picture),
             content_light=content_light_of(picture),
             sample_aspect_ratio=aspect,
-            average_rate=stream.average_rate or None,
+            average_rate=frame_rate(stream),
             frame_count=stream.frames or None,
             duration_seconds=stream_duration(self._container, stream),
             has_captions=captions_of(picture) is not None,

@@ -104,6 +104,23 @@ def test_a_cut_mp4_counts_the_frames_it_lacks() -> None:
     assert losses.missing_frames + losses.truncated_packets + len(prefix) == 50
 
 
+@pytest.mark.parametrize(("rate", "shape"), [("25", "720x576"), ("30000/1001", "720x480")])
+def test_raw_dv_has_the_rate_of_its_frames(rate: str, shape: str, tmp_path: Path) -> None:
+    """Not that of its ticks, 60000 a second, which an encoder or Y4M's header would take for it."""
+    clip = tmp_path / "tape.dv"
+    sound = ("-f", "lavfi", "-i", "sine=r=48000:d=0.4", "-ac", "2")
+    ffmpeg(
+        *("-f", "lavfi", "-i", f"testsrc2=s={shape}:r={rate}:d=0.4", *sound, "-target", _TAPES[rate]),
+        str(clip),
+    )
+    with VideoReader(clip) as reader:
+        assert reader.info.average_rate == Fraction(rate)
+    assert probe_media(clip).average_rate == str(Fraction(rate))
+
+
+_TAPES = {"25": "pal-dv", "30000/1001": "ntsc-dv"}
+
+
 @pytest.mark.parametrize("part", [1, 0.6])
 def test_frames_that_avi_shows_for_longer_are_not_missing(part: float, tmp_path: Path) -> None:
     """It has an empty chunk for every frame's time in which the frame before stays, and counts them."""
