@@ -23,7 +23,7 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder, has_alpha
-from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interlaced
+from diffir_video.media.deinterlace import Deinterlace, deinterlaced, deinterlaced_from_first, is_interlaced
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hdr import content_light_of, mastering_display_of
 from diffir_video.media.losses import ReadLosses
@@ -45,6 +45,9 @@ from diffir_video.media.skipping import needed_packets
 # A track that ends earlier than its header says by less than this is rounding, not a cut.
 _DURATION_TOLERANCE_SECONDS = 0.5
 
+_DEINTERLACED = "interlaced pictures are made progressive (bwdif)"
+_LEFT_INTERLACED = "the pictures are interlaced and stay so, but the output does not say it"
+
 
 class VideoReader:
     """Frames of a file's video stream, once, in presentation order.
@@ -59,7 +62,7 @@ class VideoReader:
     has_captions: whether closed captions lay in any frame so far.
     deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
         pictures whatever they say, "off" none.
-    notes: what was done, or not done, about interlacing.
+    notes: what was done, or not done, about interlacing; complete after the last frame.
     start, end: seconds of the stream's own clock; frames before `start`, and from `end` on, are left out.
         What lies before `start` is read and, up to a keyframe near it, not decoded.
     crop: the part of each upright picture that is delivered.
@@ -96,6 +99,7 @@ class VideoReader:
             self._counts = ReadLosses()
             self.has_captions = False
             self._undecoded_before: int | None = None
+            self._says_interlaced = False
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:
@@ -163,8 +167,15 @@ class VideoReader:
             pictures = chain([first], self._decoded)
             self._decoded = deinterlaced(pictures, self._stream, every_picture=how == "bwdif")
             self._first = next(self._decoded, None)
-            return ("interlaced pictures are made progressive (bwdif)",)
-        return ("the pictures are interlaced and stay so, but the output does not say it",) if found else ()
+            return (_DEINTERLACED,)
+        if how == "auto":
+            self._decoded = deinterlaced_from_first(self._decoded, self._stream, self._note_deinterlaced)
+            return ()
+        self._says_interlaced = True
+        return (_LEFT_INTERLACED,) if found else ()
+
+    def _note_deinterlaced(self) -> None:
+        self.notes += (_DEINTERLACED,)
 
     def _deliver(self) -> Generator[Frame]:
         assert self._first is not None
@@ -186,6 +197,8 @@ class VideoReader:
             return None
         if self._first_pts is not None and pts < self._first_pts:
             return None
+        if self._says_interlaced and picture.interlaced_frame and not self.notes:
+            self.notes = (_LEFT_INTERLACED,)
         captions = captions_of(picture)
         self.has_captions = self.has_captions or captions is not None
         return Frame(
