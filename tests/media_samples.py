@@ -104,6 +104,11 @@ _RECIPES = {
         "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_top,setfield=tff "
         f"{_H264} -flags +ilme+ildct -x264opts tff=1"
     ),
+    "begins_progressive.ts": f"-f lavfi -i testsrc2=s=160x96:r=25:d=1 {_H264} -bf 0",
+    "goes_on_interlaced.ts": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_top,setfield=tff "
+        f"{_H264} -bf 0 -flags +ilme+ildct -x264opts tff=1 -output_ts_offset 1"
+    ),
     "interlaced.ts": (
         "-f lavfi -i testsrc2=s=160x96:r=50:d=1 -vf tinterlace=interleave_top,setfield=tff "
         "-c:v mpeg2video -q:v 3 -flags +ilme+ildct"
@@ -173,6 +178,7 @@ def sample(name: str) -> Path:
         "cover.mkv": _make_cover_in_matroska,
         "resized.ts": _make_resized,
         "huge.mkv": _make_huge,
+        "interlaced_later.ts": _make_interlaced_later,
         "repeated.ts": _make_repeated,
         "noise_track.ts": _make_noise_track,
         "damaged.ts": _make_damaged,
@@ -260,6 +266,12 @@ def _make_cover(path: Path) -> Path:
 def _make_resized(path: Path) -> None:
     """Two MPEG-2 programmes of different size, one after the other in one stream."""
     path.write_bytes(sample("small.ts").read_bytes() + sample("larger.ts").read_bytes())
+
+
+def _make_interlaced_later(path: Path) -> None:
+    """A second of film, one of television: one stream, interlaced from its 25th picture on."""
+    film, television = sample("begins_progressive.ts"), sample("goes_on_interlaced.ts")
+    path.write_bytes(film.read_bytes() + television.read_bytes())
 
 
 def _make_repeated(path: Path) -> None:

@@ -7,7 +7,9 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from importlib.metadata import version
+from math import floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -40,6 +42,7 @@ from diffir_video.media import (
     publish,
     read_timeline,
 )
+from diffir_video.media.probe import earliest_time
 from diffir_video.pipeline import Progress, RunReport, combined, run
 from diffir_video.stages import FrameRestorer, FrameSink
 from diffir_video.version import engine_version
@@ -189,14 +192,14 @@ class _Job:
         # All that the container or the encoder refuses is refused here, before the first frame.
         with self._open_muxer(part, info, self.options.part) as muxer:
             global_header, choice = muxer.global_header, muxer.choice
+            keeps_origin = muxer.holds_negative_times
         resumed = len(work.segments)
         runs = [
             *self._restore_segments(source, work, info, progress, global_header=global_header, choice=choice)
         ]
         if not work.segments:
             raise no_frames(self.input, self.options.part)
-        origin = 0 if self.options.start is None else work.segments[0].pts[0]
-        copied = self.options.part if origin == 0 else TimeRange(origin * info.time_base, self.options.end)
+        origin, copied = self._origin(work.segments[0].pts[0], info.time_base, keep=keeps_origin)
         with self._open_muxer(part, info, copied) as muxer:
             join_segments(work.path, work.segments, muxer, info.time_base, origin=origin)
         expected = _expected(work.segments, muxer, info, origin)
@@ -220,13 +223,32 @@ class _Job:
                 unreadable_tracks=muxer.unreadable_tracks,
             ),
             dropped=muxer.dropped,
-            notes=(*source.notes, *muxer.notes, *notes_on_late_captions(source, self.options.encoder)),
+            notes=(
+                *source.notes,
+                *muxer.notes,
+                *_notes_on_shift(copied),
+                *notes_on_late_captions(source, self.options.encoder),
+            ),
             verification=verification,
         )
         work.finish(report.to_dict(), part)
         publish(part, self.output, overwrite=self.options.overwrite)
         work.remove()
         return report
+
+    def _origin(self, first_pts: int, tick: Fraction, *, keep: bool) -> tuple[int, TimeRange]:
+        """What pts becomes 0, and what of the other tracks is copied.
+
+        keep: the output has times below 0; without it, what the source has there makes all of it later.
+        """
+        part = self.options.part
+        if part.start is not None:
+            return first_pts, part if first_pts == 0 else replace(part, start=first_pts * tick)
+        if keep or first_pts >= 0:
+            return 0, part
+        others = None if self._copied_from is None else earliest_time(self._copied_from)
+        origin = min(first_pts, floor((others or 0) / tick))
+        return origin, replace(part, zero=origin * tick)
 
     def _open_muxer(self, file: Path, info: StreamInfo, copied: TimeRange) -> Muxer:
         return Muxer(
@@ -323,9 +345,16 @@ def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origi
         end=None if last.duration is None else last.pts + last.duration - origin,
         chapters=muxer.chapters,
         copied_packets=muxer.copied_packets,
+        copied_pcm_bytes=muxer.copied_pcm_bytes,
         copy_source_unreadable=muxer.copy_source_unreadable,
         timecodes=muxer.timecodes,
     )
+
+
+def _notes_on_shift(part: TimeRange) -> tuple[str, ...]:
+    if part.zero is None:
+        return ()
+    return (f"all times are {float(-part.zero):.3f} s later: the input begins before 0, the output can't",)
 
 
 def _frames_by_time(info: StreamInfo, part: TimeRange | None = None) -> int | None:

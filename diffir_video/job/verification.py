@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media import Timeline, TrackTimeline, VideoReader
+from diffir_video.media.sound import is_pcm
 
 StrPath = str | os.PathLike[str]
 
@@ -19,7 +20,8 @@ class Expected:
     """What a file should hold.
 
     color: the tags given to the encoder; color_meant: those, with the codes that were written where it
-    was given none. pts, end: of the video, in `info.time_base` units; end is None if unknown.
+    was given none. copied_packets, copied_pcm_bytes: by track; those that are PCM are cut into packets anew
+    and have their bytes compared. pts, end: of the video, in `info.time_base` units; end is None if unknown.
     timecodes: tracks of timecodes that the container's muxer is to make; it may make more.
     """
 
@@ -30,6 +32,7 @@ class Expected:
     end: int | None
     chapters: int
     copied_packets: Mapping[int, int]
+    copied_pcm_bytes: Mapping[int, int]
     copy_source_unreadable: bool
     timecodes: int = 0
 
@@ -73,12 +76,12 @@ def verify_timeline(expected: Expected, found: Timeline) -> Verification:
     others = [track for track in found.tracks if track.index != found.video_index and not track.is_timecode]
     checks = [
         _equal("frames", len(expected.pts), video.packets),
-        _pts_check(max_error, video.time_base),
+        _pts_check(max_error, video),
         *_end_check(expected, video),
         _equal("size", _size(expected.info), f"{found.width}x{found.height}"),
         _aspect_check(expected.info, found),
         *_color_checks(expected, found.color),
-        _packets_check(expected, others),
+        *_packets_checks(expected, others),
         *_timecode_check(expected, found),
         _equal("chapters", expected.chapters, found.chapters),
     ]
@@ -87,7 +90,7 @@ def verify_timeline(expected: Expected, found: Timeline) -> Verification:
         problems.append("audio or subtitles end where the input became unreadable")
     return Verification(
         frames=video.packets,
-        pts_exact=max_error == 0,
+        pts_exact=max_error == 0 and len(video.pts) == video.packets,
         pts_max_error_seconds=float(max_error),
         end_seconds=float(video.end) if video.end is not None else None,
         copied_tracks=len(others),
@@ -132,9 +135,11 @@ def _max_pts_error(expected: Expected, video: TrackTimeline) -> Fraction:
     return max((abs(put * tick - got * video.time_base) for put, got in pairs), default=Fraction(0))
 
 
-def _pts_check(max_error: Fraction, tick: Fraction) -> Check:
+def _pts_check(max_error: Fraction, video: TrackTimeline) -> Check:
     found = "the same" if max_error == 0 else f"off by up to {float(max_error) * 1e3:.3f} ms"
-    return Check("timestamps", "the input's", found, max_error <= tick / 2)
+    if without := video.packets - len(video.pts):
+        found = f"none for {without} frames"
+    return Check("timestamps", "the input's", found, max_error <= video.time_base / 2 and not without)
 
 
 def _end_check(expected: Expected, video: TrackTimeline) -> list[Check]:
@@ -148,11 +153,21 @@ def _end_check(expected: Expected, video: TrackTimeline) -> list[Check]:
     return [Check("end", f"{float(put):.4f} s", f"{float(video.end):.4f} s", passed)]
 
 
-def _packets_check(expected: Expected, others: list[TrackTimeline]) -> Check:
-    copied = sorted(expected.copied_packets.values())
-    return _equal(
-        "packets of other tracks", copied, sorted(track.packets for track in others if track.packets)
-    )
+def _packets_checks(expected: Expected, others: list[TrackTimeline]) -> list[Check]:
+    pcm = expected.copied_pcm_bytes
+    copied = sorted(count for index, count in expected.copied_packets.items() if index not in pcm)
+    found = [track for track in others if track.packets]
+    checks = [
+        _equal(
+            "packets of other tracks",
+            copied,
+            sorted(track.packets for track in found if not is_pcm(track.codec)),
+        )
+    ]
+    if pcm:
+        sizes = sorted(track.size for track in found if is_pcm(track.codec))
+        checks.append(_equal("bytes of PCM tracks", sorted(pcm.values()), sizes))
+    return checks
 
 
 def _timecode_check(expected: Expected, found: Timeline) -> list[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Generator, Iterator, Mapping
@@ -19,9 +20,14 @@ _JOURNAL = "journal.jsonl"
 _FINISHED = "finished.json"
 _LOCK = "lock"
 
+# Bytes, of nearly all file systems.
+_LONGEST_NAME = 255
+
 
 class WorkFolder:
     """The folder `.NAME.diffir-job` beside an output: finished segments and the journal that lists them.
+
+    A NAME too long for that is its digest.
 
     `with WorkFolder.open(...)` holds it alone: a second job on the same output is refused. It stays when
     the block ends while it holds finished segments, unless `remove` was called.
@@ -155,7 +161,11 @@ class WorkFolder:
 
 
 def _folder_of(output: Path) -> Path:
-    return output.with_name(f".{output.name}.diffir-job")
+    name = f".{output.name}.diffir-job"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        digest = hashlib.blake2b(os.fsencode(output.name), digest_size=16).hexdigest()
+        name = f".{digest}.diffir-job"
+    return output.with_name(name)
 
 
 def _write_synced(path: Path, text: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain
 from typing import Literal
 
 from av.error import BlockingIOError as NothingYetError
@@ -40,6 +41,21 @@ def deinterlaced(
         yield from _pulled(graph, stream)
     graph.vpush(None)
     yield from _pulled(graph, stream)
+
+
+def deinterlaced_from_first(
+    pictures: Iterator[VideoFrame], stream: VideoStream, found: Callable[[], None]
+) -> Generator[VideoFrame]:
+    """`pictures` as they are up to the first that says it is interlaced; from there on as `deinterlaced`.
+
+    found: called when there is one.
+    """
+    for picture in pictures:
+        if picture.interlaced_frame:
+            found()
+            yield from deinterlaced(chain([picture], pictures), stream, every_picture=False)
+            return
+        yield picture
 
 
 def _pulled(graph: Graph, stream: VideoStream) -> Generator[VideoFrame]:

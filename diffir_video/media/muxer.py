@@ -76,6 +76,12 @@ class Muxer:
         return bool(self._container.format.flags & FormatFlags.global_header.value)
 
     @property
+    def holds_negative_times(self) -> bool:
+        """Whether the container has a time before 0, as MPEG-TS has, whose clock goes round."""
+        assert self._container is not None
+        return self._container.format.name == "mpegts"
+
+    @property
     def dropped(self) -> tuple[str, ...]:
         """What of `copy_from` the container can't hold."""
         return self._copier.dropped if self._copier else ()
@@ -99,6 +105,11 @@ class Muxer:
     def copied_packets(self) -> dict[int, int]:
         """Packets copied so far for each track index of the source."""
         return dict(self._copier.copied) if self._copier else {}
+
+    @property
+    def copied_pcm_bytes(self) -> dict[int, int]:
+        """Bytes copied so far for each track index of the source that is PCM."""
+        return dict(self._copier.copied_pcm) if self._copier else {}
 
     @property
     def refused_packets(self) -> int:

@@ -143,7 +143,7 @@ def probe_media(path: StrPath) -> MediaInfo:
             height=context.height,
             pixel_format=context.pix_fmt,
             codec=context.name,
-            average_rate=str(video.average_rate) if video.average_rate else None,
+            average_rate=str(rate) if (rate := frame_rate(video)) else None,
             frame_count=video.frames or None,
             chapters=len(container.chapters()),
             missing_bytes=missing_bytes(path),
@@ -214,6 +214,16 @@ def largest_pixel_count() -> int:
     return min(memory // (3 * 4 * _FRAMES_IN_FLIGHT), 2**31 - 1)
 
 
+def frame_rate(stream: VideoStream) -> Fraction | None:
+    """Frames per second, on average; None where the stream doesn't say."""
+    average, base = stream.average_rate or None, stream.base_rate or None
+    if average is None or base is None or stream.time_base is None:
+        return average
+    # FFmpeg takes the ticks of raw DV for frames.
+    is_of_ticks = average * stream.time_base == 1
+    return min(average, base) if is_of_ticks else average
+
+
 def stream_duration(container: InputContainer, stream: Stream) -> float | None:
     """Seconds, as the track says, else its DURATION tag (Matroska), else the file's."""
     if stream.duration is not None and stream.time_base:
@@ -223,6 +233,17 @@ def stream_duration(container: InputContainer, stream: Stream) -> float | None:
         return tagged
     duration: int | None = container.duration
     return duration / av.time_base if duration is not None else None
+
+
+def earliest_time(path: StrPath) -> Fraction | None:
+    """When the first track of a file begins, in seconds; None where no track says. Raises as `open_input`."""
+    with closing(open_input(path)) as container:
+        begins = [
+            stream.start_time * stream.time_base
+            for stream in container.streams
+            if stream.start_time is not None and stream.time_base is not None
+        ]
+    return min(begins, default=None)
 
 
 def track_info(stream: Stream) -> TrackInfo:

@@ -70,7 +70,8 @@ def check_output(path: StrPath, *, copy_from: StrPath | None = None, overwrite: 
 
 
 def create_part_file(path: Path) -> Path:
-    part = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}.part{path.suffix}")
+    # Up to 4 bytes each, of the 255 that a name may have.
+    part = path.with_name(f".{path.stem[:50]}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as exc:

@@ -23,13 +23,14 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder, has_alpha
-from diffir_video.media.deinterlace import Deinterlace, deinterlaced, is_interlaced
+from diffir_video.media.deinterlace import Deinterlace, deinterlaced, deinterlaced_from_first, is_interlaced
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hdr import content_light_of, mastering_display_of
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.orientation import Orientation
 from diffir_video.media.probe import (
     StrPath,
+    frame_rate,
     input_size,
     largest_pixel_count,
     main_video_stream,
@@ -43,6 +44,9 @@ from diffir_video.media.skipping import needed_packets
 
 # A track that ends earlier than its header says by less than this is rounding, not a cut.
 _DURATION_TOLERANCE_SECONDS = 0.5
+
+_DEINTERLACED = "interlaced pictures are made progressive (bwdif)"
+_LEFT_INTERLACED = "the pictures are interlaced and stay so, but the output does not say it"
 
 
 class VideoReader:
@@ -58,7 +62,7 @@ class VideoReader:
     has_captions: whether closed captions lay in any frame so far.
     deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
         pictures whatever they say, "off" none.
-    notes: what was done, or not done, about interlacing.
+    notes: what was done, or not done, about interlacing; complete after the last frame.
     start, end: seconds of the stream's own clock; frames before `start`, and from `end` on, are left out.
         What lies before `start` is read and, up to a keyframe near it, not decoded.
     crop: the part of each upright picture that is delivered.
@@ -95,6 +99,7 @@ class VideoReader:
             self._counts = ReadLosses()
             self.has_captions = False
             self._undecoded_before: int | None = None
+            self._says_interlaced = False
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:
@@ -162,8 +167,15 @@ class VideoReader:
             pictures = chain([first], self._decoded)
             self._decoded = deinterlaced(pictures, self._stream, every_picture=how == "bwdif")
             self._first = next(self._decoded, None)
-            return ("interlaced pictures are made progressive (bwdif)",)
-        return ("the pictures are interlaced and stay so, but the output does not say it",) if found else ()
+            return (_DEINTERLACED,)
+        if how == "auto":
+            self._decoded = deinterlaced_from_first(self._decoded, self._stream, self._note_deinterlaced)
+            return ()
+        self._says_interlaced = True
+        return (_LEFT_INTERLACED,) if found else ()
+
+    def _note_deinterlaced(self) -> None:
+        self.notes += (_DEINTERLACED,)
 
     def _deliver(self) -> Generator[Frame]:
         assert self._first is not None
@@ -185,6 +197,8 @@ class VideoReader:
             return None
         if self._first_pts is not None and pts < self._first_pts:
             return None
+        if self._says_interlaced and picture.interlaced_frame and not self.notes:
+            self.notes = (_LEFT_INTERLACED,)
         captions = captions_of(picture)
         self.has_captions = self.has_captions or captions is not None
         return Frame(
@@ -242,7 +256,7 @@ class VideoReader:
             mastering_display=mastering_display_of(picture),
             content_light=content_light_of(picture),
             sample_aspect_ratio=aspect,
-            average_rate=stream.average_rate or None,
+            average_rate=frame_rate(stream),
             frame_count=stream.frames or None,
             duration_seconds=stream_duration(self._container, stream),
             has_captions=captions_of(picture) is not None,
@@ -300,6 +314,8 @@ class VideoReader:
     def _demux(self) -> Iterator[Packet[VideoStream]]:
         """The video's packets; notes what the file promised and does not hold."""
         video_packets = 0
+        # AVI's count, and the dts that it makes, have the empty chunks too that show a frame for longer.
+        has_empty_chunks = self._container.format.name == "avi"
         end_seconds = float("-inf")
         end_position = 0
         try:
@@ -310,6 +326,8 @@ class VideoReader:
                 end_position = max(end_position, (packet.pos or 0) + packet.size)
                 if packet.stream_index == self._stream.index:
                     video_packets += 1
+                    if has_empty_chunks and packet.dts is not None:
+                        video_packets = max(video_packets, packet.dts + 1)
                     self._counts.corrupt_packets += packet.is_corrupt
                     yield packet  # pyright: ignore[reportReturnType]
         except av.error.FFmpegError:

@@ -27,7 +27,7 @@ from diffir_video.media.probe import (
     main_video_stream,
     open_input,
 )
-from diffir_video.media.sound import SoundConverter
+from diffir_video.media.sound import SoundConverter, is_pcm, layout_name
 from diffir_video.media.subtitles import SubtitleConverter, is_gap
 from diffir_video.media.time_range import TimeRange, cut_chapter, cut_subtitle, shift
 
@@ -86,8 +86,9 @@ class TrackCopier:
     Sound and text subtitles of a codec that the target doesn't hold are written in one it has; notes: which.
     dropped, chapters: what the target can't hold, and how many it got, known after `attach`. unreadable:
     True once the source ended in an error or in half a packet, which is left out. copied: packets written
-    per source track index, without those that say that no subtitle is shown. refused: how many packets the
-    target took for no valid ones, or had no time, as in a damaged file; they are left out.
+    per source track index, without those that say that no subtitle is shown; copied_pcm: bytes of those
+    tracks that are PCM, which the target cuts into packets of its own. refused: how many packets the target
+    took for no valid ones, or had no time, as in a damaged file; they are left out.
     unreadable_tracks: how many audio or video tracks of `dropped` hold so little that FFmpeg can't tell
     their format. timecodes: how many tracks of timecodes the target's muxer writes by itself, from metadata.
     """
@@ -100,6 +101,7 @@ class TrackCopier:
         self.chapters = 0
         self.unreadable = False
         self.copied: dict[int, int] = {}
+        self.copied_pcm: dict[int, int] = {}
         self._refused = 0
         self.unreadable_tracks = 0
         self.timecodes = 0
@@ -274,6 +276,7 @@ class TrackCopier:
     def _mux(
         self, output: OutputContainer, index: int, packet: Packet[Any], *, is_counted: bool = True
     ) -> None:
+        size = packet.size
         try:
             output.mux_one(packet)
         except (av.error.ArgumentError, av.error.InvalidDataError):
@@ -283,6 +286,8 @@ class TrackCopier:
             return
         if is_counted:
             self.copied[index] = self.copied.get(index, 0) + 1
+            if is_pcm(codec_name(self._tracks[index].target)):
+                self.copied_pcm[index] = self.copied_pcm.get(index, 0) + size
 
     def _demux(self) -> Iterator[Packet[Any]]:
         sources = [track.source for track in self._tracks.values()]
@@ -345,10 +350,18 @@ def _add_copy(output: OutputContainer, source: Stream) -> Stream | None:
         return None
     if source.type == "unknown" or not is_readable_in(name, codec):
         return None
+    sound = source.codec_context if isinstance(source, AudioStream) and has_decoder(source) else None
+    layout = "" if sound is None else layout_name(sound.layout)
+    has_name = not layout.endswith(" channels")
+    # Only once the file is whole MP4's muxer finds that it can't say what it has no name of.
+    if name == "mp4" and is_pcm(codec) and not has_name:
+        return None
     try:
         target = output.add_stream_from_template(source, opaque=True)
     except ValueError:
         return None
+    if isinstance(target, AudioStream) and has_name:
+        target.codec_context.layout = layout
     _copy_tags(source, target, _STREAM_KEYS)
     return target
 

@@ -59,7 +59,7 @@ class SoundConverter:
         self._decoder = source.codec_context
         name = encoders[0 if self._decoder.codec.lossless else 1]
         channels = self._decoder.layout.nb_channels
-        layout = _layout_of(self._decoder.layout)
+        layout = layout_name(self._decoder.layout)
         self._rate = _nearest_rate(name, self._decoder.sample_rate)
         target = output.add_stream(name, rate=self._rate, layout=layout)
         assert isinstance(target, AudioStream)
@@ -125,7 +125,7 @@ class SoundConverter:
         left = round(seconds * like.sample_rate)
         while left:
             samples = min(left, like.sample_rate)
-            silence = AudioFrame(like.format.name, _layout_of(like.layout), samples)
+            silence = AudioFrame(like.format.name, layout_name(like.layout), samples)
             silence.sample_rate = like.sample_rate
             nothing = b"\x80" if like.format.name in ("u8", "u8p") else b"\0"
             for plane in silence.planes:
@@ -165,7 +165,13 @@ class SoundConverter:
             yield packet
 
 
-def _layout_of(layout: AudioLayout) -> str:
+def is_pcm(codec: str | None) -> bool:
+    """Whether a codec, by its name, is samples as they are; containers cut them into packets as they like."""
+    return codec is not None and codec.startswith("pcm_")
+
+
+def layout_name(layout: AudioLayout) -> str:
+    """FFmpeg's name of a layout, or of the usual one of as many channels, or, without any, "4 channels"."""
     return _UNNAMED_LAYOUTS.get(layout.name, layout.name)
 
 

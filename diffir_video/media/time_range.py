@@ -21,14 +21,20 @@ _COARSE, _FINE = Fraction(1, 1000), Fraction(1, 100_000)
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """A part of a file, in seconds: from `start` on, up to `end`; None is the file's own start or end."""
+    """A part of a file, in seconds: from `start` on, up to `end`; None is the file's own start or end.
+
+    zero: the time that becomes 0, where that is neither `start` nor the file's own 0.
+    """
 
     start: Fraction | None = None
     end: Fraction | None = None
+    zero: Fraction | None = None
 
     @property
     def origin(self) -> Fraction:
         """The time that becomes 0."""
+        if self.zero is not None:
+            return self.zero
         return Fraction(0) if self.start is None else self.start
 
     def holds(self, seconds: Fraction) -> bool:

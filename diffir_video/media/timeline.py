@@ -33,7 +33,7 @@ from diffir_video.media.subtitles import is_gap
 class TrackTimeline:
     """The packets of one track, without those that say that no subtitle is shown.
 
-    pts: in `time_base` units, increasing; end: of the last one, seconds.
+    size: bytes of all its packets. pts: in `time_base` units, increasing; end: of the last one, seconds.
     is_timecode: a track of timecodes, which MP4 and MOV muxers make of metadata.
     """
 
@@ -42,6 +42,7 @@ class TrackTimeline:
     codec: str | None
     time_base: Fraction
     packets: int
+    size: int
     pts: array[int]
     end: Fraction | None
     is_timecode: bool = False
@@ -70,7 +71,7 @@ def read_timeline(path: StrPath) -> Timeline:
         video = main_video_stream(container, path)
         streams = list(container.streams)
         codecs = [codec_name(stream) for stream in streams]
-        counts = [0] * len(streams)
+        counts, sizes = [0] * len(streams), [0] * len(streams)
         stamps = [array("q") for _ in streams]
         ends: list[int | None] = [None] * len(streams)
         picture: VideoFrame | None = None
@@ -84,6 +85,7 @@ def read_timeline(path: StrPath) -> Timeline:
                 if is_gap(codecs[index], packet):
                     continue
                 counts[index] += 1
+                sizes[index] += packet.size
                 if packet.pts is not None:
                     stamps[index].append(packet.pts)
                     end, previous = packet.pts + (packet.duration or 0), ends[index]
@@ -92,7 +94,7 @@ def read_timeline(path: StrPath) -> Timeline:
             raise MediaInputError(f"can't read {str(path)!r} to its end: {exc.strerror}") from exc
         context = video.codec_context
         tracks: list[TrackTimeline] = []
-        for stream, count, pts, end in zip(streams, counts, stamps, ends, strict=True):
+        for stream, count, size, pts, end in zip(streams, counts, sizes, stamps, ends, strict=True):
             tick = stream.time_base or Fraction(1, av.time_base)
             tracks.append(
                 TrackTimeline(
@@ -101,6 +103,7 @@ def read_timeline(path: StrPath) -> Timeline:
                     codec=codec_name(stream),
                     time_base=tick,
                     packets=count,
+                    size=size,
                     pts=array("q", sorted(pts)),
                     end=None if end is None else end * tick,
                     is_timecode=stream.type == "data" and "timecode" in stream.metadata,

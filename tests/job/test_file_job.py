@@ -82,6 +82,32 @@ def test_a_clip_that_tells_no_frame_rate_is_restored(output: str, identity: Rest
     assert video_pts(tmp_path / output) == video_pts(source)
 
 
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4", "out.mov", "out.ts"])
+def test_a_recording_that_begins_before_its_clock_goes_round_keeps_its_times(
+    output: str, identity: Restorer, tmp_path: Path
+) -> None:
+    """FFmpeg counts it from below 0, where MPEG-TS alone has times; elsewhere all tracks move together."""
+    source = tmp_path / "wrapped.ts"
+    picture = "-f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i sine=r=48000:d=2"
+    ffmpeg(*f"{picture} -c:v libx264 -c:a aac -output_ts_offset 95440".split(), str(source))
+    before = packets(source)
+    assert before[0][0].pts < 0
+    # The sound begins a packet before the pictures.
+    origin = Fraction(0) if output == "out.ts" else before[1][0].pts * before[1][0].time_base
+    report = restore_file(
+        source, tmp_path / output, restorer=identity, options=JobOptions(segment_frames=20, verify=True)
+    )
+    assert report.lost() == []
+    assert any("later" in note for note in report.notes) == (output != "out.ts")
+    after = packets(tmp_path / output)
+    for index in before:
+        tick = after[index][0].time_base
+        wanted = sorted(packet.pts * packet.time_base - origin for packet in before[index])
+        found = sorted(packet.pts * tick for packet in after[index])
+        assert len(found) == len(wanted)
+        assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) <= tick
+
+
 @pytest.mark.parametrize("name", ["ten_bit.mp4", "full_range_bt709.mp4", "bt601.mp4"])
 def test_colour_and_depth_are_the_sources(name: str, identity: Restorer, tmp_path: Path) -> None:
     restore_file(

@@ -18,7 +18,7 @@ import torch
 
 from diffir_video import EncoderError, Frame, JobOptions, OutputError, Restorer
 from diffir_video.job import FileReport, restore_file
-from diffir_video.media import VideoReader
+from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.pipeline import Progress
 from diffir_video.restorer import RestorerStream
 from tests.media_samples import decoded_bytes, packets, sample, video_pts
@@ -167,6 +167,18 @@ def test_an_interrupted_job_goes_on_after_its_last_finished_segment(tmp_path: Pa
     assert os.listdir(tmp_path) == ["out.mp4"]
     restore(tmp_path / "whole.mp4")
     assert output.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_a_name_as_long_as_names_may_be_is_written_and_gone_on_with(tmp_path: Path) -> None:
+    """Titles in Japanese reach 255 bytes after 85 characters."""
+    output = tmp_path / f"{'映' * 83}.mkv"
+    stop_half_way(output)
+    assert len(os.listdir(tmp_path)) == 1
+    assert restore(output).resumed_segments == 4
+    with VideoReader(output) as reader, VideoWriter(output, reader.info, overwrite=True) as writer:
+        for frame in reader:
+            writer.write(frame)
+    assert os.listdir(tmp_path) == [output.name]
 
 
 @pytest.mark.parametrize("intact", [True, False])

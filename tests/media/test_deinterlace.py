@@ -40,6 +40,18 @@ def test_every_picture_stays_at_its_time(name: str, how: Deinterlace) -> None:
     assert [frame.duration for frame in frames] == [frame.duration for frame in read(name, "off")[0]]
 
 
+def test_pictures_that_become_interlaced_are_found_where_they_do() -> None:
+    left, said = read("interlaced_later.ts", "off")
+    whole, notes = read("interlaced_later.ts", "auto")
+    assert [frame.pts for frame in whole] == [frame.pts for frame in left]
+    assert len(whole) > 70
+    assert notes == ("interlaced pictures are made progressive (bwdif)",)
+    assert "interlaced and stay so" in said[0]
+    assert combing(whole[26:]) < 0.95 * combing(left[26:])
+    for before, after in zip(left[:25], whole[:25], strict=True):
+        assert torch.equal(before.data, after.data)
+
+
 @pytest.mark.parametrize("name", ["bframes.mp4", "mpeg2.ts", "ten_bit.mp4"])
 def test_progressive_pictures_are_left_alone(name: str) -> None:
     frames, notes = read(name, "auto")

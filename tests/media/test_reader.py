@@ -12,7 +12,7 @@ import torch
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame
 from diffir_video.media import ReadLosses, VideoReader, probe_media
-from tests.media_samples import packets, sample, video_pts
+from tests.media_samples import ffmpeg, packets, sample, video_pts
 
 
 def read(path: Path | str) -> tuple[list[Frame], ReadLosses]:
@@ -102,6 +102,40 @@ def test_a_cut_file_gives_its_prefix_and_says_what_is_missing(name: str) -> None
 def test_a_cut_mp4_counts_the_frames_it_lacks() -> None:
     prefix, losses = read(sample("cut_bframes.mp4"))
     assert losses.missing_frames + losses.truncated_packets + len(prefix) == 50
+
+
+@pytest.mark.parametrize(("rate", "shape"), [("25", "720x576"), ("30000/1001", "720x480")])
+def test_raw_dv_has_the_rate_of_its_frames(rate: str, shape: str, tmp_path: Path) -> None:
+    """Not that of its ticks, 60000 a second, which an encoder or Y4M's header would take for it."""
+    clip = tmp_path / "tape.dv"
+    sound = ("-f", "lavfi", "-i", "sine=r=48000:d=0.4", "-ac", "2")
+    ffmpeg(
+        *("-f", "lavfi", "-i", f"testsrc2=s={shape}:r={rate}:d=0.4", *sound, "-target", _TAPES[rate]),
+        str(clip),
+    )
+    with VideoReader(clip) as reader:
+        assert reader.info.average_rate == Fraction(rate)
+    assert probe_media(clip).average_rate == str(Fraction(rate))
+
+
+_TAPES = {"25": "pal-dv", "30000/1001": "ntsc-dv"}
+
+
+@pytest.mark.parametrize("part", [1, 0.6])
+def test_frames_that_avi_shows_for_longer_are_not_missing(part: float, tmp_path: Path) -> None:
+    """It has an empty chunk for every frame's time in which the frame before stays, and counts them."""
+    clip = tmp_path / "held.avi"
+    held = "select=not(between(n\\,5\\,9))"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=2", "-vf", held, "-fps_mode", "passthrough"),
+        str(clip),
+    )
+    data = clip.read_bytes()
+    clip.write_bytes(data[: round(len(data) * part)])
+    frames, losses = read(clip)
+    assert [frame.pts for frame in frames[3:7]] == [3, 4, 10, 11]
+    assert losses.missing_frames == 49 - frames[-1].pts - losses.truncated_packets
+    assert bool(losses) == (part < 1)
 
 
 def test_damage_in_the_middle_loses_no_time(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from diffir_video import FileReport, JobOptions, Restorer, restore_file
+from diffir_video import FileReport, JobOptions, OutputError, Restorer, restore_file
 from tests.media_samples import ffmpeg, sample
 
 # Seconds between a click of the source and of what became of it: less than a millisecond.
@@ -99,6 +99,32 @@ def test_what_the_container_holds_is_copied_as_it_is(tmp_path: Path) -> None:
     source = _clicks(tmp_path / "source.avi", "pcm_s16le")
     report = _restored(source, tmp_path / "out.mkv")
     assert report.notes == ()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize(("channels", "samples"), [(1, 1024), (2, 1024), (2, 1920)])
+def test_pcm_of_an_old_container_is_copied_sample_by_sample(
+    suffix: str, channels: int, samples: int, tmp_path: Path
+) -> None:
+    """AVI doesn't name its channels, and DV's packets hold a frame's time; MP4 and MOV cut it otherwise."""
+    packets = ("-af", f"asetnsamples={samples}", "-ac", str(channels))
+    source = _clicks(tmp_path / "source.avi", "pcm_s16le", *packets)
+    report = _restored(source, tmp_path / f"out{suffix}")
+    assert report.lost() == []
+    assert report.notes == ()
+    np.testing.assert_array_equal(_sound(Path(report.output)), _sound(source))
+
+
+def test_channels_without_a_name_are_refused_by_mp4_before_any_work(tmp_path: Path) -> None:
+    source = _clicks(tmp_path / "source.avi", "pcm_s16le", "-ac", "3")
+    data = bytearray(source.read_bytes())
+    # The channel mask of WAVEFORMATEXTENSIBLE: 22 bytes of extension, 16 bits used, the mask.
+    at = data.index(bytes.fromhex("1600 1000")) + 4
+    data[at : at + 4] = bytes(4)
+    source.write_bytes(data)
+    with pytest.raises(OutputError, match="mp4 can't hold audio track 1"):
+        _restored(source, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["source.avi"]
 
 
 def test_sound_that_nobody_can_decode_is_refused_before_any_work(tmp_path: Path) -> None:
