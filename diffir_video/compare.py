@@ -20,14 +20,11 @@ from diffir_video.before_after import Panel, draw_before_after
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame
 from diffir_video.media import find_pictures, open_video
-from diffir_video.metrics import SSIM_WINDOW, psnr, psnr_y, ssim
+from diffir_video.metrics import PSNR_CEILING, SSIM_WINDOW, psnr, psnr_y, ssim
 from diffir_video.small_files import check_picture_name, refuse_same_file
 from diffir_video.stages import FrameSource
 
 Align = Literal["time", "start"]
-
-# Equal frames have no finite PSNR; in means and in JSON they count as this, as VMAF's and others' tools do.
-PSNR_CEILING = 100.0
 
 # Of a first frame and of a later one: where clocks are fine, each was rounded by itself.
 _MOST_ROUNDING_SECONDS = Fraction(1, 200)

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffir_video.compare import PSNR_CEILING, compare_files
+from diffir_video.compare import compare_files
 from diffir_video.errors import MediaInputError, OutputError, UsageError
+from diffir_video.metrics import PSNR_CEILING
 
 FRAMES, HEIGHT, WIDTH = 8, 48, 64
 
