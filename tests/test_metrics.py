@@ -119,7 +119,7 @@ def test_flicker_of_a_single_frame_is_refused() -> None:
 def test_code_values_are_refused_and_not_taken_for_0_to_1(metric: object, integer_first: bool) -> None:
     assert callable(metric)
     pictures = [torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.zeros(2, 3, 16, 16)]
-    with pytest.raises(UsageError, match="got torch.uint8; divide 8 bits by 255"):
+    with pytest.raises(UsageError, match=r"got torch\.uint8; divide 8 bits by 255"):
         metric(*(pictures if integer_first else pictures[::-1]))
 
 
