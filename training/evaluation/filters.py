@@ -43,7 +43,7 @@ NLMEANS = Filter(
     "nlmeans",
     tuple(
         f"nlmeans=s={strength}:p={patch}:r={window}"
-        for patch, window in ((3, 5), (5, 5), (5, 7), (5, 9), (5, 11))
+        for patch, window in ((3, 5), (3, 7), (5, 5), (5, 7), (5, 9), (5, 11))
         for strength in (6, 7, 8, 9, 10, 11, 12)
     ),
 )
