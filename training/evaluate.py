@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
 
     def measure() -> None:
+        if not 1 <= options.clips <= len(CLIPS):
+            raise UsageError(f"--clips {options.clips}: expected 1 to {len(CLIPS)}")
+        if options.frames < 2:
+            raise UsageError(f"--frames {options.frames}: expected 2 or more, as flicker is between frames")
         evaluations = [
             evaluate(
                 model,
