@@ -72,6 +72,17 @@ def test_the_gain_is_b_over_a(truth: Path, tmp_path: Path) -> None:
     assert compare_files(truth, a, b).gain == pytest.approx(20 * np.log10(2), abs=1e-3)
 
 
+def test_the_gain_is_of_the_frames_that_both_files_have(truth: Path, tmp_path: Path) -> None:
+    frames = brighter(10)
+    frames[3] += 60
+    a = write_lossless(tmp_path / "a.mkv", frames)
+    b = write_lossless(tmp_path / "b.mkv", frames, "-vf", "select='not(eq(n,3))'")
+    comparison = compare_files(truth, a, b)
+    assert comparison.scores[1].psnr_y > comparison.scores[0].psnr_y
+    assert comparison.gain == 0
+    assert "+0.000" in comparison.format()
+
+
 def test_a_dropped_frame_is_counted_and_does_not_shift_the_others(truth: Path, tmp_path: Path) -> None:
     dropped = write_lossless(tmp_path / "a.mkv", clip(), "-vf", "select='not(eq(n,3))'")
     (score,) = compare_files(truth, dropped).scores
