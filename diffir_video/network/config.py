@@ -157,8 +157,7 @@ class ModelConfig:
                 is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
                 _require(is_number, field.name, value, "a number")
             elif isinstance(field.default, tuple):
-                is_counts = isinstance(value, (tuple, list)) and all(map(_is_whole, cast(list[Any], value)))
-                _require(is_counts, field.name, value, "whole numbers")
+                _require(_are_whole(value), field.name, value, "whole numbers")
 
     @property
     def frames(self) -> int:
@@ -201,6 +200,10 @@ class ModelConfig:
             for name, value in values.items()
         }
         return cls(**plain)
+
+
+def _are_whole(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and all(map(_is_whole, cast(list[Any], value)))
 
 
 def _is_whole(value: object) -> bool:

@@ -258,7 +258,7 @@ def test_a_black_frame_that_no_codec_changes_leaves_figures_finite(tmp_path: Pat
     ],
 )
 def test_counts_that_leave_nothing_to_measure_are_refused(
-    settings: dict[str, int], message: str, tmp_path: Path
+    settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     clip = write_clip(tmp_path, [np.full((16, 16, 3), 99, np.uint8)] * 2)
     with pytest.raises(dv.UsageError, match=message):
