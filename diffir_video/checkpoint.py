@@ -176,7 +176,7 @@ def _recognise(
             stage: Stage = 1 if metadata.get(STAGE_KEY) == "1" else 2
             return ModelConfig.from_dict(json.loads(metadata[CONFIG_KEY])), stage
         return infer_config(state)
-    except (LookupError, ValueError, ArithmeticError, TypeError) as exc:
+    except (LookupError, ValueError, ArithmeticError, TypeError, RecursionError) as exc:
         raise CheckpointError(f"the tensors in {path} are those of no DiffIR known here: {exc}") from exc
 
 
@@ -190,7 +190,10 @@ def infer_config(state: Mapping[str, Tensor]) -> tuple[ModelConfig, Stage]:
     stage: Stage = 2 if "condition.E.0.weight" in state else 1
     cpen = "condition." if stage == 2 else "E."
     dim, patch_channels = state["G.patch_embed.proj.weight"].shape[:2]
-    depth = 1 + max(int(m[1]) for m in map(re.compile(r"G\.encoder_level(\d+)\.").match, state) if m)
+    numbers = {int(m[1]) for m in map(re.compile(r"G\.encoder_level(\d+)\.").match, state) if m}
+    depth = 1 + max(numbers)
+    if depth != 1 + len(numbers):
+        raise ValueError(f"encoder levels {sorted(numbers)} are not numbered 1, 2, 3 and so on")
     levels = [f"G.encoder_level{number}" for number in range(1, depth)] + ["G.latent"]
     blocks = tuple(_count(state, level) for level in levels)
     heads = tuple(state[f"{level}.0.attn.temperature"].shape[0] for level in levels)
@@ -254,8 +257,28 @@ def _shortest_expansion(dim: int, hidden: list[int]) -> float:
     raise ValueError(f"no expansion factor gives the feed-forward widths {hidden} at {dim} channels")
 
 
+def _check_shapes(
+    kind: type[DiffIRS1] | type[DiffIRS2], config: ModelConfig, state: Mapping[str, Tensor], path: Path
+) -> None:
+    """Raise CheckpointError before memory is taken for a network that the file has no weights for."""
+    try:
+        with torch.device("meta"):
+            expected = {name: tuple(weight.shape) for name, weight in kind(config).named_parameters()}
+    except (RuntimeError, MemoryError) as exc:
+        raise CheckpointError(f"{path} names a network of no possible size: {config}") from exc
+    found = {name: tuple(state[name].shape) if name in state else "missing" for name in expected}
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise CheckpointError(
+                f"the tensors in {path} do not fit the network they name: {name} is {found[name]}, "
+                f"expected {shape}"
+            )
+
+
 def _build(config: ModelConfig, stage: Stage, state: Mapping[str, Tensor], path: Path) -> DiffIRS1 | DiffIRS2:
-    net = DiffIRS1(config) if stage == 1 else DiffIRS2(config)
+    kind = DiffIRS1 if stage == 1 else DiffIRS2
+    _check_shapes(kind, config, state, path)
+    net = kind(config)
     # Before the weights come, whatever the caller's default dtype is.
     net.float()
     # The diffusion's buffers follow from the configuration: a file may leave them out.

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
@@ -20,14 +20,11 @@ from diffir_video.before_after import Panel, draw_before_after
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame
 from diffir_video.media import find_pictures, open_video
-from diffir_video.metrics import SSIM_WINDOW, psnr, psnr_y, ssim
+from diffir_video.metrics import PSNR_CEILING, SSIM_WINDOW, psnr, psnr_y, ssim
 from diffir_video.small_files import check_picture_name, refuse_same_file
 from diffir_video.stages import FrameSource
 
 Align = Literal["time", "start"]
-
-# Equal frames have no finite PSNR; in means and in JSON they count as this, as VMAF's and others' tools do.
-PSNR_CEILING = 100.0
 
 # Of a first frame and of a later one: where clocks are fine, each was rounded by itself.
 _MOST_ROUNDING_SECONDS = Fraction(1, 200)
@@ -120,8 +117,20 @@ class Comparison:
 
     @property
     def gain(self) -> float | None:
-        """Mean PSNR-Y of B minus that of A, in dB; None without B."""
-        return self.scores[1].psnr_y - self.scores[0].psnr_y if len(self.scores) == 2 else None
+        """Mean PSNR-Y of B minus that of A, in dB, over the frames that both have; None without any."""
+        a_and_b = self._on_common_frames()
+        return a_and_b[1].psnr_y - a_and_b[0].psnr_y if a_and_b else None
+
+    def _on_common_frames(self) -> tuple[FileScore, FileScore] | None:
+        if len(self.scores) != 2:
+            return None
+        by_index = [{f.index: f for f in score.frames} for score in self.scores]
+        common = sorted(by_index[0].keys() & by_index[1].keys())
+        a, b = (
+            replace(score, frames=[frames[index] for index in common])
+            for score, frames in zip(self.scores, by_index, strict=True)
+        )
+        return (a, b) if common else None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
@@ -144,12 +153,12 @@ class Comparison:
             table.add_column(heading, justify="right")
         for score in self.scores:
             table.add_row(*_table_row(score))
-        if self.gain is not None:
-            a, b = self.scores
+        if a_and_b := self._on_common_frames():
+            a, b = a_and_b
             table.add_section()
             table.add_row(
                 "gain",
-                *(f"{x:+.3f}" for x in (self.gain, b.psnr - a.psnr)),
+                *(f"{x:+.3f}" for x in (b.psnr_y - a.psnr_y, b.psnr - a.psnr)),
                 _ssim_text(b.ssim - a.ssim, "+.4f"),
             )
         console = Console(width=110, color_system=None)

@@ -2,7 +2,7 @@
 
 Every function takes tensors (T, 3, H, W), RGB, float in [0, 1] (values outside are measured as they are),
 both of one shape and device, and answers with one value per frame, float32, on that device. A clip's figure
-is the mean of its frames' figures, as the restoration literature reports it.
+is the mean of its frames' figures, as the restoration literature reports it (`mean_psnr`).
 
 Luma is ITU-R BT.601 studio range, ``Y = 16 + 65.481 R + 128.553 G + 24.966 B`` for RGB in [0, 1], measured
 against a peak of 255: the convention of MATLAB's ``rgb2ycbcr`` and of the restoration literature that follows
@@ -21,6 +21,9 @@ from diffir_video.errors import UsageError
 _BT601_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 _BT601_OFFSET = 16 / 255
 
+# Equal frames have no finite PSNR; in means they count as this, as VMAF's and others' tools do.
+PSNR_CEILING = 100.0
+
 SSIM_WINDOW = 11
 _SSIM_SIGMA = 1.5
 _SSIM_C1 = 0.01**2
@@ -34,14 +37,15 @@ def luma(picture: Tensor) -> Tensor:
         picture: (T, 3, H, W) RGB, float in [0, 1].
 
     Returns:
-        (T, 1, H, W), from 16/255 for black to 235/255 for white.
+        (T, 1, H, W) float32, from 16/255 for black to 235/255 for white.
 
     Raises:
-        UsageError: the tensor has another shape.
+        UsageError: the tensor has another shape, or holds integers.
     """
     if picture.ndim != 4 or picture.shape[1] != 3:
         raise UsageError(f"expected RGB of shape (T, 3, H, W), got {tuple(picture.shape)}")
-    red, green, blue = picture.unbind(1)
+    _check_range_type(picture)
+    red, green, blue = picture.float().unbind(1)
     weighted = _BT601_LUMA[0] * red + _BT601_LUMA[1] * green + _BT601_LUMA[2] * blue
     return (weighted + _BT601_OFFSET).unsqueeze(1)
 
@@ -56,7 +60,7 @@ def psnr(restored: Tensor, reference: Tensor) -> Tensor:
         (T,) in dB; ``inf`` for frames that are equal.
 
     Raises:
-        UsageError: unequal or other shapes.
+        UsageError: unequal or other shapes, or integers.
     """
     _check_pair(restored, reference)
     return _psnr_per_frame(restored, reference)
@@ -72,10 +76,15 @@ def psnr_y(restored: Tensor, reference: Tensor) -> Tensor:
         (T,) in dB; ``inf`` for frames that are equal.
 
     Raises:
-        UsageError: unequal or other shapes.
+        UsageError: unequal or other shapes, or integers.
     """
     _check_pair(restored, reference)
     return _psnr_per_frame(luma(restored), luma(reference))
+
+
+def mean_psnr(values: Tensor) -> float:
+    """The mean of frames' PSNR, (T,) in dB; equal frames, and all above, count as `PSNR_CEILING`."""
+    return values.clamp(max=PSNR_CEILING).mean().item()
 
 
 def ssim(restored: Tensor, reference: Tensor) -> Tensor:
@@ -92,7 +101,7 @@ def ssim(restored: Tensor, reference: Tensor) -> Tensor:
         (T,), at most 1; 1 for frames that are equal.
 
     Raises:
-        UsageError: unequal or other shapes, or a picture smaller than the window.
+        UsageError: unequal or other shapes, integers, or a picture smaller than the window.
     """
     _check_pair(restored, reference)
     _check_ssim_size(restored)
@@ -109,7 +118,7 @@ def ssim_rgb(restored: Tensor, reference: Tensor) -> Tensor:
         (T,), at most 1; 1 for frames that are equal.
 
     Raises:
-        UsageError: unequal or other shapes, or a picture smaller than the window.
+        UsageError: unequal or other shapes, integers, or a picture smaller than the window.
     """
     _check_pair(restored, reference)
     _check_ssim_size(restored)
@@ -150,7 +159,7 @@ def temporal_flicker(restored: Tensor, reference: Tensor) -> Tensor:
         (T - 1,) in the pictures' own range, 0 at best.
 
     Raises:
-        UsageError: unequal or other shapes, or a single frame.
+        UsageError: unequal or other shapes, integers, or a single frame.
     """
     _check_pair(restored, reference)
     if len(restored) < 2:
@@ -166,6 +175,13 @@ def _check_pair(restored: Tensor, reference: Tensor) -> None:
         )
     if restored.ndim != 4 or restored.shape[1] != 3:
         raise UsageError(f"expected RGB of shape (T, 3, H, W), got {tuple(restored.shape)}")
+    for pictures in (restored, reference):
+        _check_range_type(pictures)
+
+
+def _check_range_type(pictures: Tensor) -> None:
+    if not pictures.is_floating_point():
+        raise UsageError(f"expected floating-point RGB in [0, 1], got {pictures.dtype}; divide 8 bits by 255")
 
 
 def _psnr_per_frame(restored: Tensor, reference: Tensor) -> Tensor:

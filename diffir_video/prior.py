@@ -46,6 +46,8 @@ _SUDDEN = 3
 _CUT_EXCESS = 12 / 255
 _PACE_FRAMES = 5
 _UNKNOWN_PACE = 6 / 255
+# Less is a frame shown again, as it is or encoded once more: it tells nothing of how fast the others move.
+_REPEATED = 0.5 / 255
 
 
 class Reuse(StrEnum):
@@ -179,8 +181,8 @@ def _adjacent_rows(picture: Tensor) -> tuple[Tensor, Tensor]:
 class CutDetector:
     """Finds the first frame of each shot as it arrives, from that frame and those before it.
 
-    A cut stands out from the shot's own pace, the median change of its last frames, so that neither noise
-    nor a fast pan is one. Fades and dissolves are not cuts; they are drift.
+    A cut stands out from the shot's own pace, the median change of its last frames without those shown again,
+    so that neither noise nor a fast pan is one. Fades and dissolves are not cuts; they are drift.
     """
 
     def __init__(self) -> None:
@@ -193,13 +195,17 @@ class CutDetector:
         if last is None:
             return True
         change = statistics.change_from(last)
-        pace = median(self._changes) if len(self._changes) > 1 else _UNKNOWN_PACE
-        is_cut = change - 2 * pace > _CUT_EXCESS
+        is_cut = change - 2 * self._pace() > _CUT_EXCESS
         if is_cut:
             self._changes.clear()
         else:
             self._changes.append(change)
         return is_cut
+
+    def _pace(self) -> float:
+        if len(self._changes) < 2:
+            return _UNKNOWN_PACE
+        return median([change for change in self._changes if change > _REPEATED] or self._changes)
 
 
 @dataclass(frozen=True, slots=True)

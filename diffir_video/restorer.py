@@ -89,7 +89,8 @@ class Restorer:
         record_decisions: bool = False,
     ) -> None:
         """`net`: stage 2, three image channels; None restores nothing and passes frames through. The restorer
-            takes it over: it is moved to the device, in evaluation mode, and shouldn't be trained meanwhile.
+            takes it over: it is moved to the device, in evaluation mode and float32, and shouldn't be
+            trained meanwhile.
 
         seed: a whole number of at most 64 bits.
         device "auto" is CUDA where there is one. precision "auto" is bf16 on CUDA, and on a CPU whose
@@ -207,7 +208,7 @@ class Restorer:
     def _weights_digest(self) -> str:
         if self.network is None:
             return IDENTITY
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(repr(self.network.net.config).encode(), digest_size=16)
         for name, tensor in self.network.net.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())

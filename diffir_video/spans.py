@@ -27,7 +27,8 @@ class PriorNetwork:
     def __init__(
         self, net: DiffIRS2, device: torch.device, dtype: torch.dtype, seed: int, options: InferenceOptions
     ) -> None:
-        net.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        # In float32 whatever it was trained in: priors are estimated so, and DIRformer's copies have `dtype`.
+        net.eval().float().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.net = net
         self._device, self._dtype, self._options = device, dtype, options
         generator = torch.Generator("cpu").manual_seed(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any, get_type_hints
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import diffir_video as dv
+from diffir_video.checkpoint import CONFIG_KEY, STAGE_KEY
 from tests.network.test_variants import tiny
 
 
@@ -145,3 +148,36 @@ def test_unwritable_place_and_suffix(net: dv.DiffIRS2, tmp_path: Path) -> None:
     with pytest.raises(dv.UsageError, match="safetensors"):
         dv.save_checkpoint(net, tmp_path / "net.bin")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dim": 8.0},
+        {"dim": 10**9},
+        {"prior_width": 10**6},
+        {"timesteps": 10**9},
+        {"timesteps": 2.5},
+        {"blocks": [1.5, 1]},
+        {"residual": "no"},
+        {"scale": True},
+        {"linear_start": -1},
+        {"linear_end": 1.0},
+        {"ffn_expansion": 0.01},
+    ],
+)
+def test_a_configuration_that_makes_no_network_is_a_broken_checkpoint(
+    net: dv.DiffIRS2, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "net.safetensors"
+    config = json.dumps(net.config.to_dict() | changes)
+    save_file({"G.x": torch.zeros(1)}, path, metadata={CONFIG_KEY: config, STAGE_KEY: "2"})
+    with pytest.raises(dv.CheckpointError, match=r"net\.safetensors"):
+        dv.load_checkpoint(path)
+
+
+def test_a_level_of_a_great_number_is_a_broken_checkpoint(tmp_path: Path) -> None:
+    state = dv.DiffIRS2(tiny()).state_dict() | {"G.encoder_level9.0.attn.temperature": torch.zeros(1, 1, 1)}
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(dv.CheckpointError, match=r"encoder levels \[1, 9\]"):
+        dv.load_checkpoint(tmp_path / "net.pth")

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffir_video.compare import PSNR_CEILING, compare_files
+from diffir_video.compare import compare_files
 from diffir_video.errors import MediaInputError, OutputError, UsageError
+from diffir_video.metrics import PSNR_CEILING
 
 FRAMES, HEIGHT, WIDTH = 8, 48, 64
 
@@ -69,6 +70,17 @@ def test_the_gain_is_b_over_a(truth: Path, tmp_path: Path) -> None:
     a = write_lossless(tmp_path / "a.mkv", brighter(20))
     b = write_lossless(tmp_path / "b.mkv", brighter(10))
     assert compare_files(truth, a, b).gain == pytest.approx(20 * np.log10(2), abs=1e-3)
+
+
+def test_the_gain_is_of_the_frames_that_both_files_have(truth: Path, tmp_path: Path) -> None:
+    frames = brighter(10)
+    frames[3] += 60
+    a = write_lossless(tmp_path / "a.mkv", frames)
+    b = write_lossless(tmp_path / "b.mkv", frames, "-vf", "select='not(eq(n,3))'")
+    comparison = compare_files(truth, a, b)
+    assert comparison.scores[1].psnr_y > comparison.scores[0].psnr_y
+    assert comparison.gain == 0
+    assert "+0.000" in comparison.format()
 
 
 def test_a_dropped_frame_is_counted_and_does_not_shift_the_others(truth: Path, tmp_path: Path) -> None:

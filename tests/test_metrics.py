@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from diffir_video.errors import UsageError
-from diffir_video.metrics import luma, psnr, psnr_y, ssim, temporal_flicker
+from diffir_video.metrics import luma, mean_psnr, psnr, psnr_y, ssim, ssim_rgb, temporal_flicker
 
 
 def noisy_pair(frames: int = 3, height: int = 37, width: int = 52) -> tuple[Tensor, Tensor]:
@@ -112,3 +112,26 @@ def test_ssim_refuses_a_picture_smaller_than_its_window() -> None:
 def test_flicker_of_a_single_frame_is_refused() -> None:
     with pytest.raises(UsageError, match="at least 2 frames, got 1"):
         temporal_flicker(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("metric", [psnr, psnr_y, ssim, ssim_rgb, temporal_flicker])
+@pytest.mark.parametrize("integer_first", [True, False])
+def test_code_values_are_refused_and_not_taken_for_0_to_1(metric: object, integer_first: bool) -> None:
+    assert callable(metric)
+    pictures = [torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.zeros(2, 3, 16, 16)]
+    with pytest.raises(UsageError, match=r"got torch\.uint8; divide 8 bits by 255"):
+        metric(*(pictures if integer_first else pictures[::-1]))
+
+
+@pytest.mark.parametrize("metric", [psnr_y, ssim])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_luma_of_half_precision_is_computed_in_float32(metric: object, dtype: torch.dtype) -> None:
+    assert callable(metric)
+    restored, truth = (pictures.to(dtype) for pictures in noisy_pair())
+    torch.testing.assert_close(
+        metric(restored, truth), metric(restored.float(), truth.float()), atol=1e-6, rtol=0
+    )
+
+
+def test_one_frame_that_equals_its_truth_does_not_make_a_clip_infinite() -> None:
+    assert mean_psnr(torch.tensor([math.inf, 20.0, 30.0])) == pytest.approx(50)

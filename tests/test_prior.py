@@ -111,6 +111,15 @@ def test_noise_a_pan_and_a_fade_are_no_cuts() -> None:
     assert cuts_in([scene(1) * i / 24 for i in range(25)]) == [0]
 
 
+@pytest.mark.parametrize("sigma", [0, 1])
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_pan_whose_frames_are_shown_again_is_no_cut_and_a_cut_in_it_is(times: int, sigma: float) -> None:
+    pans = [scene(seed, width=480) for seed in (1, 2)]
+    moving = [pan[:, :, 18 * i : 18 * i + 96] for pan in pans for i in range(20)]
+    shown = [noisy(p, sigma, 7 * i + n) for i, p in enumerate(moving) for n in range(times)]
+    assert cuts_in(shown) == [0, 20 * times]
+
+
 def test_a_still_scene_is_refreshed_by_age_alone() -> None:
     decisions = decide_all(still(60), ReusePolicy(level="prior", max_prior_age=24))
     assert reasons(decisions) == {0: "first", 24: "age", 48: "age"}

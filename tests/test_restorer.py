@@ -263,3 +263,18 @@ def test_what_the_live_model_knew_before_its_reach_no_longer_shows() -> None:
     before, _ = restorer.reach
     torch.testing.assert_close(last_of(data[-before - 1 :]), last_of(data), atol=1e-4, rtol=0)
     assert not torch.allclose(last_of(data[-1:]), last_of(data), atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_network_trained_in_another_precision_restores_like_its_float32_copy(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(tiny()).to(dtype)
+    expected = dv.Restorer(copy.deepcopy(net).float(), device="cpu", precision="fp32").restore(clip())
+    restored = dv.Restorer(net, device="cpu", precision="fp32").restore(clip())
+    assert torch.equal(restored.data, expected.data)
+
+
+def test_networks_of_the_same_weights_that_see_other_frames_have_other_settings() -> None:
+    centred, causal = (restorer(past=past, future=2 - past) for past in (1, 2))
+    assert centred.settings != causal.settings
+    assert centred.settings == restorer(past=1, future=1).settings

@@ -20,7 +20,7 @@ from torch import Tensor
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import CheckpointError, UnknownModelError, UsageError
 from diffir_video.frame import Clip
-from diffir_video.metrics import psnr, psnr_y, ssim, temporal_flicker
+from diffir_video.metrics import mean_psnr, psnr, psnr_y, ssim, temporal_flicker
 from diffir_video.network import DiffIRS1, DiffIRS2
 from diffir_video.restorer import Restorer
 from diffir_video.zoo import find_weights
@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
 
     def measure() -> None:
+        if not 1 <= options.clips <= len(CLIPS):
+            raise UsageError(f"--clips {options.clips}: expected 1 to {len(CLIPS)}")
+        if options.frames < 2:
+            raise UsageError(f"--frames {options.frames}: expected 2 or more, as flicker is between frames")
         evaluations = [
             evaluate(
                 model,
@@ -163,8 +167,8 @@ def _measure(item: LabelledInput, restorer: Restorer | None, cache: Path) -> Cel
 
 def _quality(item: LabelledInput, pictures: Tensor) -> Quality:
     return Quality(
-        psnr_y=psnr_y(pictures, item.truth).mean().item(),
-        psnr=psnr(pictures, item.truth).mean().item(),
+        psnr_y=mean_psnr(psnr_y(pictures, item.truth)),
+        psnr=mean_psnr(psnr(pictures, item.truth)),
         ssim=ssim(pictures, item.truth).mean().item(),
         flicker=temporal_flicker(pictures, item.truth).mean().item() * 255,
     )

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 import diffir_video as dv
 from diffir_video.checkpoint import save_checkpoint
+from diffir_video.metrics import psnr_y
+from tests.network.test_variants import tiny
 from tests.training.conftest import Recipe, picture
 from training.cli import main
 from training.data.fingerprints import BITS, SAME_BELOW, Fingerprints, closest, difference_hash
 from training.data.prepare import cut_into_crops
+from training.evaluation.command import evaluate_folder
+from training.evaluation.ffmpeg import encode
 from training.evaluation.folder import parse_damage
+from training.evaluation.material import resize, to_tensor
+from training.evaluation.upscalers import enlarged_bicubic
 
 
 def test_crops_cover_the_picture_and_keep_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +220,68 @@ def test_evaluation_of_a_folder(recipe: Recipe, capsys: pytest.CaptureFixture[st
 def test_damage_is_read_strictly() -> None:
     assert str(parse_damage("sigma=25,crf=30", 1)) == "σ 25, CRF 30"
     assert str(parse_damage("none", 2)) == "1/2"
-    for wrong in ("sigma", "blur=3", "crf=3.5", "crf=30,codec=vp8"):
+    assert str(parse_damage("sigma=25,crf=30,codec=x265", 1)) == "σ 25, x265 CRF 30"
+    for wrong in ("sigma", "blur=3", "crf=3.5", "crf=30,codec=vp8", "sigma=25,codec=x265", "sigma=²"):
         with pytest.raises(dv.UsageError, match="damage"):
             parse_damage(wrong, 1)
+
+
+def weights(folder: Path, kind: type[dv.DiffIRS1] | type[dv.DiffIRS2], name: str, **settings: Any) -> str:
+    torch.manual_seed(0)
+    dv.save_checkpoint(kind(tiny(**settings)), folder / name)
+    return str(folder / name)
+
+
+def write_clip(folder: Path, pictures: Sequence[NDArray[np.uint8]]) -> Path:
+    encode(np.stack(pictures), 10, folder / "clip.mkv")
+    return folder
+
+
+def test_a_black_frame_that_no_codec_changes_leaves_figures_finite(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    clip = write_clip(tmp_path, [np.zeros((8, 8, 3), np.uint8), *noise])
+    model, figures = weights(tmp_path, dv.DiffIRS2, "net.safetensors"), tmp_path / "all.json"
+    table = evaluate_folder(model, clip, damages=["crf=35"], json_file=figures)
+    assert "inf" not in table
+    (line,) = json.loads(figures.read_text(), parse_constant=pytest.fail)["clips"]
+    assert 100 / 3 < line["before"]["psnr_y"] < 100
+    assert line["before"]["ssim_y"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop": 8}, "crop 8: leaves nothing of clip, 16x16"),
+        ({"crop": -1}, "crop -1"),
+        ({"frames": 0}, "frames 0"),
+        ({"frames": -1}, "frames -1"),
+    ],
+)
+def test_counts_that_leave_nothing_to_measure_are_refused(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path, [np.full((16, 16, 3), 99, np.uint8)] * 2)
+    with pytest.raises(dv.UsageError, match=message):
+        evaluate_folder(weights(tmp_path, dv.DiffIRS2, "net.safetensors"), clip, **settings)
+
+
+def test_what_enlarges_is_measured_against_the_bicubic_that_make_eval_measures_against(
+    tmp_path: Path,
+) -> None:
+    blobs = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    truth = np.asarray(Image.fromarray(blobs).resize((64, 64), Image.Resampling.BICUBIC))
+    Image.fromarray(truth).save(tmp_path / "still.png")
+    model, figures = weights(tmp_path, dv.DiffIRS2, "net.safetensors", scale=2), tmp_path / "all.json"
+    evaluate_folder(model, tmp_path, crop=0, json_file=figures)
+    small = to_tensor(resize(truth[None], 0.5))
+    expected = psnr_y(enlarged_bicubic(small), to_tensor(truth[None])).item()
+    (line,) = json.loads(figures.read_text())["clips"]
+    assert line["before"]["psnr_y"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_stages_of_different_kinds_of_networks_are_not_taken_apart(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path, [np.full((16, 16, 3), 99, np.uint8)] * 2)
+    model = weights(tmp_path, dv.DiffIRS2, "net.safetensors")
+    other = weights(tmp_path, dv.DiffIRS1, "net-s1.safetensors", past=1, scale=2)
+    with pytest.raises(dv.UsageError, match=r"stage 1 has past 1, scale 2, .* stage 2 has past 0, scale 1"):
+        evaluate_folder(model, clip, stage1=other)

@@ -309,6 +309,25 @@ def test_priors_are_compared_on_the_same_frames_for_every_damage(tmp_path: Path)
         assert getattr(light, name) > getattr(strong, name)
 
 
+def two_shots(frames: int) -> NDArray[np.uint8]:
+    shot = smooth_clip(frames=frames, height=16, width=16)
+    return np.concatenate([shot // 4, 255 - shot // 4])
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_priors_are_compared_on_what_a_restorer_makes_of_two_shots(recurrent: bool) -> None:
+    truth = two_shots(frames=4)
+    picture = to_tensor(add_noise(truth, "clip", 5))
+    torch.manual_seed(0)
+    config = dataclasses.replace(tiny_config(), future=0 if recurrent else 1, recurrent=recurrent)
+    first, second = DiffIRS1(config).eval(), DiffIRS2(config).eval()
+    inputs = [LabelledInput("clip", Damage(5), picture, to_tensor(truth))]
+    comparison = compare_priors(first, second, lambda: inputs, frames_per_clip=8)[Damage(5)]
+    restorer = Restorer(second, device="cpu", precision="fp32")
+    restored = restorer.restore(Clip(picture, tuple(range(8)), Fraction(1, 25))).data
+    assert comparison.stage2 == pytest.approx(float(psnr_y(restored, to_tensor(truth)).mean()), abs=1e-3)
+
+
 def test_a_recurrent_networks_priors_are_compared_in_turn(tmp_path: Path) -> None:
     """Its first frame is restored alone, and the others from what became of those before."""
     truth = smooth_clip(frames=4, height=16, width=16)

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from training.evaluation import reuse
+import diffir_video as dv
+from tests.network.test_variants import tiny
+from training.evaluate import main as evaluate_models
+from training.evaluation import calibrate_reuse, reuse
 from training.evaluation.calibrate_reuse import DRIFTS, MAX_LOSS, NEIGHBOURS, Pair, choose_threshold, table
 from training.evaluation.programmes import GUEST_FRAMES, drifting, spliced, still
 from training.evaluation.reuse import POLICIES, ReuseEvaluation, Row
@@ -110,3 +114,28 @@ def test_the_table_has_a_row_for_every_drift_and_level() -> None:
 def test_a_clip_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reuse.main(["--data", str(tmp_path), "--clips", "bikes", "boats"]) == 2
     assert "no clip 'boats': give --clips some of bikes, carphone" in capsys.readouterr().err
+
+
+def test_thresholds_are_not_calibrated_on_a_corner_of_an_enlarged_picture(tmp_path: Path) -> None:
+    dv.save_checkpoint(dv.DiffIRS2(tiny(scale=2)), tmp_path / "net.safetensors")
+    with pytest.raises(dv.UsageError, match="enlarges 2 times"):
+        calibrate_reuse.measure(str(tmp_path / "net.safetensors"), tmp_path)
+
+
+def test_thresholds_are_calibrated_for_a_window_of_any_length(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    still_clip = np.full((12, 16, 16, 3), 99, np.uint8)
+    monkeypatch.setattr(calibrate_reuse, "_CLIPS", (("a.mp4", 1, (0,)),))
+    monkeypatch.setattr(calibrate_reuse, "fetch", lambda *_, **__: {"clips": [tmp_path / "a.mp4"]})
+    monkeypatch.setattr(calibrate_reuse, "_read_shrunk", lambda *_: still_clip)
+    torch.manual_seed(0)
+    dv.save_checkpoint(dv.DiffIRS2(tiny(past=4, future=1)), tmp_path / "net.safetensors")
+    pairs = calibrate_reuse.measure(str(tmp_path / "net.safetensors"), tmp_path)
+    # The 5th frame is the first with four before it: 1, 2 and 4 frames later, in each of four damages.
+    assert len(pairs) == 3 * 4
+
+
+@pytest.mark.parametrize("wrong", [("--clips", "0"), ("--clips", "-1"), ("--frames", "1")])
+def test_an_evaluation_of_nothing_is_a_usage_error(wrong: tuple[str, str], tmp_path: Path) -> None:
+    assert evaluate_models(["--data", str(tmp_path), *wrong]) == 2

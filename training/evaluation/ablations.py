@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from diffir_video.errors import UsageError
-from diffir_video.metrics import psnr_y
+from diffir_video.metrics import mean_psnr, psnr_y
 from diffir_video.network import DiffIRS1, DiffIRS2, PriorDiffusion
 from diffir_video.tiling import pad_to_multiple
-from training.evaluation.stages import LabelledInput
+from training.evaluation.stages import LabelledInput, check_stages_match, windows_in_shots
 
 STEPS = (1, 2, 4, 8)
 _NOISE_SEED = 0
@@ -42,8 +42,9 @@ def ablate(
 ) -> Ablations:
     """Take both stages of one model apart on evenly spread frames of every input.
 
-    Raises UsageError for a recurrent network.
+    No window crosses a cut. Raises UsageError for a recurrent network, and for stages of two kinds.
     """
+    check_stages_match(stage1, stage2)
     if stage2.config.recurrent:
         raise UsageError("a recurrent network sees what it restored before, and here frames stand alone")
     samples = [s for item in inputs for s in _samples(item, stage2, frames_per_input)]
@@ -81,12 +82,12 @@ def ablate(
 
 def _samples(item: LabelledInput, net: DiffIRS2, wanted: int) -> list[tuple[Tensor, Tensor]]:
     """(window (1, lq_channels, H', W') padded, truth (1, 3, H, W)) of frames spread over the clip."""
-    count, past, future = len(item.truth), net.config.past, net.config.future
+    count = len(item.truth)
+    windows = windows_in_shots(item.damaged, net.config.past, net.config.future)
     wanted = min(wanted, count)
     samples: list[tuple[Tensor, Tensor]] = []
     for t in (position * count // wanted for position in range(wanted)):
-        window = [min(max(i, 0), count - 1) for i in range(t - past, t + future + 1)]
-        lq = pad_to_multiple(item.damaged[window].flatten(0, 1).unsqueeze(0), net.multiple)
+        lq = pad_to_multiple(item.damaged[windows[t]].flatten(0, 1).unsqueeze(0), net.multiple)
         samples.append((lq, item.truth[t].unsqueeze(0)))
     return samples
 
@@ -111,4 +112,4 @@ def _sampled(net: DiffIRS2, diffusion: PriorDiffusion, lq: Tensor) -> Tensor:
 
 def _psnr(restored: Tensor, gt: Tensor) -> float:
     height, width = gt.shape[-2:]
-    return psnr_y(restored[..., :height, :width].clamp(0, 1), gt).item()
+    return mean_psnr(psnr_y(restored[..., :height, :width].clamp(0, 1), gt))

@@ -110,6 +110,8 @@ def measure(model: str, data: Path) -> list[Pair]:
         raise UsageError(f"{model} is a stage-1 model; priors are held with stage 2")
     if net.config.recurrent:
         raise UsageError(f"{model} is recurrent: expected a model that restores frames one by one")
+    if net.config.scale > 1:
+        raise UsageError(f"{model} enlarges {net.config.scale} times: expected a model that doesn't")
     pairs: list[Pair] = []
     for file, shrink, starts in _CLIPS:
         (path,) = fetch(data, groups=("clips",), names={file})["clips"]
@@ -132,7 +134,9 @@ def _read_shrunk(path: Path, shrink: int, count: int) -> NDArray[np.uint8]:
 def _pairs_of(net: DiffIRS2, damaged: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Iterator[Pair]:
     trial = _Trial(net, damaged, truth)
     for start, end in _shots(truth):
-        for anchor in (start + a for a in _ANCHORS if start + a < end - net.config.future):
+        # No window reaches over its shot's ends.
+        anchors = (start + max(a, net.config.past) for a in _ANCHORS)
+        for anchor in (a for a in anchors if a < end - net.config.future):
             later = [anchor + lag for lag in _LAGS if anchor + lag < end - net.config.future]
             yield from trial.pairs(anchor, later)
 

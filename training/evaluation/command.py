@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from diffir_video.chart import BLACK, BLUE, GREEN, RED, Axis, Chart
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.frame import Clip
-from diffir_video.metrics import SSIM_WINDOW, psnr, psnr_y, ssim, ssim_rgb, temporal_flicker
+from diffir_video.metrics import (
+    SSIM_WINDOW,
+    mean_psnr,
+    psnr,
+    psnr_y,
+    ssim,
+    ssim_rgb,
+    temporal_flicker,
+)
 from diffir_video.network import DiffIRS1, DiffIRS2
 from diffir_video.restorer import Restorer
 from diffir_video.zoo import find_weights
@@ -27,13 +35,17 @@ from training.evaluation.folder import inputs_in, parse_damage
 from training.evaluation.material import to_bytes, to_tensor
 from training.evaluation.report import markdown_table, write_if_asked
 from training.evaluation.stages import LabelledInput
+from training.evaluation.upscalers import enlarged_bicubic
 
 _ABLATED_FRAMES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Means over a clip's frames: PSNR in dB and SSIM of luma and of RGB; flicker in 8-bit levels."""
+    """Means over a clip's frames: PSNR in dB and SSIM of luma and of RGB; flicker in 8-bit levels.
+
+    SSIM is NaN for pictures smaller than its window, 11x11.
+    """
 
     psnr_y: float
     psnr_rgb: float
@@ -67,26 +79,39 @@ def evaluate_folder(
 
     damages: see `parse_damage`; by default noise of σ 25, or nothing where the model enlarges. crop: pixels
     left out along the border; by default the scale where the model enlarges, as is published, or none.
-    Raises UsageError on an empty folder, or on a `stage1` that is no stage-1 checkpoint.
+    Raises UsageError on an empty folder, on a `crop` that leaves nothing, and on a `stage1` that is no
+    stage-1 checkpoint or of another kind of network than the model.
     """
+    _check_counts(frames, crop)
     restorer = Restorer.from_pretrained(model, device="cpu", precision="fp32", seed=0)
     scale = restorer.scale
     border = crop if crop is not None else (scale if scale > 1 else 0)
     wanted = [parse_damage(text, scale) for text in damages or (["none"] if scale > 1 else ["sigma=25"])]
+    if plot is not None and stage1 is None:
+        raise UsageError("--plot draws the ablations, which need --stage1")
+    stages = None if stage1 is None else _both_stages(stage1, model)
     with tempfile.TemporaryDirectory() as cache:
-        inputs = list(inputs_in(data, wanted, scale=scale, frames=frames, cache=Path(cache)))
-    lines = [_measure(item, restorer, border) for item in inputs]
+
+        def inputs() -> Iterator[LabelledInput]:
+            # Anew for each use: all of a folder's clips at once are more than a memory holds.
+            return inputs_in(data, wanted, scale=scale, frames=frames, cache=Path(cache))
+
+        lines = [_measure(item, restorer, border) for item in inputs()]
+        ablations = None if stages is None else ablate(*stages, inputs(), _ABLATED_FRAMES)
     tables = [_table(lines)]
-    ablations = None
-    if stage1 is not None:
-        ablations = ablate(*_both_stages(stage1, model), inputs, _ABLATED_FRAMES)
+    if ablations is not None:
         tables.append(_ablation_table(ablations))
         if plot is not None:
             _plot(ablations, plot)
-    elif plot is not None:
-        raise UsageError("--plot draws the ablations, which need --stage1")
-    write_if_asked(json_file, json.dumps(_as_dict(model, lines, ablations), indent=1))
+    write_if_asked(json_file, json.dumps(_as_dict(model, lines, ablations), indent=1, allow_nan=False))
     return "\n\n".join(tables)
+
+
+def _check_counts(frames: int, crop: int | None) -> None:
+    if frames < 1:
+        raise UsageError(f"frames {frames}: expected 1 or more of each clip")
+    if crop is not None and crop < 0:
+        raise UsageError(f"crop {crop}: expected 0 pixels or more")
 
 
 def _measure(item: LabelledInput, restorer: Restorer, border: int) -> Line:
@@ -94,7 +119,10 @@ def _measure(item: LabelledInput, restorer: Restorer, border: int) -> Line:
     restored = to_tensor(to_bytes(restorer.restore(clip).data))
     before = item.damaged
     if before.shape != item.truth.shape:
-        before = F.interpolate(before, item.truth.shape[-2:], mode="bicubic").clamp(0, 1)
+        before = enlarged_bicubic(before, restorer.scale)
+    if 2 * border >= min(item.truth.shape[-2:]):
+        height, width = item.truth.shape[-2:]
+        raise UsageError(f"crop {border}: leaves nothing of {item.clip}, {width}x{height} pixels")
     return Line(
         item.clip,
         str(item.damage),
@@ -108,8 +136,8 @@ def _figures(pictures: Tensor, truth: Tensor, border: int) -> Figures:
         pictures, truth = (t[..., border:-border, border:-border] for t in (pictures, truth))
     large = min(truth.shape[-2:]) >= SSIM_WINDOW
     return Figures(
-        psnr_y=psnr_y(pictures, truth).mean().item(),
-        psnr_rgb=psnr(pictures, truth).mean().item(),
+        psnr_y=mean_psnr(psnr_y(pictures, truth)),
+        psnr_rgb=mean_psnr(psnr(pictures, truth)),
         ssim_y=ssim(pictures, truth).mean().item() if large else float("nan"),
         ssim_rgb=ssim_rgb(pictures, truth).mean().item() if large else float("nan"),
         flicker=temporal_flicker(pictures, truth).mean().item() * 255 if len(truth) > 1 else 0.0,
@@ -174,6 +202,19 @@ def _plot(ablations: Ablations, path: Path) -> None:
 def _as_dict(model: str, lines: Sequence[Line], ablations: Ablations | None) -> dict[str, Any]:
     return {
         "model": model,
-        "clips": [asdict(line) for line in lines],
+        "clips": [
+            {
+                "name": line.name,
+                "damage": line.damage,
+                "before": _figures_to_dict(line.before),
+                "after": _figures_to_dict(line.after),
+            }
+            for line in lines
+        ],
         "ablations": None if ablations is None else asdict(ablations),
     }
+
+
+def _figures_to_dict(figures: Figures) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in asdict(figures).items()}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffir_video.metrics import psnr_y
+from diffir_video.metrics import mean_psnr, psnr_y
 from training.evaluation.ffmpeg import filter_planes
 from training.evaluation.material import REFERENCE_DAMAGE, damaged, fingerprint, to_tensor
 
@@ -43,7 +43,7 @@ NLMEANS = Filter(
     "nlmeans",
     tuple(
         f"nlmeans=s={strength}:p={patch}:r={window}"
-        for patch, window in ((3, 5), (5, 5), (5, 7), (5, 9), (5, 11))
+        for patch, window in ((3, 5), (3, 7), (5, 5), (5, 7), (5, 9), (5, 11))
         for strength in (6, 7, 8, 9, 10, 11, 12)
     ),
 )
@@ -98,7 +98,7 @@ def filtered(noisy: NDArray[np.uint8], setting: str) -> NDArray[np.uint8]:
 
 def filtered_psnr_y(noisy: NDArray[np.uint8], truth: NDArray[np.uint8], setting: str) -> float:
     """Mean PSNR-Y in dB over the clip after one FFmpeg filter."""
-    return float(psnr_y(to_tensor(filtered(noisy, setting)), to_tensor(truth)).mean())
+    return mean_psnr(psnr_y(to_tensor(filtered(noisy, setting)), to_tensor(truth)))
 
 
 def _to_ycbcr(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -32,8 +32,10 @@ def parse_damage(text: str, scale: int) -> Damage:
             )
         values[key] = value
     codec = values.get("codec", "x264")
-    if codec not in ("x264", "x265") or not all(values.get(k, "0").isdigit() for k in ("sigma", "crf")):
+    if codec not in ("x264", "x265") or not all(values.get(k, "0").isdecimal() for k in ("sigma", "crf")):
         raise UsageError(f"damage {text!r}: sigma and crf are whole numbers, codec is x264 or x265")
+    if "codec" in values and "crf" not in values:
+        raise UsageError(f"damage {text!r}: {codec} needs a crf, as in crf=30")
     crf = int(values["crf"]) if "crf" in values else None
     return Damage(int(values.get("sigma", 0)), crf, codec, scale)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from diffir_video.chart import BLUE, GREEN, ORANGE, PURPLE, RED, Axis, Chart
 from diffir_video.errors import UsageError
-from diffir_video.metrics import psnr_y, temporal_flicker
+from diffir_video.metrics import mean_psnr, psnr_y, temporal_flicker
 from diffir_video.network import DiffIR
 from diffir_video.tiling import pad_to_multiple
 from training.evaluation.material import CLIPS, EvaluationClip, add_noise, ground_truth, to_bytes, to_tensor
@@ -178,7 +178,7 @@ def _by_age(
         # Rounded to 8 bits like the file it would become.
         pictures = to_tensor(to_bytes(restored[..., :height, :width].clamp(0, 1)))
         flicker = temporal_flicker(pictures, expected).mean().item() * 255
-        yield age, psnr_y(pictures, expected).mean().item(), flicker
+        yield age, mean_psnr(psnr_y(pictures, expected)), flicker
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -55,8 +55,8 @@ class Damage:
     def __str__(self) -> str:
         parts = [f"1/{self.shrink}"] if self.shrink > 1 else []
         parts += [f"σ {self.sigma}"] if self.sigma else []
-        # Where there is noise the codec is x264, and goes without saying.
-        coder = "" if self.sigma else f"{self.codec} "
+        # Beside noise x264 goes without saying.
+        coder = "" if self.sigma and self.codec == "x264" else f"{self.codec} "
         parts += [] if self.crf is None else [f"{coder}CRF {self.crf}"]
         return ", ".join(parts) or "clean"
 

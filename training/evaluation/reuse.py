@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from diffir_video.frame import Clip
-from diffir_video.metrics import psnr_y, temporal_flicker
+from diffir_video.metrics import mean_psnr, psnr_y, temporal_flicker
 from diffir_video.prior import Reuse, ReusePolicy, ReuseReport
 from diffir_video.restorer import Restorer
 from training.evaluation.material import CLIPS, EvaluationClip, ground_truth, to_bytes, to_tensor
@@ -190,7 +190,7 @@ def _measure(model: str, programme: Programme, name: str, policy: ReusePolicy) -
         kind=programme.kind,
         clip=programme.clip,
         policy=name,
-        psnr_y=psnr_y(pictures, truth).mean().item(),
+        psnr_y=mean_psnr(psnr_y(pictures, truth)),
         flicker=temporal_flicker(pictures, truth).mean().item() * 255,
         frames=len(truth),
         refreshes=sum(stream.reuse.refreshes.values()),

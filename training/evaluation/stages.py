@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from diffir_video.metrics import psnr_y
+from diffir_video.errors import UsageError
+from diffir_video.metrics import PSNR_CEILING, psnr_y
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
+from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.tiling import pad_to_multiple
 from training.evaluation.material import Damage
 
 _NOISE_SEED = 0
+
+# What both stages of one network have in common: frames seen, and a prior that fits either.
+_SHARED = ("past", "future", "recurrent", "scale", "image_channels", "prior_width", "multiple")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,43 @@ class PriorComparison:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Frames of one clip to restore: (K, lq_channels, H', W') padded windows and (K, 3, H, W) truth."""
+    """Frames of one clip to restore: (K, lq_channels, H', W') padded windows and (K, 3, H, W) truth.
+
+    starts: indices, of these K, of the first frames of shots, and K.
+    """
 
     damage: Damage
     lq: Tensor
     truth: Tensor
+    starts: tuple[int, ...]
+
+
+def shots_of(frames: Tensor) -> list[tuple[int, int]]:
+    """(start, end) of each shot, `end` exclusive, as a restorer finds them; (T, 3, H, W) float in [0, 1]."""
+    cuts = CutDetector()
+    starts = [i for i, s in enumerate(FrameStatistics.of(list(frames))) if cuts.starts_shot(s)]
+    return list(pairwise([*starts, len(frames)]))
+
+
+def windows_in_shots(frames: Tensor, past: int, future: int) -> list[list[int]]:
+    """Every frame's window, as indices: like a restorer's, none crosses a cut, and shots' ends are repeated.
+
+    frames: (T, 3, H, W) float in [0, 1].
+    """
+    return [
+        [min(max(i, start), end - 1) for i in range(t - past, t + future + 1)]
+        for start, end in shots_of(frames)
+        for t in range(start, end)
+    ]
+
+
+def check_stages_match(stage1: DiffIRS1, stage2: DiffIRS2) -> None:
+    """Raise UsageError where one stage can't be given what the other is."""
+    first, second = ({name: getattr(net.config, name) for name in _SHARED} for net in (stage1, stage2))
+    unlike = [name for name in _SHARED if first[name] != second[name]]
+    if unlike:
+        has = [", ".join(f"{name} {values[name]}" for name in unlike) for values in (first, second)]
+        raise UsageError(f"stage 1 has {has[0]}, stage 2 has {has[1]}: expected two stages of one network")
 
 
 @torch.inference_mode()
@@ -59,9 +97,12 @@ def compare_priors(
     """Restore `frames_per_clip` frames of every input, evenly spread, with the three priors.
 
     A recurrent network takes the first ones, in turn. The mean prior is taken over all frames of all inputs,
-    so it is one constant for everything.
+    so it is one constant for everything. Neither a window nor what a recurrent network remembers crosses a
+    cut.
     inputs: gives the same clips on each of its two calls, so that they need not all be held.
+    Raises UsageError for stages of two kinds of networks.
     """
+    check_stages_match(stage1, stage2)
     priors = [_diffusion_priors(stage2, s.lq) for s in _samples(inputs(), stage2, frames_per_clip)]
     mean_prior = torch.cat(priors).mean(dim=0, keepdim=True)
     rows: dict[Damage, list[tuple[float, ...]]] = {}
@@ -70,9 +111,9 @@ def compare_priors(
         pairs = zip(torch.split(sample.lq, 1), torch.split(padded_truth, 1), strict=True)
         gt_priors = torch.cat([stage1.extract_prior(lq, truth) for lq, truth in pairs])
         outputs = (
-            _restore(stage1, sample.lq, gt_priors),
-            _restore(stage2, sample.lq, own),
-            _restore(stage2, sample.lq, mean_prior.expand_as(own)),
+            _restore(stage1, sample, gt_priors),
+            _restore(stage2, sample, own),
+            _restore(stage2, sample, mean_prior.expand_as(own)),
         )
         figures = (_psnrs_of_crop(output, sample.truth) for output in outputs)
         rows.setdefault(sample.damage, []).extend(zip(*figures, strict=True))
@@ -81,11 +122,13 @@ def compare_priors(
     }
 
 
-def _restore(network: DiffIR, lq: Tensor, priors: Tensor) -> Tensor:
+def _restore(network: DiffIR, sample: _Sample, priors: Tensor) -> Tensor:
     if network.config.recurrent:
-        return network.restore_in_turn(lq[None], priors[None])[0]
+        shots = [slice(*shot) for shot in pairwise(sample.starts)]
+        parts = [network.restore_in_turn(sample.lq[None, shot], priors[None, shot])[0] for shot in shots]
+        return torch.cat(parts)
     # One by one: all windows' features at once would not fit.
-    pairs = zip(torch.split(lq, 1), torch.split(priors, 1), strict=True)
+    pairs = zip(torch.split(sample.lq, 1), torch.split(priors, 1), strict=True)
     return torch.cat([network.restore(window, prior) for window, prior in pairs])
 
 
@@ -96,12 +139,13 @@ def _samples(inputs: Iterable[LabelledInput], network: DiffIRS2, frames_per_clip
         wanted = min(frames_per_clip, count)
         step = 1 if network.config.recurrent else count / wanted
         middles = [int(position * step) for position in range(wanted)]
-        windows = [
-            item.damaged[[min(max(i, 0), count - 1) for i in range(t - past, t + future + 1)]].flatten(0, 1)
-            for t in middles
-        ]
+        indices = windows_in_shots(item.damaged, past, future)
+        windows = torch.stack([item.damaged[indices[t]].flatten(0, 1) for t in middles])
         yield _Sample(
-            item.damage, pad_to_multiple(torch.stack(windows), network.multiple), item.truth[middles]
+            item.damage,
+            pad_to_multiple(windows, network.multiple),
+            item.truth[middles],
+            (*(start for start, _ in shots_of(item.damaged[middles])), wanted),
         )
 
 
@@ -113,4 +157,5 @@ def _diffusion_priors(network: DiffIRS2, lq: Tensor) -> Tensor:
 
 def _psnrs_of_crop(output: Tensor, truth: Tensor) -> list[float]:
     height, width = truth.shape[-2:]
-    return [float(value) for value in psnr_y(output[..., :height, :width].clamp(0, 1), truth)]
+    values = psnr_y(output[..., :height, :width].clamp(0, 1), truth).clamp(max=PSNR_CEILING)
+    return [float(value) for value in values]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from torch import Tensor
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
-from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.zoo import find_weights
 from training.evaluation.material import CLIPS, EvaluationClip, to_tensor
+from training.evaluation.stages import shots_of
 from training.messages import print_messages
 
 _NOISE_SEED = 0
@@ -65,10 +64,7 @@ def _name_of(model: str) -> str:
 
 def longest_shot(truth: NDArray[np.uint8]) -> tuple[int, int]:
     """(start, end) of the longest stretch without a cut, `end` exclusive; (T, H, W, 3) uint8."""
-    cuts = CutDetector()
-    starts = [i for i, s in enumerate(FrameStatistics.of(list(to_tensor(truth)))) if cuts.starts_shot(s)]
-    edges = sorted({0, *starts, len(truth)})
-    return max(pairwise(edges), key=lambda shot: shot[1] - shot[0])
+    return max(shots_of(to_tensor(truth)), key=lambda shot: shot[1] - shot[0])
 
 
 def prior_of(net: DiffIR, window: Tensor, gt: Tensor) -> Tensor:

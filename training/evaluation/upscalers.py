@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from diffir_video.metrics import psnr_y
+from diffir_video.metrics import mean_psnr, psnr_y
 from training.evaluation.material import fingerprint, resize, to_bytes, to_tensor
 
 FACTOR = 2
@@ -43,9 +43,9 @@ PEERS = (
 )
 
 
-def enlarged_bicubic(small: Tensor) -> Tensor:
-    """(T, 3, H, W) float in [0, 1] → (T, 3, 2·H, 2·W), through 8 bits."""
-    return to_tensor(_by_kernel(Image.Resampling.BICUBIC)(to_bytes(small)))
+def enlarged_bicubic(small: Tensor, factor: int = FACTOR) -> Tensor:
+    """(T, 3, H, W) float in [0, 1] → (T, 3, f·H, f·W), through 8 bits; a = -0.5, as in MATLAB's imresize."""
+    return to_tensor(resize(to_bytes(small), factor, Image.Resampling.BICUBIC))
 
 
 def score_upscalers(small: Tensor, truth: Tensor, clip_name: str, cache: Path) -> dict[str, float]:
@@ -60,7 +60,7 @@ def score_upscalers(small: Tensor, truth: Tensor, clip_name: str, cache: Path) -
     }
     for name, enlarge in ways.items():
         if name not in known:
-            known[name] = psnr_y(to_tensor(enlarge(frames)), truth).mean().item()
+            known[name] = mean_psnr(psnr_y(to_tensor(enlarge(frames)), truth))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(known, indent=1))
     return {name: known[name] for name in ways}
