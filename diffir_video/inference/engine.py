@@ -18,8 +18,8 @@ from diffir_video.network.dirformer import DIRformer
 # A strip's features: what is made of them on the way, up to six times as much, stays near a core.
 CPU_STRIP_BYTES = 1024 * 1024
 
-# Small frames go through the kernels together: threads then meet less often, and wait less for one whose processor
-# an encoder took. More leave the last cache.
+# Small frames go through the kernels together: threads then meet less often, and wait less for one whose
+# processor an encoder took. More leave the last cache.
 CPU_BATCH_BYTES = 16 * 1024 * 1024
 
 # Strips of less are not what fills a memory: the frame's own features are.
