@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano clean
+.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse eval-precision calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano clean
 
 venv: $(STAMP)
 
@@ -62,6 +62,9 @@ eval: $(STAMP)
 
 eval-reuse: $(STAMP)
 	$(PYTHON) -m training.evaluation.reuse --data $(DATA)
+
+eval-precision: $(STAMP)
+	$(PYTHON) -m training.evaluation.precisions --data $(DATA)
 
 calibrate-reuse: $(STAMP)
 	$(PYTHON) -m training.evaluation.calibrate_reuse --data $(DATA) --plot docs/images/reuse-calibration.png

@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from torch import Tensor
+
 from diffir_video.frame import Clip
 from diffir_video.metrics import mean_psnr, psnr_y, temporal_flicker
 from diffir_video.prior import Reuse, ReusePolicy, ReuseReport
@@ -179,12 +181,8 @@ def _measure(model: str, programme: Programme, name: str, policy: ReusePolicy) -
     restorer = Restorer.from_pretrained(
         model, device="cpu", precision="fp32", reuse=policy, record_decisions=True
     )
-    damaged, truth = to_tensor(programme.damaged), to_tensor(programme.truth)
-    clip = Clip(damaged, tuple(range(len(damaged))), Fraction(1, 25))
-    stream, frames = restorer.open_stream(), clip.frames()
-    restored = [f for i in range(0, len(frames), _BATCH) for f in stream.push(frames[i : i + _BATCH])]
-    # Rounded to 8 bits like the file it would become.
-    pictures = to_tensor(to_bytes(Clip.from_frames([*restored, *stream.finish()]).data))
+    pictures, reuse = restored_pictures(restorer, programme)
+    truth = to_tensor(programme.truth)
     row = Row(
         programme=programme.name,
         kind=programme.kind,
@@ -193,11 +191,21 @@ def _measure(model: str, programme: Programme, name: str, policy: ReusePolicy) -
         psnr_y=mean_psnr(psnr_y(pictures, truth)),
         flicker=temporal_flicker(pictures, truth).mean().item() * 255,
         frames=len(truth),
-        refreshes=sum(stream.reuse.refreshes.values()),
-        missed_cuts=_missed_cuts(programme, stream.reuse),
+        refreshes=sum(reuse.refreshes.values()),
+        missed_cuts=_missed_cuts(programme, reuse),
     )
-    logger.info("%s, %s: %.3f dB, %s", programme.name, name, row.psnr_y, stream.reuse)
+    logger.info("%s, %s: %.3f dB, %s", programme.name, name, row.psnr_y, reuse)
     return row
+
+
+def restored_pictures(restorer: Restorer, programme: Programme) -> tuple[Tensor, ReuseReport]:
+    """(T, 3, s·H, s·W) float32 in [0, 1], rounded to 8 bits like a file of them; and what was reused."""
+    damaged = to_tensor(programme.damaged)
+    frames = Clip(damaged, tuple(range(len(damaged))), Fraction(1, 25)).frames()
+    stream = restorer.open_stream()
+    restored = [f for i in range(0, len(frames), _BATCH) for f in stream.push(frames[i : i + _BATCH])]
+    restored += stream.finish()
+    return to_tensor(to_bytes(Clip.from_frames(restored).data)), stream.reuse
 
 
 def _missed_cuts(programme: Programme, report: ReuseReport) -> int:
