@@ -31,8 +31,8 @@ def add_restorer_options(command: argparse.ArgumentParser) -> None:
         "--precision",
         default="auto",
         choices=PRECISIONS,
-        help="what the network multiplies. Default: %(default)s, bf16 on a GPU and on CPUs that have it, else "
-        "fp32. int8 is faster still on CPUs with VNNI but no AMX",
+        help="what the network multiplies. Default: %(default)s, bf16 on a GPU and on CPUs that have it, "
+        "else fp32. int8 is faster still on CPUs with VNNI but no AMX",
     )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     _add_reuse_options(command)
@@ -60,8 +60,8 @@ def add_size_options(command: argparse.ArgumentParser) -> None:
         default="auto",
         type=auto_or_count,
         metavar="auto|N",
-        help="frames of one prior that the network takes at once. Default: %(default)s, on a CPU as many as its "
-        "cache may hold, on a GPU as many as fit",
+        help="frames of one prior that the network takes at once. Default: %(default)s, on a CPU as many as "
+        "its cache may hold, on a GPU as many as fit",
     )
 
 
