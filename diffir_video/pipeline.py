@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 import torch
@@ -93,8 +93,14 @@ class RunReport:
         return {**asdict(self), "reuse": self.reuse.to_dict()}
 
 
-def combined(reports: Sequence[RunReport], *, frames: int) -> RunReport:
-    """One report of runs that followed each other and made `frames` frames of their own."""
+_NOTHING = StageTime(0.0, 0.0)
+
+
+def combined(reports: Sequence[RunReport], *, frames: int, closing: StageTime = _NOTHING) -> RunReport:
+    """One report of runs that followed each other and made `frames` frames of their own.
+
+    closing: how long sinks were closed beside the runs, and how long all waited for that.
+    """
     names: tuple[StageName, ...] = get_args(StageName)
     stages: dict[StageName, StageTime] = {
         name: StageTime(
@@ -103,7 +109,9 @@ def combined(reports: Sequence[RunReport], *, frames: int) -> RunReport:
         )
         for name in names
     }
-    wall = sum(report.wall_seconds for report in reports)
+    encode = stages["encode"]
+    stages["encode"] = replace(encode, busy_seconds=encode.busy_seconds + closing.busy_seconds)
+    wall = sum(report.wall_seconds for report in reports) + closing.waiting_seconds
     return _report(frames, frames, wall, stages, ReuseReport.combined([r.reuse for r in reports]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from typing import Protocol
 
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
+from diffir_video.job.closing import SegmentCloser
 from diffir_video.job.cutting import SegmentCutter, SegmentSource
 from diffir_video.job.options import JobOptions
 from diffir_video.job.plan import FilePlan
@@ -43,7 +44,7 @@ from diffir_video.media import (
     read_timeline,
 )
 from diffir_video.media.probe import earliest_time
-from diffir_video.pipeline import Progress, RunReport, combined, run
+from diffir_video.pipeline import Progress, RunReport, StageTime, combined, run
 from diffir_video.stages import FrameRestorer, FrameSink
 from diffir_video.version import engine_version
 
@@ -146,7 +147,8 @@ class _Job:
             segment = next(iter(SegmentCutter(source, self.restorer.reach, _MEASURED_FRAMES)), None)
             if segment is None:
                 raise no_frames(self.input, self.options.part)
-            report = run(segment, self.restorer, _OwnFrames(segment, ResizingSink(writer, info)))
+            sink = _OwnFrames(segment, ResizingSink(writer, info), close=writer.close)
+            report = run(segment, self.restorer, sink)
             frames = info.frame_count or _frames_by_time(info)
             if self.options.part != TimeRange():
                 frames = _frames_by_time(info, self.options.part)
@@ -194,9 +196,9 @@ class _Job:
             global_header, choice = muxer.global_header, muxer.choice
             keeps_origin = muxer.holds_negative_times
         resumed = len(work.segments)
-        runs = [
-            *self._restore_segments(source, work, info, progress, global_header=global_header, choice=choice)
-        ]
+        runs, closing = self._restore_segments(
+            source, work, info, progress, global_header=global_header, choice=choice
+        )
         if not work.segments:
             raise no_frames(self.input, self.options.part)
         origin, copied = self._origin(work.segments[0].pts[0], info.time_base, keep=keeps_origin)
@@ -216,7 +218,9 @@ class _Job:
             segments=len(work.segments),
             resumed_segments=resumed,
             model=dict(self.restorer.settings),
-            run=combined(runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:])),
+            run=combined(
+                runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:]), closing=closing
+            ),
             losses=replace(
                 source.losses,
                 refused_packets=muxer.refused_packets,
@@ -264,51 +268,66 @@ class _Job:
         *,
         global_header: bool,
         choice: PixelChoice,
-    ) -> Iterator[RunReport]:
+    ) -> tuple[list[RunReport], StageTime]:
+        """What the loop did of each segment, and what encoders took to finish them beside it."""
         cutter = SegmentCutter(source, self.restorer.reach, self.options.longest_segment)
         if work.last_pts is not None:
             source.skip_before(work.pts_before_end(self.restorer.reach[0]), decode=not work.source_intact)
             cutter.pass_over(work.last_pts)
         tell = _JobProgress(work, info.frame_count if self.options.part == TimeRange() else None, progress)
-        for segment in cutter:
-            writer = SegmentWriter(
-                work.next_segment(),
-                info,
-                self.options.encoding,
-                global_header=global_header,
-                choice=choice,
-                follows_another=segment.follows_another,
-                is_followed=segment.is_followed,
-            )
-            tell.writer = writer
-            sink = _OwnFrames(segment, ResizingSink(writer, info), closed=tell.segment_ends)
-            yield run(segment, self.restorer, sink, progress=tell)
-            work.add(replace(writer.segment, source_intact=source.is_intact))
-            tell.segment_is_kept()
+        runs: list[RunReport] = []
+        with SegmentCloser(work, pixels=info.width * info.height, noted=tell) as closer:
+            tell.closer = closer
+            for segment in cutter:
+                end = _SegmentEnd(segment)
+                writer = SegmentWriter(
+                    work.next_segment(after=closer.segments),
+                    info,
+                    self.options.encoding,
+                    global_header=global_header,
+                    choice=choice,
+                    follows_another=segment.follows_another,
+                    is_followed=lambda end=end: end.is_followed,
+                )
+                tell.writer = writer
+                sink = _OwnFrames(segment, ResizingSink(writer, info), close=end.reach)
+                runs.append(run(segment, self.restorer, sink, progress=tell))
+                closer.wait()
+                tell.writer = None
+                closer.close(writer, source_intact=source.is_intact)
+        return runs, closer.time
 
 
 class _OwnFrames:
     """The sink of a segment's own frames; those of its neighbours end here."""
 
-    def __init__(
-        self, segment: SegmentSource, sink: FrameSink, closed: Callable[[], None] = lambda: None
-    ) -> None:
-        self._segment, self._sink, self._closed = segment, sink, closed
+    def __init__(self, segment: SegmentSource, sink: FrameSink, close: Callable[[], None]) -> None:
+        self._segment, self._sink, self._close = segment, sink, close
 
     def write(self, frame: Frame) -> None:
         if self._segment.holds(frame):
             self._sink.write(frame)
 
     def close(self) -> None:
-        self._sink.close()
-        self._closed()
+        self._close()
 
     def abort(self) -> None:
         self._sink.abort()
 
 
+class _SegmentEnd:
+    """Whether a segment is followed by another, found out before the stream goes on with that."""
+
+    def __init__(self, segment: SegmentSource) -> None:
+        self._segment = segment
+        self.is_followed = False
+
+    def reach(self) -> None:
+        self.is_followed = self._segment.is_followed()
+
+
 class _JobProgress:
-    """Tells how far the whole job is, whenever the loop tells how far a segment is, and once it is kept."""
+    """Tells how far the whole job is, whenever the loop tells how far a segment is, and once one is noted."""
 
     def __init__(
         self, work: WorkFolder, frames_total: int | None, tell: Callable[[Progress], None] | None
@@ -317,21 +336,13 @@ class _JobProgress:
         self._resumed = work.frames
         self._started = time.perf_counter()
         self.writer: SegmentWriter | None = None
+        self.closer: SegmentCloser | None = None
 
-    def __call__(self, _: Progress) -> None:
-        if self.writer is not None:
-            self._report(self._work.frames + self.writer.frames)
-
-    def segment_ends(self) -> None:
-        """What is told of it from now on is told when it is in the journal."""
-        self.writer = None
-
-    def segment_is_kept(self) -> None:
-        self._report(self._work.frames)
-
-    def _report(self, done: int) -> None:
-        if self._tell is not None:
-            self._tell(Progress(done, self._total, time.perf_counter() - self._started, self._resumed))
+    def __call__(self, _: Progress | None = None) -> None:
+        if self._tell is None:
+            return
+        done = self._work.frames + sum(part.frames for part in (self.closer, self.writer) if part is not None)
+        self._tell(Progress(done, self._total, time.perf_counter() - self._started, self._resumed))
 
 
 def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origin: int) -> Expected:
