@@ -113,7 +113,7 @@ def _add_job_options(restore: argparse.ArgumentParser) -> None:
         "--segment-frames",
         type=int,
         metavar="N",
-        help="the most frames of a segment, of which a crash costs the one at work and the one before, if its "
+        help="the most frames of a segment; a crash costs the one at work and the one before, if its "
         "encoder is not through; default: 250",
     )
 

@@ -33,7 +33,8 @@ class JobOptions:
     max_size: the most that width and height may be; a smaller output isn't enlarged.
     overwrite: replace an existing output.
     segment_frames: no segment of a job is longer. A crash costs the one at work, and the one before it where
-        its encoder is not through. They end at scene cuts, or after a multiple of the encoder's own keyframe interval (g).
+        its encoder is not through. They end at scene cuts, or after a multiple of the encoder's own keyframe
+        interval (g).
     restart: throw away what an unfinished job left, instead of going on.
     verify: decode the finished file to its end.
     isolate: decode a video in another process, which a crash of its decoder ends instead of the job.
