@@ -104,6 +104,7 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-large.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-decoded.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-weak.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-old.yaml
 
 train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
@@ -132,6 +133,7 @@ train-upscale-x2-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
 	$(VENV)/bin/diffir-train stage1 --config configs/train/upscale-x2-nano/stage1.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/upscale-x2-nano/stage2.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/upscale-x2-nano/refine.yaml
 
 clean:
 	rm -rf demo build dist .pytest_cache .ruff_cache
