@@ -195,7 +195,7 @@ def test_going_on_decodes_only_an_input_with_damage_once_more(
         damage(source, 188 * 40, 188 * 80)
 
     def stop(progress: Progress) -> None:
-        if progress.frames_done >= 40:
+        if progress.frames_done >= 50:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
