@@ -21,6 +21,7 @@ _FOLDER = TemporaryDirectory(prefix="diffir-samples-")
 _VIDEO = "-f lavfi -i testsrc2=s=160x96:r=25:d=2"
 _AUDIO = "-f lavfi -i sine=f=440:r=44100:d=2"
 _H264 = "-c:v libx264 -preset veryfast -pix_fmt yuv420p"
+_DVD = "-c:v mpeg2video -q:v 3 -bf 2 -c:a mp2 -ar 48000"
 
 _CALM = "format=yuv420p,lutyuv=y=val/2+64:u=(val-128)/4+128:v=(val-128)/4+128"
 _BT601 = "setparams=color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m:range=tv"
@@ -75,6 +76,12 @@ _RECIPES = {
     "centre_calm.mkv": f"{_VIDEO} -frames:v 5 -vf {_CALM} -c:v ffv1 -chroma_sample_location center",
     "motion_jpeg.avi": f"{_VIDEO} -frames:v 5 -pix_fmt yuvj420p -c:v mjpeg -q:v 3",
     "motion_jpeg422.avi": f"{_VIDEO} -frames:v 5 -pix_fmt yuvj422p -c:v mjpeg -q:v 3",
+    "first.vob": f"{_VIDEO} {_AUDIO} {_DVD}",
+    "first.ts": f"{_VIDEO} {_AUDIO} {_DVD}",
+    "second.vob": f"{_VIDEO} {_AUDIO} -vf hue=h=90 -af volume=0.5 {_DVD}",
+    "second.ts": f"{_VIDEO} {_AUDIO} -vf hue=h=90 -af volume=0.5 {_DVD}",
+    # MPEG-TS counts to 2**33/90000 = 95443.7 s.
+    "wrapped.ts": f"{_VIDEO} {_AUDIO} {_DVD} -output_ts_offset 95442",
     "mpeg1.mpg": f"{_VIDEO} -frames:v 5 -c:v mpeg1video -q:v 3",
     "mpeg2_422.ts": f"{_VIDEO} -frames:v 5 -pix_fmt yuv422p -c:v mpeg2video -q:v 3",
     "hlg.mp4": (
@@ -180,6 +187,8 @@ def sample(name: str) -> Path:
         "huge.mkv": _make_huge,
         "interlaced_later.ts": _make_interlaced_later,
         "repeated.ts": _make_repeated,
+        **dict.fromkeys(("joined.vob", "joined.ts"), _make_joined),
+        **dict.fromkeys(("ahead.vob", "ahead.ts"), _make_ahead),
         "noise_track.ts": _make_noise_track,
         "damaged.ts": _make_damaged,
     }
@@ -275,10 +284,24 @@ def _make_interlaced_later(path: Path) -> None:
 
 
 def _make_repeated(path: Path) -> None:
-    """`mpeg2.ts` with a stretch in it twice: picture and sound go back in time."""
+    """`mpeg2.ts` with a stretch in it twice: picture and sound go back in time, too little for a reset."""
     whole = sample("mpeg2.ts").read_bytes()
-    begin, end = (188 * (len(whole) * part // 1000 // 188) for part in (400, 500))
+    begin, end = (188 * (len(whole) * part // 1000 // 188) for part in (400, 450))
     path.write_bytes(whole[:end] + whole[begin:])
+
+
+def _make_joined(path: Path) -> None:
+    """Two recordings as `cat` joins them: the second one's clock begins anew."""
+    first, second = (sample(f"{part}{path.suffix}").read_bytes() for part in ("first", "second"))
+    path.write_bytes(first + second)
+
+
+def _make_ahead(path: Path) -> None:
+    """Two recordings joined, the second one's clock an hour ahead."""
+    later = path.with_name(f"later{path.suffix}")
+    second = str(sample(f"second{path.suffix}"))
+    ffmpeg("-i", second, "-c", "copy", "-output_ts_offset", "3600", str(later))
+    path.write_bytes(sample(f"first{path.suffix}").read_bytes() + later.read_bytes())
 
 
 def _make_noise_track(path: Path) -> None:

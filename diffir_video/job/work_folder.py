@@ -123,7 +123,7 @@ class WorkFolder:
         self.segments = []
         if not _is_same(self.path / _LOCK, self._lock):
             return
-        with suppress(OSError):
+        with suppress(OSError, OutputError):
             self._empty()
             (self.path / _LOCK).unlink()
             self.path.rmdir()
@@ -156,8 +156,12 @@ class WorkFolder:
 
     def _empty(self) -> None:
         for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == _FINISHED):
-            if entry.name != _LOCK:
+            if entry.name == _LOCK:
+                continue
+            try:
                 entry.unlink()
+            except OSError as exc:
+                raise OutputError(f"can't remove {str(entry)!r}: {exc.strerror}; move it elsewhere") from exc
 
 
 def _folder_of(output: Path) -> Path:

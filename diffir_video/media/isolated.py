@@ -120,7 +120,7 @@ class IsolatedReader:
         with mmap.mmap(self._memory, 0) as memory:
             self._tell(self._skipping)
             while said := self._hear():
-                slot, pts, duration, is_keyframe, captions, self.losses = said
+                slot, pts, duration, is_keyframe, captions, self.losses, self.notes = said
                 if slot is None:
                     return
                 data = _slot(memory, slot, self.info).clone()
@@ -184,7 +184,7 @@ def _serve(connection: Connection, memory: int) -> None:
                 reader.skip_before(skipping[0], decode=skipping[1])
             with mmap.mmap(memory, 0) as slots:
                 _send_frames(reader, connection, slots)
-            connection.send((None, 0, None, False, None, reader.losses))
+            connection.send((None, 0, None, False, None, reader.losses, reader.notes))
     except DiffirVideoError as exc:
         connection.send(_Raised(exc))
 
@@ -196,8 +196,8 @@ def _send_frames(reader: VideoReader, connection: Connection, slots: mmap.mmap) 
             free.append(connection.recv())
         slot = free.pop()
         _slot(slots, slot, reader.info).copy_(frame.data)
-        said = (slot, frame.pts, frame.duration, frame.is_keyframe, frame.captions, reader.losses)
-        connection.send(said)
+        about = (frame.pts, frame.duration, frame.is_keyframe, frame.captions)
+        connection.send((slot, *about, reader.losses, reader.notes))
 
 
 def serve(connection: int, memory: int) -> None:

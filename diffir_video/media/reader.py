@@ -39,6 +39,7 @@ from diffir_video.media.probe import (
     stream_duration,
 )
 from diffir_video.media.read_options import check_read_options
+from diffir_video.media.resets import ContinuousClock
 from diffir_video.media.siting import chroma_location_of
 from diffir_video.media.skipping import needed_packets
 
@@ -53,18 +54,17 @@ class VideoReader:
     """Frames of a file's video stream, once, in presentation order.
 
     Each `Frame` holds (3, H, W) float32 RGB in [0, 1], full range, gamma-coded as in the source, turned
-    upright by the display matrix; pts and time_base are the source's. Matrix and range come from the
-    stream; unspecified ones are taken as players take them (see `color.resolved_tags`). No source goes
-    through fewer bits than it has.
+    upright by the display matrix; pts and time_base are the source's, where its clock is reset those of a
+    `ContinuousClock`. Matrix and range come from the stream; unspecified ones are taken as players take
+    them (see `color.resolved_tags`). No source goes through fewer bits than it has.
 
     info: the stream, read from the headers and the first frame, which is decoded at once.
     losses: what could not be read; complete after the last frame.
     has_captions: whether closed captions lay in any frame so far.
     deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
         pictures whatever they say, "off" none.
-    notes: what was done, or not done, about interlacing; complete after the last frame.
-    start, end: seconds of the stream's own clock; frames before `start`, and from `end` on, are left out.
-        What lies before `start` is read and, up to a keyframe near it, not decoded.
+    start, end: seconds of that clock; frames before `start`, and from `end` on, are left out. What lies
+        before `start` is read and, up to a keyframe near it, not decoded.
     crop: the part of each upright picture that is delivered.
     excursions: keep colours outside the RGB cube, as values outside [0, 1]; else they are clamped.
     strict: leave out, and count, what the decoder would patch up or pass by.
@@ -97,6 +97,7 @@ class VideoReader:
                 options["err_detect"] = "crccheck+bitstream+buffer+explode"
             self._stream.codec_context.options = options
             self._counts = ReadLosses()
+            self._continuous = ContinuousClock(self._container)
             self.has_captions = False
             self._undecoded_before: int | None = None
             self._says_interlaced = False
@@ -108,7 +109,7 @@ class VideoReader:
                     f"no frame of {str(path)!r} can be decoded: it is damaged, or its frames are larger than "
                     f"this machine's memory can hold ({limit:.0f} megapixels)"
                 )
-            self.notes = self._deinterlace(self._first, deinterlace)
+            self._notes = self._deinterlace(self._first, deinterlace)
             self._orientation = Orientation.of(self._first)
             self._crop = crop
             self._converter = self._converter_for(self._first)
@@ -120,6 +121,11 @@ class VideoReader:
         except BaseException:
             self._container.close()
             raise
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done, or not, about interlacing and a reset clock; complete after the last frame."""
+        return (*self._notes, *self._continuous.notes)
 
     @property
     def other_tracks(self) -> int:
@@ -138,12 +144,16 @@ class VideoReader:
     @property
     def is_intact(self) -> bool:
         """Whether nothing was lost or had to be guessed so far, not even a timestamp."""
-        return not self.losses and not self.losses.inferred_pts
+        losses = self.losses
+        return not losses and not losses.inferred_pts
 
     @property
     def losses(self) -> ReadLosses:
         """So far; what is counted later doesn't change it."""
-        return replace(self._counts)
+        # Where the last packet before a reset is damaged indeed, the decoder tells.
+        only_counted_wrong = self._continuous.corrupt_before_reset(self._stream.index)
+        corrupt = max(self._counts.corrupt_packets - only_counted_wrong, 0)
+        return replace(self._counts, corrupt_packets=corrupt)
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -175,7 +185,7 @@ class VideoReader:
         return (_LEFT_INTERLACED,) if found else ()
 
     def _note_deinterlaced(self) -> None:
-        self.notes += (_DEINTERLACED,)
+        self._notes += (_DEINTERLACED,)
 
     def _deliver(self) -> Generator[Frame]:
         assert self._first is not None
@@ -197,8 +207,8 @@ class VideoReader:
             return None
         if self._first_pts is not None and pts < self._first_pts:
             return None
-        if self._says_interlaced and picture.interlaced_frame and not self.notes:
-            self.notes = (_LEFT_INTERLACED,)
+        if self._says_interlaced and picture.interlaced_frame and not self._notes:
+            self._notes = (_LEFT_INTERLACED,)
         captions = captions_of(picture)
         self.has_captions = self.has_captions or captions is not None
         return Frame(
@@ -312,7 +322,13 @@ class VideoReader:
         return self._undecoded_before is None or pts is None or pts >= self._undecoded_before
 
     def _demux(self) -> Iterator[Packet[VideoStream]]:
-        """The video's packets; notes what the file promised and does not hold."""
+        """The video's packets, on one clock."""
+        for packet in self._continuous.continued(self._demux_all()):
+            if packet.stream_index == self._stream.index:
+                yield packet  # pyright: ignore[reportReturnType]
+
+    def _demux_all(self) -> Iterator[Packet[Any]]:
+        """The packets of all tracks; notes what the file promised and does not hold."""
         video_packets = 0
         # AVI's count, and the dts that it makes, have the empty chunks too that show a frame for longer.
         has_empty_chunks = self._container.format.name == "avi"
@@ -329,7 +345,7 @@ class VideoReader:
                     if has_empty_chunks and packet.dts is not None:
                         video_packets = max(video_packets, packet.dts + 1)
                     self._counts.corrupt_packets += packet.is_corrupt
-                    yield packet  # pyright: ignore[reportReturnType]
+                yield packet
         except av.error.FFmpegError:
             # A demuxer that trips over the cut end; everything before it was delivered.
             self._counts.truncated_packets += 1

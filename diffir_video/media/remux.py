@@ -27,6 +27,7 @@ from diffir_video.media.probe import (
     main_video_stream,
     open_input,
 )
+from diffir_video.media.resets import ContinuousClock
 from diffir_video.media.sound import SoundConverter, is_pcm, layout_name
 from diffir_video.media.subtitles import SubtitleConverter, is_gap
 from diffir_video.media.time_range import TimeRange, cut_chapter, cut_subtitle, shift
@@ -96,6 +97,7 @@ class TrackCopier:
     def __init__(self, path: StrPath, part: TimeRange | None = None) -> None:
         self._path, self._part = path, part or TimeRange()
         self._container: InputContainer = open_input(path)
+        self._clock = ContinuousClock(self._container)
         self.dropped: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.chapters = 0
@@ -141,7 +143,9 @@ class TrackCopier:
             output.set_chapters(chapters)
             self.chapters = len(chapters)
         self.dropped = tuple(dropped)
-        video.discard = Discard.all
+        # Where the clock may be reset, the pictures tell how; all that reads the file has to see all of it.
+        if not self._clock.may_be_reset:
+            video.discard = Discard.all
         self._packets = self._demux()
         self._next = next(self._packets, None)
 
@@ -290,13 +294,11 @@ class TrackCopier:
                 self.copied_pcm[index] = self.copied_pcm.get(index, 0) + size
 
     def _demux(self) -> Iterator[Packet[Any]]:
-        sources = [track.source for track in self._tracks.values()]
-        if not sources:
+        if not self._tracks:
             return
         try:
-            for packet in self._container.demux(sources):
-                is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
-                if is_flush:
+            for packet in self._clock.continued(self._demux_all()):
+                if packet.stream_index not in self._tracks:
                     continue
                 if packet.stream.type == "subtitle":
                     cut_subtitle(packet, self._part)
@@ -304,6 +306,13 @@ class TrackCopier:
                     yield packet
         except av.error.FFmpegError:
             self.unreadable = True
+
+    def _demux_all(self) -> Iterator[Packet[Any]]:
+        sources = [track.source for track in self._tracks.values()]
+        for packet in self._container.demux([] if self._clock.may_be_reset else sources):
+            is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
+            if not is_flush:
+                yield packet
 
 
 def is_readable_in(container: str, codec: str | None) -> bool:

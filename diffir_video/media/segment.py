@@ -160,7 +160,8 @@ def join_segments(
     for segment in segments:
         if segment.headers != headers:
             raise EncoderError(
-                f"segment {segment.file} has codec headers of its own; this encoder's work can't be joined"
+                f"segment {segment.file} has codec headers of its own and can't be joined; "
+                "run with --restart, and with another --encoder if that says the same"
             )
         for stored, data in _read_packets(folder, segment):
             packet = Packet(data)

@@ -41,6 +41,14 @@ def test_an_isolated_reader_gives_what_the_other_one_gives() -> None:
     assert decoders() == []
 
 
+def test_what_is_noted_late_is_passed_on() -> None:
+    with IsolatedReader(sample("interlaced_later.ts"), deinterlace="auto") as reader:
+        assert reader.notes == ()
+        for _ in reader:
+            pass
+        assert "made progressive" in reader.notes[0]
+
+
 @pytest.mark.parametrize("sent", [signal.SIGSEGV, signal.SIGKILL])
 def test_a_decoder_that_dies_half_way_leaves_the_restored_prefix(
     sent: signal.Signals, tmp_path: Path

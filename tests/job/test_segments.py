@@ -261,6 +261,23 @@ def test_a_segment_that_rotted_is_never_joined(tmp_path: Path) -> None:
     assert restore(tmp_path / "out.mp4", restart=True).resumed_segments == 0
 
 
+def test_a_segment_with_headers_of_its_own_is_not_joined_and_restart_is_named(tmp_path: Path) -> None:
+    journal = stop_half_way(tmp_path / "out.mp4") / "journal.jsonl"
+    first, *others = journal.read_text().splitlines()
+    journal.write_text("\n".join([json.dumps({**json.loads(first), "headers": "another"}), *others, ""]))
+    with pytest.raises(EncoderError, match=r"000000.segment has codec headers of its own.*--restart"):
+        restore(tmp_path / "out.mp4")
+    assert restore(tmp_path / "out.mp4", restart=True).resumed_segments == 0
+
+
+def test_a_folder_within_the_work_folder_is_named_and_kept(tmp_path: Path) -> None:
+    (tmp_path / ".out.mp4.diffir-job" / "mine").mkdir(parents=True)
+    for restart in (False, True):
+        with pytest.raises(OutputError, match=r"can't remove '.*mine'.*move it elsewhere"):
+            restore(tmp_path / "out.mp4", restart=restart)
+    assert (tmp_path / ".out.mp4.diffir-job" / "mine").is_dir()
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
