@@ -104,7 +104,6 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-large.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-decoded.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-weak.yaml
-	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-old.yaml
 
 train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
