@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -25,15 +25,19 @@ class SegmentCloser:
     An encoder has dozens of frames left when a segment's last one comes; waiting for them, the network would
     stand still at the end of each segment.
     A context manager; what is still to be noted is noted at its end, also where an error ends it.
+
+    frames: of the segments that were closed.
     """
 
-    def __init__(self, work: WorkFolder, *, pixels: int, noted: Callable[[], None] = lambda: None) -> None:
-        """pixels: of a frame; large ones are waited for. noted: called after each, by who waits for it."""
-        self._work, self._noted = work, noted
+    def __init__(self, work: WorkFolder, *, pixels: int) -> None:
+        """pixels: of a frame; large ones are waited for."""
+        self._work = work
         self._waits = pixels > _LARGEST_CLOSED_LATER
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="diffir-close")
-        self._closing: _Closing | None = None
+        self._closing: Future[None] | None = None
         self._busy_seconds = self._waited_seconds = 0.0
+        self._segments = len(work.segments)
+        self.frames = 0
 
     def __enter__(self) -> Self:
         return self
@@ -54,46 +58,35 @@ class SegmentCloser:
         return StageTime(self._busy_seconds, self._waited_seconds)
 
     @property
-    def segments(self) -> int:
-        """How many are written but not yet noted."""
-        return 0 if self._closing is None else 1
-
-    @property
-    def frames(self) -> int:
-        """Those of what is not yet noted."""
-        return 0 if self._closing is None else self._closing.writer.frames
+    def next_segment(self) -> Path:
+        """Where the next segment is to be written."""
+        return self._work.segment_path(self._segments)
 
     def close(self, writer: SegmentWriter, *, source_intact: bool) -> None:
-        """Have `writer` closed; raises what closing the one before it raised.
+        """Have `writer` closed, and its segment noted at once; raises what closing the one before it raised.
 
         source_intact: nothing was amiss with the input up to the segment's end.
         """
         self.wait()
-        self._closing = _Closing(writer, source_intact, self._executor.submit(self._close, writer))
+        self._segments += 1
+        self.frames += writer.frames
+        self._closing = self._executor.submit(self._close, writer, source_intact)
         if self._waits:
             self.wait()
 
     def wait(self) -> None:
-        """Until nothing is left to be noted; raises what closing raised."""
+        """Until all that was closed is noted; raises what closing raised."""
         if self._closing is None:
             return
         closing, self._closing = self._closing, None
         started = time.perf_counter()
-        closing.done.result()
+        closing.result()
         self._waited_seconds += time.perf_counter() - started
-        self._work.add(replace(closing.writer.segment, source_intact=closing.source_intact))
-        self._noted()
 
-    def _close(self, writer: SegmentWriter) -> None:
+    def _close(self, writer: SegmentWriter, source_intact: bool) -> None:
         started = time.perf_counter()
         try:
             writer.close()
+            self._work.add(replace(writer.segment, source_intact=source_intact))
         finally:
             self._busy_seconds += time.perf_counter() - started
-
-
-@dataclass(frozen=True, slots=True)
-class _Closing:
-    writer: SegmentWriter
-    source_intact: bool
-    done: Future[None]

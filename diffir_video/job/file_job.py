@@ -276,12 +276,12 @@ class _Job:
             cutter.pass_over(work.last_pts)
         tell = _JobProgress(work, info.frame_count if self.options.part == TimeRange() else None, progress)
         runs: list[RunReport] = []
-        with SegmentCloser(work, pixels=info.width * info.height, noted=tell) as closer:
+        with SegmentCloser(work, pixels=info.width * info.height) as closer:
             tell.closer = closer
             for segment in cutter:
                 end = _SegmentEnd(segment)
                 writer = SegmentWriter(
-                    work.next_segment(after=closer.segments),
+                    closer.next_segment,
                     info,
                     self.options.encoding,
                     global_header=global_header,
@@ -292,9 +292,9 @@ class _Job:
                 tell.writer = writer
                 sink = _OwnFrames(segment, ResizingSink(writer, info), close=end.reach)
                 runs.append(run(segment, self.restorer, sink, progress=tell))
-                closer.wait()
                 tell.writer = None
                 closer.close(writer, source_intact=source.is_intact)
+                tell()
         return runs, closer.time
 
 
@@ -327,12 +327,12 @@ class _SegmentEnd:
 
 
 class _JobProgress:
-    """Tells how far the whole job is, whenever the loop tells how far a segment is, and once one is noted."""
+    """Tells how far the whole job is, whenever the loop tells how far a segment is, and after each."""
 
     def __init__(
         self, work: WorkFolder, frames_total: int | None, tell: Callable[[Progress], None] | None
     ) -> None:
-        self._work, self._total, self._tell = work, frames_total, tell
+        self._total, self._tell = frames_total, tell
         self._resumed = work.frames
         self._started = time.perf_counter()
         self.writer: SegmentWriter | None = None
@@ -341,8 +341,10 @@ class _JobProgress:
     def __call__(self, _: Progress | None = None) -> None:
         if self._tell is None:
             return
-        done = self._work.frames + sum(part.frames for part in (self.closer, self.writer) if part is not None)
-        self._tell(Progress(done, self._total, time.perf_counter() - self._started, self._resumed))
+        done = sum(part.frames for part in (self.closer, self.writer) if part is not None)
+        self._tell(
+            Progress(self._resumed + done, self._total, time.perf_counter() - self._started, self._resumed)
+        )
 
 
 def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origin: int) -> Expected:

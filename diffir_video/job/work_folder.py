@@ -62,9 +62,9 @@ class WorkFolder:
                 folder.remove()
             os.close(lock)
 
-    def next_segment(self, *, after: int = 0) -> Path:
-        """Where the next segment is to be written; after: how many come before it that are not noted yet."""
-        return self.path / f"{len(self.segments) + after:06d}.segment"
+    def segment_path(self, number: int) -> Path:
+        """Where the segment after `number` others is written."""
+        return self.path / f"{number:06d}.segment"
 
     @property
     def last_pts(self) -> int | None:

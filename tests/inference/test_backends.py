@@ -321,7 +321,14 @@ def test_a_compiler_may_come_with_options(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 has vectors of several widths")
-@pytest.mark.parametrize("less", ["-mno-avx512f", "-mno-avx512f -mno-avxvnni", "-mno-avx"])
+@pytest.mark.parametrize(
+    "less",
+    [
+        "-mno-avx512f",
+        pytest.param("-mno-avx512f -mno-avxvnni", marks=pytest.mark.slow),
+        pytest.param("-mno-avx", marks=pytest.mark.slow),
+    ],
+)
 @torch.inference_mode()
 def test_kernels_of_lesser_processors_are_twins_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, less: str
