@@ -51,19 +51,6 @@ int diffir_use_tiles(int wanted) {
 }
 #endif
 
-/* The sum of each of as many vectors as there are lanes; sums[i] is that of vectors[i]. Halves are folded onto
-each other, and two vectors share one. */
-INLINE vec sums_of(vec vectors[LANES]) {
-#pragma GCC unroll 4
-    for (int count = LANES; count > 1; count /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < count / 2; i++) {
-            const vec first = vectors[i], second = vectors[i + count / 2];
-            vectors[i] = LOWER_HALVES(first, second) + UPPER_HALVES(first, second);
-        }
-    return vectors[0];
-}
-
 INLINE vec root(vec x) {
 #if defined(__AVX512F__)
     return (vec)_mm512_sqrt_ps((__m512)x);

@@ -462,6 +462,22 @@ INLINE vec larger(vec a, vec b) {
 
 INLINE vec magnitude(vec x) { return (vec)((ivec)x & 0x7fffffff); }
 
+INLINE vec added(vec a, vec b) { return a + b; }
+
+/* One number, by `both`, of each of as many vectors as there are lanes; that of vectors[i] is in lane i. Halves are
+folded onto each other, and two vectors share one. */
+#define FOLDED(name, both) \
+    INLINE vec name(vec vectors[LANES]) { \
+        _Pragma("GCC unroll 4") for (int count = LANES; count > 1; count /= 2) \
+            _Pragma("GCC unroll 8") for (int i = 0; i < count / 2; i++) { \
+            const vec first = vectors[i], second = vectors[i + count / 2]; \
+            vectors[i] = both(LOWER_HALVES(first, second), UPPER_HALVES(first, second)); \
+        } \
+        return vectors[0]; \
+    }
+FOLDED(sums_of, added)
+FOLDED(largest_of, larger)
+
 #if HAS_BYTES
 /* One vector, by a row's inverse scale, as bytes of a first factor. */
 INLINE void put_bytes(void *a, i64 index, vec scaled) {
@@ -472,18 +488,6 @@ INLINE void put_bytes(void *a, i64 index, vec scaled) {
     const ivec whole = (ivec)_mm256_cvtps_epi32((__m256)(scaled + 128.f));
     for (i64 i = 0; i < LANES; i++) ((uint8_t *)a)[index + i] = whole[i];
 #endif
-}
-
-/* The largest of each of as many vectors as there are lanes. */
-INLINE vec largest_of(vec vectors[LANES]) {
-#pragma GCC unroll 4
-    for (int count = LANES; count > 1; count /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < count / 2; i++) {
-            const vec first = vectors[i], second = vectors[i + count / 2];
-            vectors[i] = larger(LOWER_HALVES(first, second), UPPER_HALVES(first, second));
-        }
-    return vectors[0];
 }
 
 /* Scales of up to as many rows as there are lanes, and their inverses, from the largest magnitudes of each. */
