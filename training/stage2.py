@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
-from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
+from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2, ModelConfig
 from diffir_video.zoo import find_weights
 from training.config import TrainConfig
 from training.interruption import StopRequest
@@ -62,19 +63,31 @@ def load_stage1(config: TrainConfig) -> DiffIRS1:
     net = load_checkpoint(find_weights(config.stage1))
     if not isinstance(net, DiffIRS1):
         raise UsageError(f"{config.stage1} is a stage-{net.stage} checkpoint; stage 2 starts from stage 1")
-    if net.config != config.model:
+    if not _differ_in_compensation_alone(net.config, config.model):
         raise UsageError(f"{config.stage1} holds another model than the recipe: {net.config}, {config.model}")
     return net.requires_grad_(False)
 
 
 def load_finetuned(init: Path, config: TrainConfig) -> DiffIRS2:
-    """The stage-2 network that a run goes on from; raises UsageError if it is none, or of another model."""
+    """The stage-2 network that a run goes on from, with the recipe's model.
+
+    Raises UsageError if it is none, or of another model; only whether motion is compensated may differ.
+    """
     net = load_checkpoint(find_weights(init))
     if not isinstance(net, DiffIRS2):
         raise UsageError(f"{init} is a stage-{net.stage} checkpoint; init takes one of stage 2")
-    if net.config != config.model:
+    if not _differ_in_compensation_alone(net.config, config.model):
         raise UsageError(f"{init} holds another model than the recipe: {net.config}, {config.model}")
-    return net
+    if net.config == config.model:
+        return net
+    taught = DiffIRS2(config.model)
+    taught.load_state_dict(net.state_dict())
+    return taught
+
+
+def _differ_in_compensation_alone(one: ModelConfig, other: ModelConfig) -> bool:
+    """Whether the models are the same but, perhaps, for where neighbours are: no weight has to do with it."""
+    return replace(one, compensated=other.compensated) == other
 
 
 def restore_with_sampled_prior(net: DiffIR, lq: Tensor, _gt: Tensor) -> Tensor:

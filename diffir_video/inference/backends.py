@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -24,9 +25,12 @@ from diffir_video.errors import BackendError
 from diffir_video.inference.cuda.graphs import GraphedNetwork
 from diffir_video.inference.cuda.tensorrt import TensorRTNetwork, load_torch_tensorrt
 from diffir_video.inference.graph import FoldedGraph
-from diffir_video.inference.native import NativeConvolutions, NativeSteps, Terms
+from diffir_video.inference.native import NativeConvolutions, NativeSteps, Terms, load_kernels
+from diffir_video.inference.native import motion as native_motion
 from diffir_video.inference.strips import BlockSteps, StripSteps
+from diffir_video.network import ModelConfig, motion
 from diffir_video.network.dirformer import DIRformer
+from diffir_video.network.motion import FindMotion
 
 Backend = Literal["auto", "eager", "compile", "tensorrt"]
 
@@ -35,6 +39,9 @@ Products = Literal["plain", "bf16x3", "int8"]
 
 # (lq, *held maps) → (restored, *maps made), as `FoldedGraph`.
 Run = Callable[..., tuple[Tensor, ...]]
+
+# Windows → windows with their neighbours moved, both (N, lq_channels, H, W).
+Compensate = Callable[[Tensor], Tensor]
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +77,36 @@ def cpu_has_fast_half() -> bool:
     except BackendError:
         return False
     return True
+
+
+def compensation(config: ModelConfig, device: torch.device, backend: Backend) -> Compensate:
+    """What a network's windows go through first; `backend` is one that was chosen."""
+    if not config.compensated:
+        return _as_they_are
+    if backend == "compile" and device.type == "cpu":
+        return partial(native_motion.compensate, config=config)
+    if backend != "eager" and device.type == "cuda":
+        try:
+            from diffir_video.inference.cuda import motion as triton_motion
+        except ImportError as exc:
+            _log.warning("motion is found by plain torch, as Triton is missing: %s", exc)
+        else:
+            return partial(triton_motion.compensate, config=config)
+    return partial(motion.compensate, config=config)
+
+
+def _as_they_are(lq: Tensor) -> Tensor:
+    return lq
+
+
+def fastest_motion_search() -> FindMotion:
+    """What finds motion on a CPU: kernels in C or, with a warning, plain torch where they can't be had."""
+    try:
+        load_kernels()
+    except BackendError as exc:
+        _log.warning("motion is found by plain torch: %s", exc)
+        return motion.find_motion
+    return native_motion.find_motion
 
 
 def terms_of(dtype: torch.dtype, products: Products) -> Terms:

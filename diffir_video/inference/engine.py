@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffir_video.allocator import NETWORK_KEEPS_BYTES, prepare_allocator
-from diffir_video.inference.backends import build
+from diffir_video.inference.backends import build, compensation
 from diffir_video.inference.options import Batch, InferenceOptions, Tile
 from diffir_video.inference.strips import StripSteps
 from diffir_video.network.dirformer import DIRformer
@@ -69,6 +69,7 @@ class FoldedDIRformer:
         self._graph, self._whole_frames = build(
             net, dtype, options.backend, self._strips, pixels, products=options.products
         )
+        self._compensate = compensation(net.config, self._device, options.backend)
         self._held_maps: tuple[Tensor, ...] = ()
         # What running out of memory has taught.
         self._most_frames: int | None = None
@@ -138,6 +139,7 @@ class FoldedDIRformer:
                     raise
 
     def _run(self, lq: Tensor, held_maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        lq = self._compensate(lq)
         self._strips.strip_bytes = self._strip_bytes(lq)
         if self._strips.strip_bytes is None:
             return self._whole_frames(lq, *held_maps)

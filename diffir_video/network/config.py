@@ -46,6 +46,7 @@ class ModelConfig:
     past, future: neighbouring frames the network sees before and after the one it restores.
     recurrent: the frame before is seen as the network restored it, not as it came; so what many frames tell
         gathers in one. Only with `past` 1, `future` 0 and `scale` 1. The first frame of a shot sees itself.
+    compensated: neighbours are moved to where the middle frame has their content, see `motion`.
     cpen_blocks, cpen_width: residual blocks and channels of CPEN. prior_width: width of the prior.
     cpen_zero_sum: keep the sum of each of CPEN's first filters at zero: the prior then tells of noise,
         artefacts and texture, not of brightness and colour.
@@ -71,6 +72,7 @@ class ModelConfig:
     past: int = 0
     future: int = 0
     recurrent: bool = False
+    compensated: bool = False
     cpen_blocks: int = 5
     cpen_width: int = 64
     cpen_zero_sum: bool = False
@@ -137,6 +139,12 @@ class ModelConfig:
             "blend_smoothed",
             self.blend_smoothed,
             "False without blend",
+        )
+        _require(
+            not self.compensated or (self.frames > 1 and self.image_channels == 3),
+            "compensated",
+            self.compensated,
+            "False without RGB and a window of more than one frame",
         )
         _require(self.cpen_blocks >= 0, "cpen_blocks", self.cpen_blocks, "0 or more")
         _require(self.cpen_width > 0, "cpen_width", self.cpen_width, "above 0")

@@ -1,8 +1,9 @@
 """A folded network's blocks and convolutions as kernels in C, compiled once for the processor they run on."""
 
 from diffir_video.inference.native.convolutions import NativeConvolutions
+from diffir_video.inference.native.library import load_kernels
 from diffir_video.inference.native.packing import Terms
 from diffir_video.inference.native.products import NativeProduct
 from diffir_video.inference.native.steps import NativeSteps
 
-__all__ = ["NativeConvolutions", "NativeProduct", "NativeSteps", "Terms"]
+__all__ = ["NativeConvolutions", "NativeProduct", "NativeSteps", "Terms", "load_kernels"]

@@ -20,7 +20,7 @@ from diffir_video.errors import BackendError
 from diffir_video.inference.cache import cache_folder
 
 _FOLDER = Path(__file__).parent
-_SOURCES = [_FOLDER / name for name in ("blocks.c", "convolutions.c")]
+_SOURCES = [_FOLDER / name for name in ("blocks.c", "convolutions.c", "motion.c")]
 _HEADERS = [_FOLDER / name for name in ("pieces.h", "products.h")]
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-std=gnu11", "-shared", "-fPIC", "-pthread")
 _COMPILERS = ("cc", "gcc", "clang")
@@ -94,6 +94,16 @@ class BlendArgument(ctypes.Structure):
     )
 
 
+class WindowArgument(ctypes.Structure):
+    """`Window` of motion.c."""
+
+    _fields_ = (
+        ("lq", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("frames", "pictures", "middle", "height", "width", "threads")),
+        *((name, ctypes.c_void_p) for name in ("memory", "vectors", "out")),
+    )
+
+
 class Kernels:
     """The compiled library. lanes: floats in a vector. has_half: whether it multiplies in bfloat16.
     has_tiles: whether it may do so with AMX, which use_tiles turns on and off. has_bytes: whether it
@@ -114,6 +124,12 @@ class Kernels:
         self.convolve, self.blend = library.diffir_convolve, library.diffir_blend
         self.convolve.argtypes = (ctypes.POINTER(StoredArgument),)
         self.blend.argtypes = (ctypes.POINTER(BlendArgument),)
+        window = ctypes.POINTER(WindowArgument)
+        self.find_motion, self.move = library.diffir_find_motion, library.diffir_move
+        self.motion_bytes = library.diffir_motion_bytes
+        self.motion_bytes.restype = ctypes.c_int64
+        for function in (self.find_motion, self.move, self.motion_bytes):
+            function.argtypes = (window,)
         self.lanes: int = library.diffir_lanes()
         self.has_half = bool(library.diffir_has_half())
         self.has_bytes = bool(library.diffir_has_bytes())

@@ -1,0 +1,214 @@
+"""Neighbours are moved to where the middle frame has their content: what is found, and what is made of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import diffir_video as dv
+from diffir_video.inference.native import motion as native
+from diffir_video.network.motion import BLOCK, FindMotion, compensate, find_motion, move
+from tests.network.test_variants import tiny
+
+MODEL = tiny(past=1, future=1, compensated=True)
+
+# What is found near the edges of a frame may come from beyond it.
+EDGE = 2
+
+
+def textured(height: int, width: int, *, seed: int = 0) -> Tensor:
+    """A picture with detail of some pixels' size, (3, height, width)."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, height // 5 + 2, width // 5 + 2, generator=generator)
+    return F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)[0]
+
+
+def noisy(picture: Tensor, sigma: float, seed: int) -> Tensor:
+    noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(seed))
+    return (picture + sigma / 255 * noise).clamp(0, 1)
+
+
+def panned(*offsets: tuple[int, int], height: int = 96, width: int = 128, margin: int = 64) -> Tensor:
+    """A window of views of one scene, each so many rows and columns further: (1, 3 · frames, H, W)."""
+    scene = textured(height + 2 * margin, width + 2 * margin)
+    views = [scene[:, margin + y :, margin + x :][:, :height, :width] for y, x in offsets]
+    return torch.cat(views)[None]
+
+
+def inner(vectors: Tensor) -> Tensor:
+    """(…, rows, columns, 2) without the blocks at the edges, one vector after the other."""
+    return vectors[..., EDGE:-EDGE, EDGE:-EDGE, :].flatten(0, -2)
+
+
+@pytest.fixture(params=["torch", "native"])
+def find(request: pytest.FixtureRequest) -> FindMotion:
+    return find_motion if request.param == "torch" else native.find_motion
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (3, -5), (-14, 9), (20, 24)])
+def test_a_pan_is_found_to_the_pixel(find: FindMotion, offset: tuple[int, int]) -> None:
+    """Content that lies so many pixels further up and left in the neighbour is pointed at, in halves."""
+    vectors = find(panned(offset, (0, 0)), 2, 1)
+    assert vectors.shape == (1, 1, 12, 16, 2)
+    assert vectors.dtype == torch.int16
+    expected = torch.tensor([-2 * offset[0], -2 * offset[1]])
+    assert (inner(vectors[0, 0]) == expected).all(1).float().mean() > 0.95
+
+
+def test_frames_are_told_apart_in_their_order(find: FindMotion) -> None:
+    vectors = find(panned((0, 4), (0, 2), (0, 0), (0, -2), (0, -4)), 5, 2)
+    for place, expected in enumerate((-8, -4, 4, 8)):
+        found = inner(vectors[0, place])[:, 1]
+        assert found.mode().values == expected, place
+
+
+def test_motion_of_half_a_pixel_is_found(find: FindMotion) -> None:
+    """Twice as large, one pixel is half of one."""
+    large = textured(200, 264)[None]
+    here, there = (F.avg_pool2d(large[..., column : column + 256], 2)[..., :96, :] for column in (2, 1))
+    vectors = inner(find(torch.cat([there, here], dim=1), 2, 1)[0, 0])
+    assert (vectors[:, 1] == 1).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("sigma", [10, 40])
+def test_noise_is_not_taken_for_motion(find: FindMotion, sigma: int) -> None:
+    scene = textured(96, 128)
+    still = torch.cat([noisy(scene, sigma, 1), noisy(scene, sigma, 2)])[None]
+    assert (find(still, 2, 1) == 0).all(-1).float().mean() > 0.9
+
+
+def test_what_is_all_one_colour_stands_still(find: FindMotion) -> None:
+    assert not find(torch.full((1, 6, 24, 40), 0.5), 2, 0).any()
+
+
+def test_no_number_is_no_motion(find: FindMotion) -> None:
+    """A frame that a model made NaN of is restored once more; until then it must not stop anything."""
+    lq = panned((0, 0), (0, 0))
+    lq[:, :3] = float("nan")
+    assert find(lq, 2, 1).abs().max() <= 64
+
+
+def test_large_frames_are_searched_further(find: FindMotion) -> None:
+    lq = panned((0, 50), (0, 0), height=1032, width=1024)
+    assert inner(find(lq, 2, 1)[0, 0])[:, 1].mode().values == -100
+
+
+def test_things_that_move_apart_are_followed_each_by_itself() -> None:
+    scene, thing = textured(96, 128, seed=1), textured(32, 32, seed=2)
+
+    def seen_with_thing_at(column: int) -> Tensor:
+        picture = scene.clone()
+        picture[:, 32:64, column : column + 32] = thing
+        return picture
+
+    lq = torch.cat([seen_with_thing_at(40), seen_with_thing_at(48)])[None]
+    vectors = find_motion(lq, 2, 1)[0, 0]
+    assert (vectors[5:7, 7:9] == torch.tensor([0, -16])).all()
+    assert not vectors[:3].any()
+    assert not vectors[9:].any()
+
+
+def test_a_pan_compensated_is_the_middle_frame() -> None:
+    lq = panned((-6, 11), (0, 0), (4, -3))
+    moved = compensate(lq, MODEL).unflatten(1, (3, 3))[0]
+    middle = moved[1]
+    assert torch.equal(middle, lq[0, 3:6])
+    edge = EDGE * BLOCK
+    for neighbour in (moved[0], moved[2]):
+        off = (neighbour - middle)[:, edge:-edge, edge:-edge].abs()
+        assert off.mean() < 1e-3
+
+
+def test_beyond_the_frame_are_its_outermost_pixels() -> None:
+    frame = torch.rand(1, 3, 8, 8)
+    assert torch.equal(move(frame, torch.full((1, 1, 1, 2), 80)), frame[..., -1:, -1:].expand_as(frame))
+    assert torch.equal(move(frame, torch.full((1, 1, 1, 2), -80)), frame[..., :1, :1].expand_as(frame))
+
+
+def test_half_a_pixel_is_interpolated_as_h264_does() -> None:
+    row = torch.tensor([0.0, 0.0, 0.0, 32.0, 0.0, 0.0, 0.0, 0.0]).expand(1, 3, 8, 8)
+    moved = move(row, torch.tensor([0, 1]).expand(1, 1, 1, 2))
+    assert moved[0, 0, 0].tolist() == [1, -5, 20, 20, -5, 1, 0, 0]
+    down = move(row.transpose(2, 3), torch.tensor([1, 0]).expand(1, 1, 1, 2))
+    assert torch.equal(down, moved.transpose(2, 3))
+
+
+def test_gradients_run_through_what_is_moved() -> None:
+    """As a recurrent network's past is what it made."""
+    frame = torch.rand(1, 1, 11, 13, dtype=torch.float64, requires_grad=True)
+    vectors = torch.randint(-9, 9, (1, 2, 2, 2), generator=torch.Generator().manual_seed(0))
+    assert torch.autograd.gradcheck(lambda x: move(x, vectors), (frame,))
+
+
+def test_a_compensated_network_sees_a_pan_as_standing_still() -> None:
+    net = dv.DiffIRS2(MODEL).eval()
+    prior = torch.zeros(1, MODEL.prior_width)
+    pan, still = panned((0, 6), (0, 0), (0, -6)), panned((0, 0), (0, 0), (0, 0))
+    edge = 3 * BLOCK
+    with torch.no_grad():
+        seen = [net.G.patch_embed(compensate(lq, MODEL))[..., edge:-edge] for lq in (pan, still)]
+        restored = net.restore(pan, prior)
+        other = dv.DiffIRS2(tiny(past=1, future=1)).eval()
+        other.load_state_dict(net.state_dict())
+        assert torch.equal(restored, other.restore(compensate(pan, MODEL), prior))
+    assert (seen[0] - seen[1]).abs().mean() < 0.01 * seen[1].abs().mean()
+
+
+def test_a_recurrent_network_learns_through_what_it_moved() -> None:
+    model = tiny(past=1, recurrent=True, blend=True, unshuffle=2, compensated=True)
+    net = dv.DiffIRS2(model)
+    frames = panned((0, 3), (0, 0)).unflatten(1, (2, 3))
+    windows = torch.stack([frames[:, [0, 0]].flatten(1, 2), frames.flatten(1, 2)], dim=1)
+    net.restore_in_turn(windows, torch.zeros(1, 2, model.prior_width))[:, 1].mean().backward()
+    gradient = net.G.patch_embed.proj.weight.grad
+    assert gradient is not None
+    assert gradient.isfinite().all()
+    assert gradient.any()
+
+
+@pytest.mark.parametrize("settings", [{}, {"past": 1, "image_channels": 4}])
+def test_only_a_window_of_pictures_can_be_compensated(settings: dict[str, int]) -> None:
+    with pytest.raises(dv.UsageError, match="compensated"):
+        tiny(compensated=True, **settings)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 24), (57, 83), (1032, 1024)])
+def test_the_kernels_in_c_are_twins(height: int, width: int) -> None:
+    """Of any size, in any number of windows, and with any frame in the middle."""
+    offsets = [(-6, 3), (0, 0)] if height > 1000 else [(3, -5), (-6, 3), (0, 0), (11, -13)]
+    model = tiny(past=len(offsets) - 2, future=1, compensated=True)
+    lq = panned(*offsets, height=height, width=width)
+    if height < 1000:
+        lq = torch.cat([lq, lq.flip(-1)])
+    lq = (lq + 0.04 * torch.randn(lq.shape, generator=torch.Generator().manual_seed(3))).clamp(-0.2, 1.2)
+    found = native.find_motion(lq, model.frames, model.past)
+    assert torch.equal(found, find_motion(lq, model.frames, model.past))
+    torch.testing.assert_close(native.compensate(lq, model), compensate(lq, model), atol=1e-6, rtol=0)
+
+
+def test_motion_is_the_same_for_any_number_of_threads() -> None:
+    lq = noisy(panned((3, -5), (0, 0), (2, 7)), 20, 4)
+    threads, results = torch.get_num_threads(), list[Tensor]()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(native.compensate(lq, MODEL))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_triton_kernels_are_twins() -> None:
+    """Under Triton's interpreter where there is no GPU (see tests/conftest.py)."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from diffir_video.inference.cuda import motion as triton_motion
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    lq = noisy(panned((3, -5), (0, 0), height=16, width=24), 20, 5).to(device)
+    assert torch.equal(triton_motion.find_motion(lq, 2, 1), find_motion(lq, 2, 1).int())
+    model = tiny(past=1, compensated=True)
+    expected = compensate(lq, model)
+    torch.testing.assert_close(triton_motion.compensate(lq, model), expected, atol=1e-5, rtol=0)
