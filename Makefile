@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse eval-precision calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano clean
+.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse eval-precision eval-motion calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano clean
 
 venv: $(STAMP)
 
@@ -66,6 +66,9 @@ eval-reuse: $(STAMP)
 eval-precision: $(STAMP)
 	$(PYTHON) -m training.evaluation.precisions --data $(DATA)
 
+eval-motion: $(STAMP)
+	$(PYTHON) -m training.evaluation.motion --data $(DATA)
+
 calibrate-reuse: $(STAMP)
 	$(PYTHON) -m training.evaluation.calibrate_reuse --data $(DATA) --plot docs/images/reuse-calibration.png
 
@@ -104,6 +107,7 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-large.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-decoded.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-weak.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/compensated.yaml
 
 train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
@@ -113,6 +117,7 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-photos.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-footage.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-longer.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated.yaml
 
 train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
