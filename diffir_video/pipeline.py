@@ -36,10 +36,10 @@ from diffir_video.stages import (
 
 StageName = Literal["decode", "restore", "encode"]
 
-# Batches waiting between two stages: enough to bridge an uneven frame, little enough for 4K in memory.
+# Batches waiting between two stages: enough to bridge an uneven frame.
 _QUEUED_BATCHES = 2
 
-# Of floats: two frames of 1280 x 720, one of anything larger.
+# Of floats: two frames of 1280 x 720, one of anything larger; larger by itself, it waits alone.
 _MOST_FRAMES, _BATCH_BYTES = 4, 24 * 2**20
 
 
@@ -135,7 +135,7 @@ def run(
     sink: FrameSink,
     *,
     batch: int | None = None,
-    queue: int = _QUEUED_BATCHES,
+    queue: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> RunReport:
     """Restore every frame of `source` into `sink`; closes both.
@@ -143,7 +143,7 @@ def run(
     Frames travel in lists of `batch`, always full but for the last, so that a run repeats exactly; by
     default as many as the restorer wants, or else four or, of large frames, as many as make 24 MiB. At most
     `queue` of them wait between two stages, and none is taken from `source` before there is room for it: 1
-    keeps a live stream's delay short.
+    keeps a live stream's delay short, and is the default for frames of more than 24 MiB, else 2.
     `progress` is called in the caller's thread after each list, and when the sink is closed.
 
     The first failure of any stage, KeyboardInterrupt included, stops all of them, aborts the sink and is
@@ -155,6 +155,8 @@ def run(
             batch = _batch_for(source.info, restorer)
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}")
+        if queue is None:
+            queue = 1 if _float_bytes(source.info) > _BATCH_BYTES else _QUEUED_BATCHES
         if queue < 1:
             raise UsageError(f"queue must be at least 1, got {queue}")
         report = _Loop(source, restorer, sink, batch, queue, progress).run()
@@ -171,8 +173,11 @@ def _batch_for(info: StreamInfo, restorer: FrameRestorer) -> int:
     wanted = restorer.batch_frames(info) if isinstance(restorer, BatchingRestorer) else None
     if wanted is not None:
         return wanted
-    frame_bytes = 3 * 4 * info.width * info.height
-    return max(1, min(_MOST_FRAMES, _BATCH_BYTES // frame_bytes))
+    return max(1, min(_MOST_FRAMES, _BATCH_BYTES // _float_bytes(info)))
+
+
+def _float_bytes(info: StreamInfo) -> int:
+    return 3 * 4 * info.width * info.height
 
 
 class _Loop:

@@ -304,7 +304,8 @@ class RestorerStream:
         _refuse_nan(frames, measured)
         for frame, picture, statistics in zip(frames, pictures, measured, strict=True):
             seen = SeenFrame(
-                frame=frame,
+                # The frame as it came would be kept beside its picture.
+                frame=frame.with_data(picture) if frame.data.device == device else frame,
                 picture=pad_to_multiple(picture[None], multiple)[0],
                 statistics=statistics,
                 starts_shot=self._cuts.starts_shot(statistics),

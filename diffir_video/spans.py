@@ -40,9 +40,9 @@ class PriorNetwork:
         # Folded networks hold what only this process knows, and are made again when they are needed.
         return {**self.__dict__, "_idle": []}
 
-    def estimate_prior(self, lq: Tensor) -> Tensor:
-        """(1, lq_channels, H, W) → (prior_width,); in float32, as it steers a whole span of frames."""
-        return self.net.estimate_prior(lq, self._noise)[0]
+    def estimate_prior(self, picture: Tensor) -> Tensor:
+        """(3 or 4, H, W) → (prior_width,); in float32, as it steers a whole span of frames."""
+        return self.net.estimate_prior_of_frame(picture[None], self._noise)[0]
 
     def restore_in_float32(self, lq: Tensor) -> Tensor:
         """One window, (1, lq_channels, H, W) → (3, s·H, s·W), by the network as trained, nothing held."""
@@ -113,7 +113,7 @@ class SpanRestorer:
 
     def _redo(self, window: Window) -> Tensor:
         self.redone_in_float32 += 1
-        picture = self._network.restore_in_float32(self._input_of([window]))
+        picture = self._network.restore_in_float32(torch.cat(self._pictures_of(window))[None])
         if not picture.isfinite().all():
             at = float(window.middle.frame.pts_seconds)
             raise DiffirVideoError(
@@ -128,18 +128,18 @@ class SpanRestorer:
             self._refresh(windows[0], first.reason, policy)
         if first.level == "statistics":
             return self._restore_with_held_maps(self._folded, windows)
-        return self._folded.restore(self._input_of(windows))
+        return self._folded.restore(self._input_of(self._folded, windows))
 
     def _refresh(self, window: Window, reason: RefreshReason, policy: ReusePolicy) -> None:
         """Have a prior made of `window`: now where none of its shot is held, else while that one serves."""
-        lq = self._input_of([window])
+        picture = window.middle.picture
         if policy.prior_delay and reason in ("drift", "age", "level"):
-            self._next_priors.begin(lq, policy.prior_delay)
+            self._next_priors.begin(picture, policy.prior_delay)
             self._maps_are_kept = self._maps_are_kept and reason != "level"
             return
         self._next_priors.forget()
         smoothing = 0.0 if window.middle.starts_shot else policy.prior_smoothing
-        self._serve(self._network.estimate_prior(lq), smoothing)
+        self._serve(self._network.estimate_prior(picture), smoothing)
 
     def _take_due_prior(self, smoothing: float) -> None:
         prior = self._next_priors.take_due()
@@ -158,7 +158,7 @@ class SpanRestorer:
         """Maps come from a whole window and serve whole ones: repeated frames would have other maps."""
         outputs: list[Tensor] = []
         for is_whole, group in groupby(windows, key=lambda window: window.is_whole):
-            lq = self._input_of(list(group))
+            lq = self._input_of(folded, list(group))
             if not is_whole:
                 outputs.append(folded.restore(lq))
                 continue
@@ -170,15 +170,16 @@ class SpanRestorer:
                 outputs.append(folded.restore_with_held_maps(lq))
         return torch.cat(outputs)
 
-    def _input_of(self, windows: Sequence[Window]) -> Tensor:
-        """The windows' pictures, (N, 3·frames, H', W'); a recurrent network's past is what it made of it."""
-        if self._network.net.config.recurrent:
-            (window,) = windows
-            picture = window.middle.picture
-            before = picture if self._last is None or not window.is_whole else self._last.clamp(0, 1)
-            return torch.cat([before, picture])[None]
-        pictures = torch.stack([seen.picture for window in windows for seen in window.frames])
-        return pictures.view(len(windows), -1, *pictures.shape[2:])
+    def _input_of(self, folded: FoldedDIRformer, windows: Sequence[Window]) -> Tensor:
+        return folded.gather([self._pictures_of(window) for window in windows])
+
+    def _pictures_of(self, window: Window) -> list[Tensor]:
+        """A window's pictures, (3, H', W') each; a recurrent network's past is what it made of it."""
+        if not self._network.net.config.recurrent:
+            return [seen.picture for seen in window.frames]
+        picture = window.middle.picture
+        before = picture if self._last is None or not window.is_whole else self._last.clamp(0, 1)
+        return [before, picture]
 
 
 class _NextPriors:
@@ -197,11 +198,11 @@ class _NextPriors:
     def is_empty(self) -> bool:
         return not self._due
 
-    def begin(self, lq: Tensor, delay: int) -> None:
-        """Compute the prior of a window, (1, lq_channels, H, W), for the `delay`-th frame after it."""
+    def begin(self, picture: Tensor, delay: int) -> None:
+        """Compute the prior of a picture, (3 or 4, H, W), for the `delay`-th frame after it."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="diffir-prior")
-        self._due.append((self._frame + delay, self._executor.submit(self._estimate, lq)))
+        self._due.append((self._frame + delay, self._executor.submit(self._estimate, picture)))
 
     def take_due(self) -> Tensor | None:
         """The prior to serve from the next frame on, None where none is due; waits if it isn't ready."""
@@ -223,8 +224,8 @@ class _NextPriors:
         self._executor = None
 
     @torch.inference_mode()
-    def _estimate(self, lq: Tensor) -> Tensor:
-        return self._network.estimate_prior(lq)
+    def _estimate(self, picture: Tensor) -> Tensor:
+        return self._network.estimate_prior(picture)
 
 
 def _single(decisions: Sequence[Decision]) -> Iterator[tuple[int, int]]:

@@ -14,8 +14,7 @@ tensorrt   not to be had                               an engine of torch-tensor
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -40,8 +39,8 @@ Products = Literal["plain", "bf16x3", "int8"]
 # (lq, *held maps) → (restored, *maps made), as `FoldedGraph`.
 Run = Callable[..., tuple[Tensor, ...]]
 
-# Windows → windows with their neighbours moved, both (N, lq_channels, H, W).
-Compensate = Callable[[Tensor], Tensor]
+# Windows of pictures, (3 or 4, H, W) each, oldest first → (N, lq_channels, H, W).
+Gather = Callable[[Sequence[Sequence[Tensor]]], Tensor]
 
 _log = logging.getLogger(__name__)
 
@@ -79,24 +78,26 @@ def cpu_has_fast_half() -> bool:
     return True
 
 
-def compensation(config: ModelConfig, device: torch.device, backend: Backend) -> Compensate:
-    """What a network's windows go through first; `backend` is one that was chosen."""
+def gathering(config: ModelConfig, device: torch.device, backend: Backend) -> Gather:
+    """What makes windows of pictures as the folded network takes them; `backend` is one that was chosen."""
     if not config.compensated:
-        return _as_they_are
+        return _gather
     if backend == "compile" and device.type == "cpu":
-        return partial(native_motion.compensate, config=config)
+        return native_motion.NativeCompensation(config.past)
+    compensate = motion.compensate
     if backend != "eager" and device.type == "cuda":
         try:
             from diffir_video.inference.cuda import motion as triton_motion
         except ImportError as exc:
             _log.warning("motion is found by plain torch, as Triton is missing: %s", exc)
         else:
-            return partial(triton_motion.compensate, config=config)
-    return partial(motion.compensate, config=config)
+            compensate = triton_motion.compensate
+    return lambda windows: compensate(_gather(windows), config)
 
 
-def _as_they_are(lq: Tensor) -> Tensor:
-    return lq
+def _gather(windows: Sequence[Sequence[Tensor]]) -> Tensor:
+    pictures = torch.stack([picture for window in windows for picture in window])
+    return pictures.view(len(windows), -1, *pictures.shape[2:])
 
 
 def fastest_motion_search() -> FindMotion:

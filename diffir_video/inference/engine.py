@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffir_video.allocator import NETWORK_KEEPS_BYTES, prepare_allocator
-from diffir_video.inference.backends import build, compensation
+from diffir_video.inference.backends import build, gathering
 from diffir_video.inference.options import Batch, InferenceOptions, Tile
 from diffir_video.inference.strips import StripSteps
 from diffir_video.network.dirformer import DIRformer
@@ -69,7 +69,7 @@ class FoldedDIRformer:
         self._graph, self._whole_frames = build(
             net, dtype, options.backend, self._strips, pixels, products=options.products
         )
-        self._compensate = compensation(net.config, self._device, options.backend)
+        self._gather = gathering(net.config, self._device, options.backend)
         self._held_maps: tuple[Tensor, ...] = ()
         # What running out of memory has taught.
         self._most_frames: int | None = None
@@ -86,11 +86,20 @@ class FoldedDIRformer:
         """The tensors that `fold` rewrites, always the same ones."""
         return chain.from_iterable(block.weights() for block in self._graph.blocks())
 
+    @torch.inference_mode()
+    def gather(self, windows: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Windows of pictures as `restore` takes them: a compensated network's neighbours are moved here.
+
+        windows: pictures, (3 or 4, H, W) float32 in [0, 1] on the network's device, oldest first; those that
+        several windows share are best the same tensors. Returns (N, lq_channels, H, W).
+        """
+        return self._gather(windows)
+
     def restore(self, lq: Tensor) -> Tensor:
         """Restore the middle frames of windows, each with its own attention maps.
 
         lq: (N, lq_channels, H, W) float in [0, 1] on the network's device, H and W multiples of
-        ``config.multiple``. Returns (N, 3, s·H, s·W) float32, unclamped.
+        ``config.multiple``, as `gather` makes it. Returns (N, 3, s·H, s·W) float32, unclamped.
         """
         return self._restore_all(lq, ())
 
@@ -139,7 +148,6 @@ class FoldedDIRformer:
                     raise
 
     def _run(self, lq: Tensor, held_maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        lq = self._compensate(lq)
         self._strips.strip_bytes = self._strip_bytes(lq)
         if self._strips.strip_bytes is None:
             return self._whole_frames(lq, *held_maps)

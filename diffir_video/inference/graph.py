@@ -63,26 +63,26 @@ class FoldedGraph(nn.Module):
         """
         maps = _Maps(self.steps, held_maps)
         convolutions, depth = self.convolutions, len(self.config.blocks)
-        x = convolutions.embed(lq)
-        skips: list[Tensor] = []
+        # In one place only: a variable more would keep features that are no longer needed, gigabytes of them.
+        features = [convolutions.embed(lq)]
         for number in range(1, depth):
-            x = self._through(f"encoder_level{number}", x, maps)
-            skips.append(x)
-            x = convolutions.down(number, x)
-        x = self._through("latent", x, maps)
+            self._work(f"encoder_level{number}", features, maps)
+            features.append(convolutions.down(number, features[-1]))
+        self._work("latent", features, maps)
         for number in reversed(range(1, depth)):
-            x = convolutions.reduce(number, convolutions.up(number, x, skips.pop()))
-            x = self._through(f"decoder_level{number}", x, maps)
-        x = self._through("refinement", x, maps)
-        return convolutions.to_picture(x, lq.float()), *maps.made
+            features.append(convolutions.up(number, features.pop(), features.pop()))
+            features.append(convolutions.reduce(number, features.pop()))
+            self._work(f"decoder_level{number}", features, maps)
+        self._work("refinement", features, maps)
+        return convolutions.to_picture(features.pop(), lq.float()), *maps.made
 
-    def _through(self, level: str, x: Tensor, maps: _Maps) -> Tensor:
+    def _work(self, level: str, features: list[Tensor], maps: _Maps) -> None:
+        """The last features through a level's blocks."""
         if level not in self.levels:
-            return x
+            return
         for block in cast(Sequence[FoldedBlock], self.levels[level]):
-            x = self.steps.attend(block, x, maps.of(block, x))
-            x = self.steps.feed_forward(block, x)
-        return x
+            features[-1] = self.steps.attend(block, features[-1], maps.of(block, features[-1]))
+            features[-1] = self.steps.feed_forward(block, features[-1])
 
 
 class _Maps:

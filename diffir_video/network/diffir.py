@@ -67,9 +67,6 @@ class DiffIR(nn.Module):
                 "pad the frame first"
             )
 
-    def _lq_for_cpen(self, lq: Tensor) -> Tensor:
-        return F.pixel_unshuffle(middle_frame(lq, self.config), self.config.lq_unshuffle)
-
 
 class DiffIRS1(DiffIR):
     """Stage 1: the prior comes from the LQ and its ground truth."""
@@ -92,7 +89,8 @@ class DiffIRS1(DiffIR):
         expected = (len(lq), 3, lq.shape[2] * scale, lq.shape[3] * scale)
         if tuple(gt.shape) != expected:
             raise ValueError(f"expected gt of shape {expected}, got {tuple(gt.shape)}")
-        return self.E(torch.cat([self._lq_for_cpen(lq), F.pixel_unshuffle(gt, GT_UNSHUFFLE)], dim=1))
+        frame = F.pixel_unshuffle(middle_frame(lq, self.config), self.config.lq_unshuffle)
+        return self.E(torch.cat([frame, F.pixel_unshuffle(gt, GT_UNSHUFFLE)], dim=1))
 
     def forward(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
         """(restored, prior): what stage-1 training needs in one call, so that it can be compiled whole."""
@@ -123,7 +121,7 @@ class DiffIRS2(DiffIR):
         Raises ValueError on other shapes.
         """
         self._check_lq(lq)
-        return self.condition(self._lq_for_cpen(lq))
+        return self._condition_of_frame(middle_frame(lq, self.config))
 
     def estimate_prior(self, lq: Tensor, noise: Tensor) -> Tensor:
         """The prior of an LQ, (N, prior_width), sampled from `noise`.
@@ -131,13 +129,21 @@ class DiffIRS2(DiffIR):
         lq: (N, lq_channels, H, W) float in [0, 1]. noise: x_T, (N, prior_width), standard normal; the same
         noise gives the same prior. Raises ValueError on other shapes.
         """
-        self._check_noise(noise, len(lq))
-        return self.diffusion.sample(self.extract_condition(lq), noise)
+        self._check_lq(lq)
+        return self.estimate_prior_of_frame(middle_frame(lq, self.config), noise)
+
+    def estimate_prior_of_frame(self, frame: Tensor, noise: Tensor) -> Tensor:
+        """As `estimate_prior`, of a window's middle frame alone, (N, 3 or 4, H, W): CPEN sees no other."""
+        self._check_noise(noise, len(frame))
+        return self.diffusion.sample(self._condition_of_frame(frame), noise)
 
     def estimate_training_prior(self, lq: Tensor, s1_prior: Tensor, noise: Tensor) -> Tensor:
         """As `estimate_prior`, but from q(x_T | s1_prior), as stage 2 trains (DiffIR, algorithm 1)."""
         self._check_noise(noise, len(lq))
         return self.diffusion.sample(self.extract_condition(lq), self.diffusion.add_noise(s1_prior, noise))
+
+    def _condition_of_frame(self, frame: Tensor) -> Tensor:
+        return self.condition(F.pixel_unshuffle(frame, self.config.lq_unshuffle))
 
     def _check_noise(self, noise: Tensor, batch: int) -> None:
         expected = (batch, self.config.prior_width)

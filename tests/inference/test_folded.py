@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 import diffir_video as dv
-from diffir_video.inference import Batch, FoldedDIRformer, InferenceOptions, Tile
+from diffir_video.inference import Backend, Batch, FoldedDIRformer, InferenceOptions, Tile
 from diffir_video.inference.engine import SMALLEST_STRIP_BYTES
 from diffir_video.inference.strips import plain_norm
 from diffir_video.network import DIRformer
+from tests.network.test_motion import panned
 from tests.network.test_variants import PUBLISHED, config, tiny
 
 TOLERANCE = 1e-5
 
 
 def network(model: dv.ModelConfig, seed: int = 0) -> DIRformer:
-    """Every weight random, those that start at 0 or 1 as well, so that each has to be folded rightly."""
+    """Every weight random, those that start at 0 or 1 as well, so that each has to be folded rightly.
+
+    It takes windows as a folded network does, whose neighbours are where they are to be.
+    """
     torch.manual_seed(seed)
-    net = DIRformer(model).eval()
+    net = DIRformer(replace(model, compensated=False)).eval()
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if "norm" in name or "temperature" in name:
@@ -60,6 +66,29 @@ def test_folding_changes_nothing(name: str) -> None:
     for prior in priors(model, 3):
         folded.fold(prior)
         assert difference(folded.restore(lq), reference(net, lq, prior), lq, model) <= TOLERANCE
+
+
+@pytest.mark.parametrize("backend", ["eager", "compile"])
+@pytest.mark.parametrize("name", ["denoise-nano", "denoise-live"])
+def test_neighbours_are_moved_before_they_are_folded_in(name: str, backend: Backend) -> None:
+    """Windows that share pictures, as those of a video do, come out as each by itself."""
+    model = config(name)
+    torch.manual_seed(0)
+    net = DIRformer(model).eval()
+    folded = FoldedDIRformer(net, options=InferenceOptions(backend=backend))
+    views = panned(*((t, 2 * t) for t in range(model.frames + 2)), height=40, width=56)
+    pictures = list(views.reshape(-1, 3, 40, 56))
+    windows = [pictures[first : first + model.frames] for first in range(3)]
+    lq = torch.stack([torch.cat(window) for window in windows])
+    (prior,) = priors(model, 1)
+    folded.fold(prior)
+    expected = reference(net, lq, prior)
+    assert difference(folded.restore(folded.gather(windows)), expected, lq, model) <= TOLERANCE
+    # Once more, with pictures that are known already and a shot's end, which is repeated.
+    again = [windows[2], [*windows[2][1:], windows[2][-1]]]
+    lq = torch.stack([torch.cat(window) for window in again])
+    restored = folded.restore(folded.gather(again))
+    assert difference(restored, reference(net, lq, prior), lq, model) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["deblur", "denoise-nano"])

@@ -163,11 +163,11 @@ class _Trial:
         """Pairs of the anchor with each later frame."""
         own = [self._with_own_prior(index) for index in later]
         self._folded.fold(self._prior(anchor))
-        self._folded.restore_keeping_maps(self._window(anchor))
+        self._folded.restore_keeping_maps(self._gathered(anchor))
         first = self._look(anchor)
         for index, reference in zip(later, own, strict=True):
-            held = self._score(self._folded.restore(self._window(index)), index)
-            local = self._score(self._folded.restore_with_held_maps(self._window(index)), index)
+            held = self._score(self._folded.restore(self._gathered(index)), index)
+            local = self._score(self._folded.restore_with_held_maps(self._gathered(index)), index)
             look = self._look(index)
             drifts = {name: drift(first, look) for name, drift in DRIFTS.items()}
             yield Pair({"prior": reference - held, "statistics": reference - local}, drifts)
@@ -175,7 +175,7 @@ class _Trial:
     def _with_own_prior(self, index: int) -> float:
         if index not in self._own:
             self._folded.fold(self._prior(index))
-            self._own[index] = self._score(self._folded.restore(self._window(index)), index)
+            self._own[index] = self._score(self._folded.restore(self._gathered(index)), index)
         return self._own[index]
 
     def _prior(self, index: int) -> Tensor:
@@ -184,6 +184,10 @@ class _Trial:
     def _window(self, index: int) -> Tensor:
         config = self._net.config
         return self._padded[index - config.past : index + config.future + 1].flatten(0, 1)[None]
+
+    def _gathered(self, index: int) -> Tensor:
+        config = self._net.config
+        return self._folded.gather([list(self._padded[index - config.past : index + config.future + 1])])
 
     def _look(self, index: int) -> _Look:
         picture = self._pictures[index : index + 1]

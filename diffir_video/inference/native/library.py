@@ -94,12 +94,22 @@ class BlendArgument(ctypes.Structure):
     )
 
 
+class PicturesArgument(ctypes.Structure):
+    """`Pictures` of motion.c."""
+
+    _fields_ = (
+        ("pictures", ctypes.POINTER(ctypes.c_void_p)),
+        ("pyramids", ctypes.POINTER(ctypes.c_void_p)),
+        *((name, ctypes.c_int64) for name in ("count", "height", "width", "threads")),
+    )
+
+
 class WindowArgument(ctypes.Structure):
     """`Window` of motion.c."""
 
     _fields_ = (
-        ("lq", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("frames", "pictures", "middle", "height", "width", "threads")),
+        ("of", PicturesArgument),
+        ("middle", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("memory", "vectors", "out")),
     )
 
@@ -124,12 +134,14 @@ class Kernels:
         self.convolve, self.blend = library.diffir_convolve, library.diffir_blend
         self.convolve.argtypes = (ctypes.POINTER(StoredArgument),)
         self.blend.argtypes = (ctypes.POINTER(BlendArgument),)
-        window = ctypes.POINTER(WindowArgument)
+        self.put_pyramids = library.diffir_put_pyramids
+        self.put_pyramids.argtypes = (ctypes.POINTER(PicturesArgument),)
         self.find_motion, self.move = library.diffir_find_motion, library.diffir_move
-        self.motion_bytes = library.diffir_motion_bytes
-        self.motion_bytes.restype = ctypes.c_int64
-        for function in (self.find_motion, self.move, self.motion_bytes):
-            function.argtypes = (window,)
+        self.find_motion.argtypes = self.move.argtypes = (ctypes.POINTER(WindowArgument),)
+        self.pyramid_bytes, self.search_bytes = library.diffir_pyramid_bytes, library.diffir_search_bytes
+        self.pyramid_bytes.argtypes = (ctypes.c_int64,) * 2
+        self.search_bytes.argtypes = (ctypes.c_int64,) * 3
+        self.pyramid_bytes.restype = self.search_bytes.restype = ctypes.c_int64
         self.lanes: int = library.diffir_lanes()
         self.has_half = bool(library.diffir_has_half())
         self.has_bytes = bool(library.diffir_has_bytes())

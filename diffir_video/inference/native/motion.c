@@ -19,12 +19,19 @@ enum {
     BLOCK = 8,
 };
 
-/* A window of frames, the middle one to be restored; lq: (frames, 3 pictures, height, width) float. memory: as many
-bytes as diffir_motion_bytes says. vectors: (frames, pictures - 1, rows, columns, 2), the row and then the column of a
-block in its neighbour less its own, in halves of a pixel, as (frames, pictures - 1, rows, columns) * 2. */
+/* Pictures, (3, height, width) float each, and their pyramids, of diffir_pyramid_bytes. */
 typedef struct {
-    const float *lq;
-    i64 frames, pictures, middle, height, width, threads;
+    const float *const *pictures;
+    uint8_t *const *pyramids;
+    i64 count, height, width, threads;
+} Pictures;
+
+/* The pictures of a window, of which the one called middle stays. memory: of diffir_search_bytes. vectors:
+(count - 1, rows, columns, 2) for the others, the row and the column of a block there less those here, in halves of a
+pixel. out: (count, 3, height, width). */
+typedef struct {
+    Pictures of;
+    i64 middle;
     uint8_t *memory;
     int16_t *vectors;
     float *out;
@@ -38,13 +45,12 @@ typedef struct {
 
 typedef struct {
     Level levels[MOST_LEVELS];
-    i64 count, picture_bytes, pair_bytes, scratch;
+    i64 count, picture_bytes, pair_bytes;
 } Pyramid;
 
-static Pyramid pyramid_of(const Window *w) {
-    Pyramid p = {.count = w->height * w->width > LARGE ? 4 : 3};
+static Pyramid pyramid_of(i64 height, i64 width) {
+    Pyramid p = {.count = height * width > LARGE ? 4 : 3};
     const i64 margin = p.count > 3 ? MARGIN_OF_FOUR : MARGIN_OF_THREE;
-    i64 height = w->height, width = w->width;
     for (i64 n = 0; n < p.count; n++) {
         Level *l = p.levels + n;
         *l = (Level){.height = height, .width = width, .margin = margin};
@@ -58,35 +64,16 @@ static Pyramid pyramid_of(const Window *w) {
         l->padded = l->plain + height * width;
         p.picture_bytes = l->padded + l->padded_bytes * (n ? 1 : PHASES);
         l->found = p.pair_bytes;
-        p.pair_bytes += l->rows * l->columns * 2 * (i64)sizeof(int16_t);
+        p.pair_bytes += (l->rows * l->columns * 2 * (i64)sizeof(int16_t) + 63) / 64 * 64;
         height = (height + 1) / 2;
         width = (width + 1) / 2;
     }
-    p.picture_bytes = (p.picture_bytes + 63) / 64 * 64;
-    p.pair_bytes = (p.pair_bytes + 63) / 64 * 64;
     return p;
 }
 
-i64 diffir_motion_bytes(const Window *w) {
-    const Pyramid p = pyramid_of(w);
-    return w->frames * (w->pictures * p.picture_bytes + (w->pictures - 1) * p.pair_bytes);
-}
+i64 diffir_pyramid_bytes(i64 height, i64 width) { return pyramid_of(height, width).picture_bytes; }
 
-typedef struct {
-    const Window *window;
-    Pyramid pyramid;
-    i64 level;
-} Search;
-
-static uint8_t *picture_memory(const Search *s, i64 picture) {
-    return s->window->memory + picture * s->pyramid.picture_bytes;
-}
-
-static int16_t *found(const Search *s, i64 pair, i64 level) {
-    const Window *w = s->window;
-    uint8_t *pairs = w->memory + w->frames * w->pictures * s->pyramid.picture_bytes;
-    return (int16_t *)(pairs + pair * s->pyramid.pair_bytes + s->pyramid.levels[level].found);
-}
+i64 diffir_search_bytes(i64 others, i64 height, i64 width) { return others * pyramid_of(height, width).pair_bytes; }
 
 /* ---- pyramids ---- */
 
@@ -95,8 +82,8 @@ INLINE int to_byte(float x) {
     return level > 0 ? (level < 255 ? (int)level : 255) : 0;
 }
 
-static void put_luma(const float *rgb, i64 plane, uint8_t *out) {
-    for (i64 i = 0; i < plane; i++)
+static void put_luma(const float *rgb, i64 plane, i64 count, uint8_t *out) {
+    for (i64 i = 0; i < count; i++)
         out[i] = (54 * to_byte(rgb[i]) + 183 * to_byte(rgb[plane + i]) + 19 * to_byte(rgb[2 * plane + i]) + 128) >> 8;
 }
 
@@ -144,24 +131,61 @@ static void put_padded(const Level *l, const uint8_t *plain, int phase, uint8_t 
     }
 }
 
-static void put_pyramid(const void *task, const Piece *piece, float *memory) {
-    const Search *s = task;
-    const Window *w = s->window;
-    const i64 picture = piece->frame, plane = w->height * w->width;
-    uint8_t *to = picture_memory(s, picture);
-    uint16_t *rows = (uint16_t *)memory;
-    uint8_t *wide = (uint8_t *)(rows + 4 * s->pyramid.levels[0].stride);
-    put_luma(w->lq + picture * 3 * plane, plane, to + s->pyramid.levels[0].plain);
-    for (i64 n = 0; n < s->pyramid.count; n++) {
-        const Level *l = s->pyramid.levels + n;
-        if (n) put_half(to + l[-1].plain, l[-1].height, l[-1].width, to + l->plain);
-        const int phases = n || picture % w->pictures == w->middle ? 1 : PHASES;
-        for (int phase = 0; phase < phases; phase++)
-            put_padded(l, to + l->plain, phase, to + l->padded + phase * l->padded_bytes, rows, wide);
+typedef struct {
+    const Pictures *of;
+    Pyramid pyramid;
+} Building;
+
+static void put_lumas(const void *task, const Piece *piece, float *memory) {
+    (void)memory;
+    const Building *b = task;
+    const i64 first = piece->top * b->of->width, count = (piece->bottom - piece->top) * b->of->width;
+    uint8_t *to = b->of->pyramids[piece->frame] + b->pyramid.levels[0].plain;
+    put_luma(b->of->pictures[piece->frame] + first, b->of->height * b->of->width, count, to + first);
+}
+
+static void put_halves(const void *task, const Piece *piece, float *memory) {
+    (void)memory;
+    const Building *b = task;
+    uint8_t *to = b->of->pyramids[piece->frame];
+    for (i64 n = 1; n < b->pyramid.count; n++) {
+        const Level *l = b->pyramid.levels + n;
+        put_half(to + l[-1].plain, l[-1].height, l[-1].width, to + l->plain);
     }
 }
 
+/* A row of the grid is a phase of the finest level, or one of the others. */
+static void put_smoothed(const void *task, const Piece *piece, float *memory) {
+    const Building *b = task;
+    const i64 level = most(piece->top - PHASES + 1, 0), phase = level ? 0 : piece->top;
+    const Level *l = b->pyramid.levels + level;
+    uint8_t *to = b->of->pyramids[piece->frame];
+    uint16_t *rows = (uint16_t *)memory;
+    put_padded(l, to + l->plain, (int)phase, to + l->padded + phase * l->padded_bytes, rows,
+               (uint8_t *)(rows + 4 * l->stride));
+}
+
+int diffir_put_pyramids(const Pictures *of) {
+    const Building b = {.of = of, .pyramid = pyramid_of(of->height, of->width)};
+    const Grid rows = {of->count, of->height, 1, 1, 32, of->threads};
+    const Grid whole = {of->count, 1, 1, 1, 1, of->threads};
+    const Grid parts = {of->count, PHASES + b.pyramid.count - 1, 1, 1, 1, of->threads};
+    int failure = work_pieces(&rows, put_lumas, &b, 1);
+    if (!failure) failure = work_pieces(&whole, put_halves, &b, 1);
+    return failure ? failure : work_pieces(&parts, put_smoothed, &b, 3 * b.pyramid.levels[0].stride);
+}
+
 /* ---- search ---- */
+
+typedef struct {
+    const Window *window;
+    Pyramid pyramid;
+    i64 level;
+} Search;
+
+static int16_t *found(const Search *s, i64 pair, i64 level) {
+    return (int16_t *)(s->window->memory + pair * s->pyramid.pair_bytes + s->pyramid.levels[level].found);
+}
 
 /* here: window x window, one row after the other, so that vectors hold several. there: where those are if nothing
 moves. */
@@ -276,9 +300,8 @@ static void search_row(const void *task, const Piece *piece, float *memory) {
     const Search *s = task;
     const Window *w = s->window;
     const Level *l = s->pyramid.levels + s->level;
-    const i64 pair = piece->frame, frame = pair / (w->pictures - 1), other = pair % (w->pictures - 1);
-    const uint8_t *here = picture_memory(s, frame * w->pictures + w->middle) + l->padded;
-    const uint8_t *there = picture_memory(s, frame * w->pictures + other + (other >= w->middle)) + l->padded;
+    const i64 pair = piece->frame, other = pair + (pair >= w->middle);
+    const uint8_t *here = w->of.pyramids[w->middle] + l->padded, *there = w->of.pyramids[other] + l->padded;
     for (i64 row = piece->top; row < piece->bottom; row++)
         for (i64 column = 0; column < l->columns; column++) {
             const i64 y = row * l->block - l->block / 2 + l->margin, x = column * l->block - l->block / 2 + l->margin;
@@ -299,12 +322,10 @@ static void search_row(const void *task, const Piece *piece, float *memory) {
 }
 
 int diffir_find_motion(const Window *w) {
-    Search s = {.window = w, .pyramid = pyramid_of(w)};
-    const Grid pictures = {w->frames * w->pictures, 1, 1, 1, 1, w->threads};
-    int failure = work_pieces(&pictures, put_pyramid, &s, 3 * s.pyramid.levels[0].stride);
+    Search s = {.window = w, .pyramid = pyramid_of(w->of.height, w->of.width)};
+    int failure = OK;
     for (s.level = s.pyramid.count - 1; s.level >= 0 && !failure; s.level--) {
-        const Level *l = s.pyramid.levels + s.level;
-        const Grid blocks = {w->frames * (w->pictures - 1), l->rows, 1, 1, 4, w->threads};
+        const Grid blocks = {w->of.count - 1, s.pyramid.levels[s.level].rows, 1, 1, 4, w->of.threads};
         failure = work_pieces(&blocks, search_row, &s, 1);
     }
     return failure;
@@ -351,49 +372,48 @@ INLINE void move_block_anyhow(const float *x, i64 stride, int odd_row, int odd_c
 
 static void move_rows(const void *task, const Piece *piece, float *memory) {
     const Window *w = task;
-    const i64 plane = w->height * w->width, rows = (w->height + BLOCK - 1) / BLOCK;
-    const i64 columns = (w->width + BLOCK - 1) / BLOCK, picture = piece->frame % w->pictures;
-    const float *from = w->lq + piece->frame * 3 * plane;
-    float *to = w->out + piece->frame * 3 * plane;
+    const i64 height = w->of.height, width = w->of.width, plane = height * width, picture = piece->frame;
+    const i64 rows = (height + BLOCK - 1) / BLOCK, columns = (width + BLOCK - 1) / BLOCK;
+    const float *from = w->of.pictures[picture];
+    float *to = w->out + picture * 3 * plane;
     if (picture == w->middle) {
-        const i64 first = piece->top * BLOCK, last = least(piece->bottom * BLOCK, w->height);
+        const i64 first = piece->top * BLOCK * width, last = least(piece->bottom * BLOCK, height) * width;
         for (int i = 0; i < 3; i++)
-            memcpy(to + i * plane + first * w->width, from + i * plane + first * w->width,
-                   (last - first) * w->width * sizeof(float));
+            memcpy(to + i * plane + first, from + i * plane + first, (last - first) * sizeof(float));
         return;
     }
-    const i64 pair = piece->frame / w->pictures * (w->pictures - 1) + picture - (picture > w->middle);
+    const i64 pair = picture - (picture > w->middle);
     float *patch = memory, *block = memory + PATCH * PATCH;
     for (i64 row = piece->top; row < piece->bottom; row++)
         for (i64 column = 0; column < columns; column++) {
             const int16_t *v = w->vectors + 2 * ((pair * rows + row) * columns + column);
             const i64 y = row * BLOCK + (v[0] >> 1), x = column * BLOCK + (v[1] >> 1);
             const int odd_row = v[0] & 1, odd_column = v[1] & 1;
-            const int is_inside = y >= REACH && x >= REACH && y + BLOCK + REACH < w->height && x + BLOCK + REACH < w->width;
-            const int is_whole = (row + 1) * BLOCK <= w->height && (column + 1) * BLOCK <= w->width;
+            const int is_inside = y >= REACH && x >= REACH && y + BLOCK + REACH < height && x + BLOCK + REACH < width;
+            const int is_whole = (row + 1) * BLOCK <= height && (column + 1) * BLOCK <= width;
             for (int i = 0; i < 3; i++) {
                 const float *source = from + i * plane;
-                float *target = to + i * plane + row * BLOCK * w->width + column * BLOCK;
+                float *target = to + i * plane + row * BLOCK * width + column * BLOCK;
                 float *out = is_whole ? target : block;
-                const i64 out_stride = is_whole ? w->width : BLOCK;
+                const i64 out_stride = is_whole ? width : BLOCK;
                 if (is_inside) {
-                    move_block_anyhow(source + y * w->width + x, w->width, odd_row, odd_column, out, out_stride);
+                    move_block_anyhow(source + y * width + x, width, odd_row, odd_column, out, out_stride);
                 } else {
                     for (i64 v = 0; v < PATCH; v++)
                         for (i64 u = 0; u < PATCH; u++)
-                            patch[v * PATCH + u] = source[within(y + v - REACH, w->height) * w->width +
-                                                          within(x + u - REACH, w->width)];
+                            patch[v * PATCH + u] = source[within(y + v - REACH, height) * width +
+                                                          within(x + u - REACH, width)];
                     move_block_anyhow(patch + REACH * PATCH + REACH, PATCH, odd_row, odd_column, out, out_stride);
                 }
                 if (!is_whole)
-                    for (i64 v = 0; v < least(BLOCK, w->height - row * BLOCK); v++)
-                        memcpy(target + v * w->width, block + v * BLOCK,
-                               least(BLOCK, w->width - column * BLOCK) * sizeof(float));
+                    for (i64 v = 0; v < least(BLOCK, height - row * BLOCK); v++)
+                        memcpy(target + v * width, block + v * BLOCK,
+                               least(BLOCK, width - column * BLOCK) * sizeof(float));
             }
         }
 }
 
 int diffir_move(const Window *w) {
-    const Grid grid = {w->frames * w->pictures, (w->height + BLOCK - 1) / BLOCK, 1, 1, 8, w->threads};
+    const Grid grid = {w->of.count, (w->of.height + BLOCK - 1) / BLOCK, 1, 1, 8, w->of.threads};
     return work_pieces(&grid, move_rows, w, PATCH * PATCH + BLOCK * BLOCK);
 }
