@@ -302,10 +302,11 @@ class RestorerStream:
         pictures = [frame.data.to(device, torch.float32).clamp(0, 1) for frame in frames]
         measured = FrameStatistics.of(pictures)
         _refuse_nan(frames, measured)
-        for frame, picture, statistics in zip(frames, pictures, measured, strict=True):
+        for given, picture, statistics in zip(frames, pictures, measured, strict=True):
+            # As it came it would be kept beside its picture.
+            frame = given.with_data(picture) if picture.device == given.data.device else given
             seen = SeenFrame(
-                # The frame as it came would be kept beside its picture.
-                frame=frame.with_data(picture) if frame.data.device == device else frame,
+                frame=frame,
                 picture=pad_to_multiple(picture[None], multiple)[0],
                 statistics=statistics,
                 starts_shot=self._cuts.starts_shot(statistics),
