@@ -87,7 +87,7 @@ def test_ways(benchmark: BenchmarkFixture, way: str) -> None:
     dtype = torch.bfloat16 if way.endswith("bf16") else torch.float32
     folded, lq = folded_nano(dtype=dtype)
     if way == "reference":
-        net = dv.DiffIRS2(config("denoise-nano")).eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        net = dv.DiffIRS2(config("denoise-nano-uncompensated")).eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         noise = torch.randn(1, net.config.prior_width)
         measure(benchmark, lambda: net.restore(lq, net.estimate_prior(lq, noise)))
     elif way.startswith("prior"):

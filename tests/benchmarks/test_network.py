@@ -28,7 +28,7 @@ BATCH, PATCH = 8, 96
 def test_training_step(benchmark: BenchmarkFixture, formulation: str) -> None:
     layout = torch.contiguous_format if "nchw" in formulation else torch.channels_last
     torch.manual_seed(0)
-    net = dv.DiffIRS1(config("denoise-nano")).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    net = dv.DiffIRS1(config("denoise-nano-uncompensated")).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     lq, gt = torch.rand(BATCH, net.config.lq_channels, PATCH, PATCH), torch.rand(BATCH, 3, PATCH, PATCH)
     precision = torch.autocast("cpu", torch.bfloat16) if "bf16" in formulation else nullcontext()
 
@@ -111,7 +111,7 @@ def test_precisions_of_the_kernels(benchmark: BenchmarkFixture, precision: Preci
 @pytest.mark.parametrize("part", ["prior", "restore", "both"])
 def test_frame(benchmark: BenchmarkFixture, part: str) -> None:
     torch.manual_seed(0)
-    net = dv.DiffIRS2(config("denoise-nano")).eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    net = dv.DiffIRS2(config("denoise-nano-uncompensated")).eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     lq, noise = torch.rand(1, net.config.lq_channels, 360, 640), torch.randn(1, net.config.prior_width)
 
     @torch.inference_mode()

@@ -42,7 +42,7 @@ def main() -> None:
 def step(*, plain: bool) -> Callable[[], None]:
     """A whole step on random pictures: forward, L1, backward, Adam."""
     torch.manual_seed(0)
-    net = dv.DiffIRS1(config("denoise-nano"))
+    net = dv.DiffIRS1(config("denoise-nano-uncompensated"))
     net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if plain:
         written_plainly(net)
