@@ -335,85 +335,100 @@ int diffir_find_motion(const Window *w) {
 
 static const float HALFWAY[TAPS] = {1 / 32.0f, -5 / 32.0f, 20 / 32.0f, 20 / 32.0f, -5 / 32.0f, 1 / 32.0f};
 
-enum { REACH = 2, PATCH = BLOCK + TAPS - 1 };
+enum { REACH = 2, TALLEST = BLOCK + TAPS - 1 };
 
-INLINE void move_block(const float *x, i64 stride, int odd_row, int odd_column, float *out, i64 out_stride) {
-    float rows[PATCH][BLOCK];
-    for (int y = 0; y < (odd_row ? PATCH : BLOCK); y++) {
-        const float *from = x + (y - (odd_row ? REACH : 0)) * stride;
-        for (int c = 0; c < BLOCK; c++) {
-            if (!odd_column) {
-                rows[y][c] = from[c];
-                continue;
+/* `height` rows of `width` pixels, halfway to the next row or column if odd. rows: room for TALLEST * width. */
+INLINE void move_pixels(const float *x, i64 stride, i64 height, i64 width, const int odd_row, const int odd_column,
+                        float *rows, float *out, i64 out_stride) {
+    const i64 above = odd_row ? REACH : 0, count = odd_row ? height + TAPS - 1 : height;
+    const float *from = x - above * stride;
+    i64 from_stride = stride;
+    if (odd_column) {
+        float *to = odd_row ? rows : out;
+        const i64 to_stride = odd_row ? width : out_stride;
+        for (i64 y = 0; y < count; y++)
+            for (i64 c = 0; c < width; c++) {
+                float sum = 0;
+                for (int k = 0; k < TAPS; k++) sum += HALFWAY[k] * from[y * stride + c + k - REACH];
+                to[y * to_stride + c] = sum;
             }
-            float sum = 0;
-            for (int k = 0; k < TAPS; k++) sum += HALFWAY[k] * from[c + k - REACH];
-            rows[y][c] = sum;
-        }
+        if (!odd_row) return;
+        from = rows;
+        from_stride = width;
     }
-    for (int y = 0; y < BLOCK; y++)
-        for (int c = 0; c < BLOCK; c++) {
-            if (!odd_row) {
-                out[y * out_stride + c] = rows[y][c];
-                continue;
-            }
+    for (i64 y = 0; y < height; y++) {
+        if (!odd_row) {
+            memcpy(out + y * out_stride, from + y * from_stride, width * sizeof(float));
+            continue;
+        }
+        for (i64 c = 0; c < width; c++) {
             float sum = 0;
-            for (int k = 0; k < TAPS; k++) sum += HALFWAY[k] * rows[y + k][c];
+            for (int k = 0; k < TAPS; k++) sum += HALFWAY[k] * from[(y + k) * from_stride + c];
             out[y * out_stride + c] = sum;
         }
+    }
 }
 
-INLINE void move_block_anyhow(const float *x, i64 stride, int odd_row, int odd_column, float *out, i64 out_stride) {
-    if (odd_row && odd_column) move_block(x, stride, 1, 1, out, out_stride);
-    else if (odd_row) move_block(x, stride, 1, 0, out, out_stride);
-    else if (odd_column) move_block(x, stride, 0, 1, out, out_stride);
-    else move_block(x, stride, 0, 0, out, out_stride);
+static void move_any(const float *x, i64 stride, i64 height, i64 width, const int16_t *vector, float *rows, float *out,
+                     i64 out_stride) {
+    const int odd_row = vector[0] & 1, odd_column = vector[1] & 1;
+    if (odd_row && odd_column) move_pixels(x, stride, height, width, 1, 1, rows, out, out_stride);
+    else if (odd_row) move_pixels(x, stride, height, width, 1, 0, rows, out, out_stride);
+    else if (odd_column) move_pixels(x, stride, height, width, 0, 1, rows, out, out_stride);
+    else move_pixels(x, stride, height, width, 0, 0, rows, out, out_stride);
+}
+
+/* `count` pixels of a row from x on, the outermost ones beyond its ends. */
+static void put_extended(const float *row, i64 width, i64 x, i64 count, float *out) {
+    const i64 before = least(most(-x, 0), count), after = least(most(x + count - width, 0), count);
+    for (i64 c = 0; c < before; c++) out[c] = row[0];
+    if (before + after < count) memcpy(out + before, row + x + before, (count - before - after) * sizeof(float));
+    for (i64 c = count - after; c < count; c++) out[c] = row[width - 1];
+}
+
+/* A row of blocks that one vector moves. patch: for what reaches beyond the picture. */
+static void move_run(const Window *w, i64 picture, i64 row, i64 first, i64 last, const int16_t *vector, float *patch) {
+    const i64 height = w->of.height, width = w->of.width, plane = height * width;
+    const i64 top = row * BLOCK, left = first * BLOCK;
+    const i64 tall = least(BLOCK, height - top), wide = least(last * BLOCK, width) - left;
+    const i64 y = top + (vector[0] >> 1), x = left + (vector[1] >> 1), stride = wide + TAPS - 1;
+    const i64 above = vector[0] & 1 ? REACH : 0, below = vector[0] & 1 ? TAPS - 1 - REACH : 0;
+    const i64 before = vector[1] & 1 ? REACH : 0, after = vector[1] & 1 ? TAPS - 1 - REACH : 0;
+    const int is_inside = y >= above && x >= before && y + tall + below <= height && x + wide + after <= width;
+    float *rows = patch + TALLEST * stride;
+    for (int i = 0; i < 3; i++) {
+        const float *from = w->of.pictures[picture] + i * plane;
+        float *to = w->out + (picture * 3 + i) * plane + top * width + left;
+        if (is_inside) {
+            move_any(from + y * width + x, width, tall, wide, vector, rows, to, width);
+            continue;
+        }
+        for (i64 v = 0; v < tall + TAPS - 1; v++)
+            put_extended(from + within(y + v - REACH, height) * width, width, x - REACH, stride, patch + v * stride);
+        move_any(patch + REACH * stride + REACH, stride, tall, wide, vector, rows, to, width);
+    }
 }
 
 static void move_rows(const void *task, const Piece *piece, float *memory) {
+    static const int16_t still[2] = {0, 0};
     const Window *w = task;
-    const i64 height = w->of.height, width = w->of.width, plane = height * width, picture = piece->frame;
-    const i64 rows = (height + BLOCK - 1) / BLOCK, columns = (width + BLOCK - 1) / BLOCK;
-    const float *from = w->of.pictures[picture];
-    float *to = w->out + picture * 3 * plane;
-    if (picture == w->middle) {
-        const i64 first = piece->top * BLOCK * width, last = least(piece->bottom * BLOCK, height) * width;
-        for (int i = 0; i < 3; i++)
-            memcpy(to + i * plane + first, from + i * plane + first, (last - first) * sizeof(float));
-        return;
-    }
-    const i64 pair = picture - (picture > w->middle);
-    float *patch = memory, *block = memory + PATCH * PATCH;
-    for (i64 row = piece->top; row < piece->bottom; row++)
-        for (i64 column = 0; column < columns; column++) {
-            const int16_t *v = w->vectors + 2 * ((pair * rows + row) * columns + column);
-            const i64 y = row * BLOCK + (v[0] >> 1), x = column * BLOCK + (v[1] >> 1);
-            const int odd_row = v[0] & 1, odd_column = v[1] & 1;
-            const int is_inside = y >= REACH && x >= REACH && y + BLOCK + REACH < height && x + BLOCK + REACH < width;
-            const int is_whole = (row + 1) * BLOCK <= height && (column + 1) * BLOCK <= width;
-            for (int i = 0; i < 3; i++) {
-                const float *source = from + i * plane;
-                float *target = to + i * plane + row * BLOCK * width + column * BLOCK;
-                float *out = is_whole ? target : block;
-                const i64 out_stride = is_whole ? width : BLOCK;
-                if (is_inside) {
-                    move_block_anyhow(source + y * width + x, width, odd_row, odd_column, out, out_stride);
-                } else {
-                    for (i64 v = 0; v < PATCH; v++)
-                        for (i64 u = 0; u < PATCH; u++)
-                            patch[v * PATCH + u] = source[within(y + v - REACH, height) * width +
-                                                          within(x + u - REACH, width)];
-                    move_block_anyhow(patch + REACH * PATCH + REACH, PATCH, odd_row, odd_column, out, out_stride);
-                }
-                if (!is_whole)
-                    for (i64 v = 0; v < least(BLOCK, height - row * BLOCK); v++)
-                        memcpy(target + v * width, block + v * BLOCK,
-                               least(BLOCK, width - column * BLOCK) * sizeof(float));
-            }
+    const i64 rows = (w->of.height + BLOCK - 1) / BLOCK, columns = (w->of.width + BLOCK - 1) / BLOCK;
+    const i64 picture = piece->frame, pair = picture - (picture > w->middle);
+    for (i64 row = piece->top; row < piece->bottom; row++) {
+        if (picture == w->middle) {
+            move_run(w, picture, row, 0, columns, still, memory);
+            continue;
         }
+        const int16_t *vectors = w->vectors + 2 * (pair * rows + row) * columns;
+        for (i64 first = 0, last; first < columns; first = last) {
+            const int16_t *v = vectors + 2 * first;
+            for (last = first + 1; last < columns && !memcmp(v, vectors + 2 * last, 2 * sizeof *v);) last++;
+            move_run(w, picture, row, first, last, v, memory);
+        }
+    }
 }
 
 int diffir_move(const Window *w) {
     const Grid grid = {w->of.count, (w->of.height + BLOCK - 1) / BLOCK, 1, 1, 8, w->of.threads};
-    return work_pieces(&grid, move_rows, w, PATCH * PATCH + BLOCK * BLOCK);
+    return work_pieces(&grid, move_rows, w, 2 * TALLEST * (w->of.width + TAPS));
 }
