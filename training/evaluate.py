@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import CheckpointError, UnknownModelError, UsageError
 from diffir_video.frame import Clip
 from diffir_video.metrics import mean_psnr, psnr, psnr_y, ssim, temporal_flicker
@@ -34,6 +33,7 @@ from training.evaluation.material import (
     to_bytes,
     to_tensor,
 )
+from training.evaluation.networks import load_network
 from training.evaluation.report import Cell, Evaluation, Quality, to_markdown, to_text, write_if_asked
 from training.evaluation.stages import LabelledInput, PriorComparison, compare_priors
 from training.evaluation.task import TASKS, Task, task_of
@@ -177,7 +177,7 @@ def _quality(item: LabelledInput, pictures: Tensor) -> Quality:
 def _compare_priors(
     stage1: Path, stage2: Path, inputs: Callable[[], Iterable[LabelledInput]]
 ) -> dict[Damage, PriorComparison]:
-    networks = load_checkpoint(stage1), load_checkpoint(stage2)
+    networks = load_network(stage1), load_network(stage2)
     match networks:
         case DiffIRS1() as first, DiffIRS2() as second:
             return compare_priors(first, second, inputs, _PRIOR_FRAMES_PER_CLIP)

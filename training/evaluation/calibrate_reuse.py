@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffir_video.chart import BLUE, ORANGE, Axis, Chart, Colour
-from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.inference import FoldedDIRformer
 from diffir_video.media import VideoReader, transcode
@@ -33,9 +32,9 @@ from diffir_video.metrics import luma, psnr_y
 from diffir_video.network import DiffIRS2
 from diffir_video.prior import REFRESH_THRESHOLDS, CutDetector, FrameStatistics
 from diffir_video.tiling import pad_to_multiple
-from diffir_video.zoo import find_weights
 from training.data.fetch import fetch
 from training.evaluation.material import add_noise, shrink_by_averaging, to_bytes, to_tensor
+from training.evaluation.networks import load_network
 from training.evaluation.programmes import noise_rising
 from training.evaluation.report import markdown_table, write_if_asked
 from training.evaluation.tool import exit_code_of, tool_parser
@@ -105,7 +104,7 @@ class Pair:
 
 def measure(model: str, data: Path) -> list[Pair]:
     """All pairs of all stretches; raises DiffirVideoError for unknown models and clips that can't be had."""
-    net = load_checkpoint(find_weights(model))
+    net = load_network(model)
     if not isinstance(net, DiffIRS2):
         raise UsageError(f"{model} is a stage-1 model; priors are held with stage 2")
     if net.config.recurrent:

@@ -15,7 +15,6 @@ from typing import Any
 from torch import Tensor
 
 from diffir_video.chart import BLACK, BLUE, GREEN, RED, Axis, Chart
-from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
 from diffir_video.frame import Clip
 from diffir_video.metrics import (
@@ -29,10 +28,10 @@ from diffir_video.metrics import (
 )
 from diffir_video.network import DiffIRS1, DiffIRS2
 from diffir_video.restorer import Restorer
-from diffir_video.zoo import find_weights
 from training.evaluation.ablations import Ablations, ablate
 from training.evaluation.folder import inputs_in, parse_damage
 from training.evaluation.material import to_bytes, to_tensor
+from training.evaluation.networks import load_network
 from training.evaluation.report import markdown_table, write_if_asked
 from training.evaluation.stages import LabelledInput
 from training.evaluation.upscalers import enlarged_bicubic
@@ -145,7 +144,7 @@ def _figures(pictures: Tensor, truth: Tensor, border: int) -> Figures:
 
 
 def _both_stages(stage1: str, model: str) -> tuple[DiffIRS1, DiffIRS2]:
-    first, second = (load_checkpoint(find_weights(name)) for name in (stage1, model))
+    first, second = map(load_network, (stage1, model))
     if not (isinstance(first, DiffIRS1) and isinstance(second, DiffIRS2)):
         raise UsageError(
             f"ablations need a stage-1 and a stage-2 checkpoint, got stage {first.stage} in {stage1} "

@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
-from diffir_video.zoo import find_weights
 from training.evaluation.material import CLIPS, EvaluationClip, to_tensor
+from training.evaluation.networks import load_network
 from training.evaluation.stages import shots_of
 from training.messages import print_messages
 
@@ -47,7 +46,7 @@ def load_networks(models: Sequence[str]) -> dict[str, DiffIR]:
 
     Raises UnknownModelError, CheckpointError, and UsageError for two of one name and one that enlarges.
     """
-    networks: dict[str, DiffIR] = {_name_of(m): load_checkpoint(find_weights(m)).eval() for m in models}
+    networks: dict[str, DiffIR] = {_name_of(m): load_network(m).eval() for m in models}
     if len(networks) != len(models):
         raise UsageError(f"two of the models have one name: {', '.join(map(_name_of, models))}")
     for name, net in networks.items():
