@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 class FoldedDIRformer:
     """DIRformer with one prior folded into its weights; it returns what the network returns.
 
+    A network that compensates motion moves neighbours itself; here `gather` does, so that what is known of a
+    picture serves all its windows.
+
     Attention maps sum over the whole frame and convolutions read true neighbours whatever a frame is cut
     into, so there is no seam, and the size of a frame is bounded by its feature maps alone.
     """
