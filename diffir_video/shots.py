@@ -12,9 +12,10 @@ from diffir_video.prior import FrameStatistics
 
 @dataclass(frozen=True, slots=True)
 class SeenFrame:
-    """A frame as it arrived.
+    """A frame that arrived.
 
-    picture: (3, H', W') float32, padded, on the restoring device.
+    frame: where it came on the restoring device, its data are the picture's, before that was padded.
+    picture: (3, H', W') float32, clamped to [0, 1] and padded, on the restoring device.
     repeats: its pixels equal those of the frame before.
     """
 

@@ -56,6 +56,7 @@ class PriorNetwork:
         return FoldedDIRformer(self.net.G, dtype=self._dtype, options=self._options)
 
     def give_back(self, folded: FoldedDIRformer) -> None:
+        folded.forget_pictures()
         self._idle.append(folded)
 
 

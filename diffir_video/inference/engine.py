@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffir_video.allocator import NETWORK_KEEPS_BYTES, prepare_allocator
 from diffir_video.inference.backends import build, gathering
+from diffir_video.inference.native.motion import NativeCompensation
 from diffir_video.inference.options import Batch, InferenceOptions, Tile
 from diffir_video.inference.strips import StripSteps
 from diffir_video.network.dirformer import DIRformer
@@ -37,6 +38,9 @@ _log = logging.getLogger(__name__)
 
 class FoldedDIRformer:
     """DIRformer with one prior folded into its weights; it returns what the network returns.
+
+    A network that compensates motion moves neighbours itself; here `gather` does, so that what is known of a
+    picture serves all its windows.
 
     Attention maps sum over the whole frame and convolutions read true neighbours whatever a frame is cut
     into, so there is no seam, and the size of a frame is bounded by its feature maps alone.
@@ -94,6 +98,11 @@ class FoldedDIRformer:
         several windows share are best the same tensors. Returns (N, lq_channels, H, W).
         """
         return self._gather(windows)
+
+    def forget_pictures(self) -> None:
+        """Let go of what `gather` keeps of the last windows, when a stream ends."""
+        if isinstance(self._gather, NativeCompensation):
+            self._gather.forget()
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore the middle frames of windows, each with its own attention maps.

@@ -1,4 +1,4 @@
-"""The paper and nothing else: CPEN, DIRformer, the prior diffusion, stages 1 and 2."""
+"""The paper, and motion compensation: CPEN, DIRformer, the prior diffusion, stages 1 and 2."""
 
 from diffir_video.network.config import ModelConfig
 from diffir_video.network.cpen import CPEN

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import weakref
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import diffir_video as dv
+from diffir_video.inference import fastest_motion_search
 from diffir_video.inference.native import motion as native
 from diffir_video.network.motion import BLOCK, FindMotion, compensate, find_motion, move
+from diffir_video.reference import ReferenceRestorer
 from tests.network.test_variants import tiny
 
 MODEL = tiny(past=1, future=1, compensated=True)
@@ -190,6 +199,105 @@ def test_the_kernels_in_c_are_twins(height: int, width: int) -> None:
     found = native.find_motion(lq, model.frames, model.past)
     assert torch.equal(found, find_motion(lq, model.frames, model.past))
     torch.testing.assert_close(moved_by_kernels(lq, model), compensate(lq, model), atol=1e-6, rtol=0)
+
+
+def test_each_picture_is_looked_at_once_however_it_lies_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several windows each, and, as most libraries hold them, with a pixel's colours side by side."""
+    seen: list[Tensor] = []
+    build = native.put_pyramids
+
+    def put_pyramids(pictures: Sequence[Tensor]) -> list[Tensor]:
+        seen.extend(pictures)
+        return build(pictures)
+
+    monkeypatch.setattr(native, "put_pyramids", put_pyramids)
+    frames = panned(*((t, 2 * t) for t in range(4)), height=24, width=40).unflatten(1, (4, 3))[0]
+    pictures = list(frames.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
+    windows = [pictures[first : first + 3] for first in (0, 1)]
+    gather = native.NativeCompensation(1)
+    gathered = torch.cat([gather([window]) for window in windows])
+    lq = torch.stack([torch.cat(window) for window in windows])
+    torch.testing.assert_close(gathered, compensate(lq, MODEL), atol=1e-6, rtol=0)
+    assert len(seen) == 4
+
+
+def test_a_stream_leaves_none_of_its_pictures_in_memory() -> None:
+    """Folded networks outlive streams, to be borrowed by the next one."""
+    restorer = dv.Restorer(dv.DiffIRS2(MODEL), device="cpu", precision="fp32", backend="compile")
+    assert restorer.network is not None
+    folded = restorer.network.borrow_folded()
+    pictures = [textured(16, 24, seed=seed) for seed in range(3)]
+    held = [weakref.ref(picture) for picture in pictures]
+    folded.gather([pictures])
+    del pictures
+    restorer.network.give_back(folded)
+    assert [ref() for ref in held] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        [torch.zeros(3, 8, 16), torch.zeros(3, 16, 16)],
+        [torch.zeros(3, 8, 16, dtype=torch.float64)] * 2,
+        [torch.zeros(1, 8, 16)] * 2,
+        [torch.zeros(3, 8, 16, device="meta")] * 2,
+    ],
+    ids=["of two sizes", "float64", "grey", "elsewhere"],
+)
+def test_what_the_kernels_would_misread_is_refused(window: list[Tensor]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        native.NativeCompensation(1)([window])
+
+
+def test_what_is_on_another_device_is_left_to_plain_torch() -> None:
+    """A network that was a CPU's, and finds motion by kernels there, may be moved."""
+    lq = torch.zeros(1, 6, 24, 40, device="meta")
+    assert native.find_motion(lq, 2, 1).device.type == "meta"
+
+
+def test_a_network_that_is_compiled_finds_motion_by_the_kernels_too() -> None:
+    """As `compile: true` trains it."""
+    net = dv.DiffIRS2(tiny(past=1, compensated=True))
+    lq, prior = panned((3, -5), (0, 0), height=32, width=48), torch.zeros(1, net.config.prior_width)
+    expected = net.restore(lq, prior)
+    net.G.find_motion = fastest_motion_search()
+    net.G.compile(backend="eager")  # pyright: ignore[reportUnknownMemberType]
+    restored = net.restore(lq, prior)
+    torch.testing.assert_close(restored, expected, atol=1e-5, rtol=0)
+    restored.mean().backward()
+    assert all(p.grad is not None for p in net.G.parameters())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_finds_motion_as_its_original_does(copied: Callable[[dv.Restorer], dv.Restorer]) -> None:
+    """In another process, say, after it has restored something."""
+    original = dv.Restorer(dv.DiffIRS2(MODEL), device="cpu", precision="fp32", backend="compile")
+    frames = panned((0, 0), (1, 2), (2, 4), height=32, width=48).unflatten(1, (3, 3))[0]
+    clip = dv.Clip(frames, (0, 1, 2), Fraction(1, 25))
+    restored = original.restore(clip).data
+    assert torch.equal(copied(original).restore(clip).data, restored)
+
+
+@pytest.mark.parametrize("settings", [{"batch": 3}, {"tile": 16}, {"reuse": "prior"}])
+def test_compensated_frames_are_the_same_however_they_are_worked_on(settings: dict[str, Any]) -> None:
+    """Alone or together, whole or in pieces, by the kernels and as the network was trained; with a cut."""
+    torch.manual_seed(0)
+    net = dv.DiffIRS2(MODEL)
+    scene = panned((0, 0), (1, 3), (2, 6), (3, 9), height=32, width=48).unflatten(1, (4, 3))[0]
+    # A picture twice, and another shot.
+    frames = torch.cat([scene, scene[3:], 1 - scene])
+    clip = dv.Clip(frames, tuple(range(len(frames))), Fraction(1, 25))
+    reference = ReferenceRestorer(net, device="cpu").open_stream()
+    expected = [*reference.push(clip.frames()), *reference.finish()]
+    restorer = dv.Restorer(net, device="cpu", precision="fp32", **settings)
+    stream = restorer.open_stream()
+    restored = [frame for given in clip.frames() for frame in stream.push([given])] + stream.finish()
+    together = restorer.restore(clip).data
+    assert torch.equal(torch.stack([frame.data for frame in restored]), together)
+    if "reuse" not in settings:
+        torch.testing.assert_close(
+            together, torch.stack([frame.data for frame in expected]), atol=1e-5, rtol=0
+        )
 
 
 def test_motion_is_the_same_for_any_number_of_threads() -> None:

@@ -178,6 +178,23 @@ def test_stage_2_goes_on_from_a_stage_2_checkpoint(recipe: Recipe) -> None:
         train_stage2(recipe.config(*still, f"init={stage1}", f"output={recipe.folder / 'wrong'}"))
 
 
+def test_what_was_trained_without_compensation_goes_on_with_it(recipe: Recipe) -> None:
+    """No weight has to do with it; the checkpoint says what it was trained for at last."""
+    stage1 = trained_stage1(recipe, "max_steps=1")
+    train_stage2(recipe.config(f"stage1={stage1}", "max_steps=1", f"output={recipe.folder / 's2'}"))
+    stage2 = recipe.folder / "s2" / "checkpoints" / "last.safetensors"
+
+    still = ["learning_rate=1e-20", "final_learning_rate=1e-20", "max_steps=1"]
+    start = [f"stage1={stage1}", f"init={stage2}", f"output={recipe.folder / 'on'}"]
+    train_stage2(recipe.config("model.compensated=true", *still, *start))
+
+    began = dv.load_checkpoint(stage2)
+    taught = dv.load_checkpoint(recipe.folder / "on" / "checkpoints" / "last.safetensors")
+    assert (began.config.compensated, taught.config.compensated) == (False, True)
+    for name, tensor in began.state_dict().items():
+        torch.testing.assert_close(taught.state_dict()[name], tensor, atol=1e-6, rtol=0)
+
+
 def test_stage_1_takes_the_dirformer_of_another_checkpoint(recipe: Recipe) -> None:
     """Another CPEN can then learn beside it; another DIRformer is refused."""
     first = trained_stage1(recipe)

@@ -201,7 +201,8 @@ def halfway(k):
 def move(frames, vectors, out, height, width, columns, PLANES: tl.constexpr, BLOCK: tl.constexpr):
     """out (N, PLANES, H, W): blocks of frames, taken from where their vectors, (N, rows, columns, 2) int32,
     point; one program a block of one frame, all its planes."""
-    number, frame = tl.program_id(0), tl.program_id(1)
+    # A clip given whole can have more than 2^31 pixels.
+    number, frame = tl.program_id(0), tl.program_id(1).to(tl.int64)
     vector = vectors + 2 * (frame * tl.num_programs(0) + number)
     row, column = tl.load(vector), tl.load(vector + 1)
     places = tl.arange(0, BLOCK * BLOCK)

@@ -5,32 +5,56 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from diffir_video.inference.native.library import PicturesArgument, WindowArgument, load_kernels
 from diffir_video.inference.native.packing import checked
-from diffir_video.network.motion import BLOCK
+from diffir_video.network import motion
+from diffir_video.network.motion import BLOCK, FindMotion
 
 # Of larger frames it would be much memory, and making it again takes little of their time.
 _MOST_KEPT_PIXELS = 1 << 22
 
 
 def find_motion(lq: Tensor, pictures: int, middle: int) -> Tensor:
-    """As `network.motion.find_motion`, with the same result; lq on a CPU.
+    """As `network.motion.find_motion`, with the same result; by plain torch for an lq that is on no CPU.
 
     Raises BackendError where the kernels can't be compiled, torch.OutOfMemoryError where memory runs out.
     """
+    return _find_motion(lq, pictures, middle)
+
+
+def _search_all(lq: Tensor, pictures: int, middle: int) -> Tensor:
+    # A network keeps what it finds motion with wherever it is moved to, and what a pointer to another device
+    # points to is not to be read here.
+    if lq.device.type != "cpu":
+        return motion.find_motion(lq, pictures, middle)
     windows = lq.detach().float().reshape(len(lq), pictures, 3, *lq.shape[2:]).contiguous()
-    return torch.stack([_Search(list(window), _pyramids(list(window)), middle).vectors for window in windows])
+    return torch.stack(
+        [_Search(list(window), put_pyramids(list(window)), middle).vectors for window in windows]
+    )
+
+
+# What is compiled is traced with tensors that have no memory to point to.
+_find_motion = cast(FindMotion, cast(Any, torch.compiler).disable(_search_all))
+
+
+class _Known(NamedTuple):
+    """A picture as it was given, its planes one after the other, and its pyramid."""
+
+    given: Tensor
+    picture: Tensor
+    pyramid: Tensor
 
 
 class NativeCompensation:
     """Windows as a compensated network is to see them: what `network.motion.compensate` makes of them.
 
-    It keeps what it has made of a window's pictures, as the next window has most of them too.
-    Raises BackendError where the kernels can't be compiled.
+    It keeps what it has made of a window's pictures, as the next window has most of them too; `forget` ends
+    that. Raises BackendError where the kernels can't be compiled.
     """
 
     def __init__(self, middle: int) -> None:
@@ -38,31 +62,50 @@ class NativeCompensation:
         load_kernels()
         self._middle = middle
         # By identity; the pictures are kept too, so that no other takes their place.
-        self._known: dict[int, tuple[Tensor, Tensor]] = {}
+        self._known: dict[int, _Known] = {}
 
     def __call__(self, windows: Sequence[Sequence[Tensor]]) -> Tensor:
         """Pictures, (3, H, W) float32 each, on a CPU, oldest first in each window → (N, 3 · pictures, H, W).
 
-        Raises torch.OutOfMemoryError where memory runs out.
+        Raises ValueError for pictures of other kinds or of several sizes, torch.OutOfMemoryError where memory
+        runs out.
         """
+        _check(windows)
         first = windows[0]
         out = torch.empty(len(windows), 3 * len(first), *first[0].shape[1:])
         for window, place in zip(windows, out, strict=True):
-            pictures = [picture.contiguous() for picture in window]
-            self._know(pictures)
-            pyramids = [self._known[id(picture)][1] for picture in pictures]
+            self._know(window)
+            known = [self._known[id(picture)] for picture in window]
+            pictures, pyramids = [k.picture for k in known], [k.pyramid for k in known]
             _Search(pictures, pyramids, self._middle).compensate(place)
         if out[0, 0].numel() > _MOST_KEPT_PIXELS:
-            self._known = {}
+            self.forget()
         return out
 
-    def _know(self, pictures: Sequence[Tensor]) -> None:
-        new = list({id(p): p for p in pictures if id(p) not in self._known}.values())
-        self._known |= {id(p): (p, made) for p, made in zip(new, _pyramids(new), strict=True)}
-        self._known = {id(picture): self._known[id(picture)] for picture in pictures}
+    def forget(self) -> None:
+        """Let go of the pictures that are kept."""
+        self._known = {}
+
+    def _know(self, window: Sequence[Tensor]) -> None:
+        new = list({id(given): given for given in window if id(given) not in self._known}.values())
+        pictures = [given.contiguous() for given in new]
+        for known in map(_Known, new, pictures, put_pyramids(pictures)):
+            self._known[id(known.given)] = known
+        self._known = {id(given): self._known[id(given)] for given in window}
 
 
-def _pyramids(pictures: Sequence[Tensor]) -> list[Tensor]:
+def _check(windows: Sequence[Sequence[Tensor]]) -> None:
+    """Raise ValueError for what the kernels would read as something else, or read beyond."""
+    kinds = {(tuple(p.shape), p.dtype, p.device.type) for window in windows for p in window}
+    if len(kinds) != 1:
+        raise ValueError(f"expected pictures of one size and kind, got {sorted(map(str, kinds))}")
+    (shape, dtype, device), *_ = kinds
+    if len(shape) != 3 or shape[0] != 3 or dtype != torch.float32 or device != "cpu":
+        raise ValueError(f"expected (3, H, W) float32 on a CPU, got {shape} {dtype} on {device}")
+
+
+def put_pyramids(pictures: Sequence[Tensor]) -> list[Tensor]:
+    """Pyramids of pictures, (3, H, W) contiguous float32 on a CPU, as motion.c lays them out."""
     if not pictures:
         return []
     kernels, (height, width) = load_kernels(), pictures[0].shape[1:]
