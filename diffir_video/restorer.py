@@ -65,7 +65,7 @@ def products_of(precision: Precision) -> Products:
 _MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA = 4, 128 * 2**20
 
 # A recurrent network's result is that of the whole stream, but for rounding, after so many frames.
-_MEMORY_FRAMES = 24
+_MEMORY_FRAMES = 32
 
 
 class Restorer:
