@@ -18,7 +18,7 @@ from diffir_video.media import LiveInput, LivePicture, MediaPacket, TrackFormat
 from streams.addresses import Address
 from streams.backoff import Backoff
 from streams.clock import OutputClock, Stamp
-from streams.connecting import Connector, SourceConfig, Watch, comes_in_bursts, is_device
+from streams.connecting import Connector, SourceConfig, Watch, check_source, comes_in_bursts, is_device
 from streams.frames import TICK, LiveFrame
 from streams.mailbox import Mailbox, Policy
 from streams.picture_times import PictureTimes
@@ -62,6 +62,7 @@ class LiveSource:
     the output's clock. on_arrival: gets the time of every decoded picture. Both are called in the thread
     that reads. Iterating raises LiveInputError where the source can't be had and is not to be tried
     again; a source that is tried again never ends before `stop`.
+    Raises UsageError for an address that no source can be made of, and for options that FFmpeg doesn't know.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class LiveSource:
     ) -> None:
         self.address = Address(address)
         self.config = config or SourceConfig()
+        check_source(self.address, self.config)
         self.stats = stats or LiveStats()
         self._audio, self.on_arrival = audio, on_arrival
         self._audio_format: TrackFormat | None = None

@@ -112,6 +112,9 @@ class LiveInput:
             )
         except (av.error.FFmpegError, OSError, ValueError) as exc:
             # FFmpeg's text holds the address with its password: it must not travel on as a cause.
+            if isinstance(exc, av.error.ArgumentError):
+                text = f"{name}: FFmpeg refuses the address, or the value of an option"
+                raise LiveInputError(text, reason="broken") from None
             raise _translated(exc, name) from None
         try:
             self._video = self._choose_video()
