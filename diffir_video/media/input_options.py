@@ -6,10 +6,9 @@ import ctypes
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-import av  # noqa: F401 - loads the libraries that are asked
 
 # See libavutil/opt.h: what says how to read, and searching demuxers and protocols without opening any.
 _FOR_READING = 2
@@ -79,6 +78,7 @@ def _known() -> _Options | None:
 
 def _loaded(library: str) -> ctypes.CDLL:
     """One of the libraries that PyAV has loaded; raises OSError where there is none by this name."""
+    import_module("av")
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     for line in maps.splitlines():
         path = line.partition("/")[2]

@@ -27,7 +27,7 @@ def test_a_misspelt_option_ends_the_command_before_anything_begins(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["skip_frame", "movflags", "udp", "x"])
+@pytest.mark.parametrize("name", ["skip_frame", "movflags", "udp", "tpc"])
 def test_options_of_decoders_and_outputs_and_values_are_no_options_of_an_input(name: str) -> None:
     with pytest.raises(UsageError, match=f"no input option '{name}'"):
         source("rtmp://server/live/key", **{name: "1"})
