@@ -233,7 +233,12 @@ class Publisher:
         formats = first.formats
         self._begins_at = first.packet.pts or 0
         audio = formats[1].codec if len(formats) > 1 else None
-        arguments = arguments_for(self._address, audio_codec=audio, continues=self._has_written_playlist)
+        arguments = arguments_for(
+            self._address,
+            audio_codec=audio,
+            begins_seconds=float(self._begins_at * first.packet.time_base),
+            continues=self._has_written_playlist,
+        )
         with self._opened_output() as output:
             self._muxer = PacketMuxer(formats)
             self._child = FFmpegChild(

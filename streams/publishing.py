@@ -47,7 +47,8 @@ _HLS_FLAGS = "delete_segments+independent_segments+temp_file+omit_endlist"
 _HLS_CONTINUED = _HLS_FLAGS + "+append_list"
 _HLS_END = "#EXT-X-ENDLIST"
 _TS = Container("mpegts", _TS_OPTIONS, _TS_AUDIO, in_band_headers=True)
-_MP4 = Container("mp4", _FRAGMENTS)
+# Of AC-3 and E-AC-3 its header says what only the packets tell, and in fragments the header comes first.
+_MP4 = Container("mp4", _FRAGMENTS, frozenset({"aac", "mp3", "opus"}))
 _WHIP = Container(
     "whip",
     audio=frozenset({"opus"}),
@@ -81,7 +82,7 @@ _BY_SCHEME: Mapping[str, Container] = {
 _BY_SUFFIX: Mapping[str, Container] = {
     ".mp4": _MP4,
     ".m4v": _MP4,
-    ".mov": Container("mov", _FRAGMENTS),
+    ".mov": Container("mov", _FRAGMENTS, frozenset({"aac", "mp3", "ac3", "eac3"})),
     ".mkv": Container("matroska", {"cluster_time_limit": "2000"}),
     ".ts": _TS,
     ".flv": _BY_SCHEME["rtmp"],
@@ -152,10 +153,13 @@ def is_recording(address: Address) -> bool:
     return address.scheme == "file" and not is_playlist(address)
 
 
-def arguments_for(address: Address, *, audio_codec: str | None, continues: bool = False) -> list[str]:
+def arguments_for(
+    address: Address, *, audio_codec: str | None, begins_seconds: float = 0.0, continues: bool = False
+) -> list[str]:
     """FFmpeg's arguments for copying NUT from its standard input to `address`.
 
     A recording goes to FFmpeg's standard output: FFmpeg can overwrite no file whose name it isn't told.
+    begins_seconds: the time of the first picture, before which nothing may be.
     continues: go on in the playlist that an earlier child of the same sink has written.
     """
     container = container_for(address)
@@ -168,6 +172,9 @@ def arguments_for(address: Address, *, audio_codec: str | None, continues: bool 
     elif audio_codec is not None:
         settings |= {"acodec": container.transcode_to, "audio_bitrate": "128k"}
         settings |= container.transcode_options
+        # An encoder's first packet lies before the sound that it was made of. FLV takes nothing earlier than
+        # its first packet, which may be a picture.
+        settings["bsf:a"] = f"noise=amount=0:drop=lt(pts*tb\\,{begins_seconds:.6f})"
     if address.scheme in ("rtmp", "rtmps", "tcp"):
         settings["rw_timeout"] = _PEER_MICROSECONDS
     settings |= container.options
