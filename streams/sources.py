@@ -33,8 +33,8 @@ _USUAL_RATE = 25.0
 # How many frames' time a source may be silent before its place is held, and of how many frames it is known.
 _FRAMES_MISSED = 2.5
 _GAPS_KNOWN = 2
-# A sender that loops without sound seems to be another one each time.
-_SOUND_SOUGHT_SECONDS = 60.0
+# A sender that loops without sound seems to be another one each time. Doubles with each attempt in vain.
+_SOUND_SOUGHT_SECONDS = 30.0
 
 
 class AudioReceiver(Protocol):
@@ -101,6 +101,7 @@ class LiveSource:
         self._last_shown = 0.0
         self._last_arrival: float | None = None
         self._sought_sound_at: float | None = None
+        self._sound_patience = _SOUND_SOUGHT_SECONDS
         self._gaps: deque[float] = deque(maxlen=_GAPS_KNOWN)
         self._reader = threading.Thread(target=self._read, name="diffir-source", daemon=True)
 
@@ -234,6 +235,8 @@ class LiveSource:
         self._times.begin(time.monotonic())
         self._last_arrival = None
         self._expect_audio(connection.audio)
+        if connection.audio is not None:
+            self._sound_patience = _SOUND_SOUGHT_SECONDS
         self._watch.begin()
         for item in connection:
             if self._stopping.is_set():
@@ -257,14 +260,15 @@ class LiveSource:
             else:
                 # From now, not from when it came: a mailbox may let its sender wait for long.
                 self._watch.begin()
-            if connection.is_bereft and self._reconnects:
-                self._seek_sound(time.monotonic())
+            if self._reconnects and (why := connection.missed_sound) is not None:
+                self._seek_sound(why, time.monotonic())
 
-    def _seek_sound(self, now: float) -> None:
+    def _seek_sound(self, why: str, now: float) -> None:
         """Give the connection up for one that may find sound, unless that was of no use lately."""
-        if self._sought_sound_at is None or now - self._sought_sound_at > _SOUND_SOUGHT_SECONDS:
+        if self._sought_sound_at is None or now - self._sought_sound_at > self._sound_patience:
             self._sought_sound_at = now
-            raise LiveInputError(f"{self.address}: another sender, and no sound of it", reason="broken")
+            self._sound_patience *= 2
+            raise LiveInputError(f"{self.address}: {why}", reason="broken")
 
     def _take_picture(self, picture: LivePicture, now: float) -> None:
         if self._info is None or self._backoff.attempts:
