@@ -49,6 +49,8 @@ class SinkConfig:
     open_seconds: for reaching a peer; stall_seconds: without progress after that, the child is killed and
     a new one begins; neither is for files and pipes, which a new child would only damage.
     queue_packets: waiting for one sink at most; beyond, it goes on at the next keyframe.
+    pixel_format: FFmpeg's name of the one to encode, None for the nearest to the source's that can be decoded
+    at all sinks.
     size_change: "follow" begins the outputs anew at the new size or shape of the pixels, "fit" scales into
     the first one.
     close_seconds: for what is still on its way when the stream ends.
@@ -57,6 +59,7 @@ class SinkConfig:
 
     encoder: str = "libx264"
     encoder_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    pixel_format: str | None = None
     gop_seconds: float = 2.0
     open_seconds: float = 4.0
     stall_seconds: float = 1.0
