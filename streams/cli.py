@@ -88,7 +88,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     set_up_logs(
         addresses, format=arguments.log_format, level="debug" if arguments.debug else arguments.log_level
     )
-    check_source(addresses[0])
+    check_source(addresses[0], service.live.source)
     restorer = Restorer.from_pretrained(
         service.model, device=service.device, precision=service.precision, reuse=service.reuse
     )

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffir_video.errors import LiveInputError, UsageError
-from diffir_video.media import LiveInput, Readable
+from diffir_video.media import LiveInput, Readable, is_input_option, similar_input_option
 from streams.addresses import Address
 from streams.children import FFmpegChild
 from streams.mailbox import Policy
 from streams.settings import check_positive
-from streams.whep import watched
+from streams.whep import check_whep, watched
 
 Outage = Literal["hold", "slate", "pause"]
 
@@ -240,13 +240,24 @@ class _PipeReader:
         return b""
 
 
-def check_source(address: Address) -> None:
-    """Raise UsageError for an address that no source can be made of."""
+def check_source(address: Address, config: SourceConfig | None = None) -> None:
+    """Raise UsageError for an address that no source can be made of, or options that FFmpeg doesn't know."""
     if address.is_mistyped:
         raise UsageError(f"no source for {address}: what precedes a host ends in ://, as in rtsp://host")
     if address.scheme not in _SCHEMES and not is_device(address):
         known = ", ".join(sorted(_SCHEMES - {"pipe", "file"}))
         raise UsageError(f"no source for {address}: expected a file, -, a device, or one of {known}")
+    if address.scheme in ("whep", "wheps"):
+        check_whep()
+    for name, _ in () if config is None else config.options:
+        if is_input_option(name) or (address.scheme == "udp" and name in _OPTIONS_OF_UDP):
+            continue
+        # Left to itself, FFmpeg would ignore it, and nobody would hear of that.
+        meant = similar_input_option(name)
+        hint = f"; did you mean {meant}?" if meant else ""
+        if address.scheme == "srt":
+            hint += "; SRT's own are written in its address, as in srt://host:port?latency=200000"
+        raise UsageError(f"input: options: FFmpeg has no input option {name!r}{hint}")
 
 
 _SCHEMES = frozenset(

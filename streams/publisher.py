@@ -49,6 +49,8 @@ class SinkConfig:
     open_seconds: for reaching a peer; stall_seconds: without progress after that, the child is killed and
     a new one begins; neither is for files and pipes, which a new child would only damage.
     queue_packets: waiting for one sink at most; beyond, it goes on at the next keyframe.
+    pixel_format: FFmpeg's name of the one to encode, None for the nearest to the source's that can be decoded
+    at all sinks.
     size_change: "follow" begins the outputs anew at the new size or shape of the pixels, "fit" scales into
     the first one.
     close_seconds: for what is still on its way when the stream ends.
@@ -57,6 +59,7 @@ class SinkConfig:
 
     encoder: str = "libx264"
     encoder_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    pixel_format: str | None = None
     gop_seconds: float = 2.0
     open_seconds: float = 4.0
     stall_seconds: float = 1.0
@@ -233,7 +236,12 @@ class Publisher:
         formats = first.formats
         self._begins_at = first.packet.pts or 0
         audio = formats[1].codec if len(formats) > 1 else None
-        arguments = arguments_for(self._address, audio_codec=audio, continues=self._has_written_playlist)
+        arguments = arguments_for(
+            self._address,
+            audio_codec=audio,
+            begins_seconds=float(self._begins_at * first.packet.time_base),
+            continues=self._has_written_playlist,
+        )
         with self._opened_output() as output:
             self._muxer = PacketMuxer(formats)
             self._child = FFmpegChild(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 
@@ -18,6 +18,10 @@ from streams.addresses import Address
 _PEER_MICROSECONDS = 10_000_000
 _INTERLEAVE_MICROSECONDS = 100_000
 
+# Programs that decode what FFmpeg does; browsers, telephones and television sets; browsers in a call.
+Reader = Literal["any", "player", "webrtc"]
+_PLAYED, _PLAYED_DEEP = "yuv420p", "yuv420p10le"
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -25,8 +29,8 @@ class Container:
 
     An audio codec that is not among `audio` is transcoded to `transcode_to`, with `transcode_options`.
     in_band_headers: decoders join in the middle, so every keyframe repeats the stream's headers.
-    encoder_options: what frames for it must be coded with, by encoder. pixel_format: FFmpeg's name of the
-    only one that its readers know, None where it is the source's.
+    encoder_options: what frames for it must be coded with, by encoder. plays: what decodes it in the end;
+    see `pixel_formats_for`.
     """
 
     muxer: str
@@ -36,7 +40,7 @@ class Container:
     transcode_options: Mapping[str, str] = field(default_factory=dict[str, str])
     in_band_headers: bool = False
     encoder_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
-    pixel_format: str | None = None
+    plays: Reader = "any"
 
 
 _TS_AUDIO = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus"})
@@ -47,7 +51,8 @@ _HLS_FLAGS = "delete_segments+independent_segments+temp_file+omit_endlist"
 _HLS_CONTINUED = _HLS_FLAGS + "+append_list"
 _HLS_END = "#EXT-X-ENDLIST"
 _TS = Container("mpegts", _TS_OPTIONS, _TS_AUDIO, in_band_headers=True)
-_MP4 = Container("mp4", _FRAGMENTS)
+# Of AC-3 and E-AC-3 its header says what only the packets tell, and in fragments the header comes first.
+_MP4 = Container("mp4", _FRAGMENTS, frozenset({"aac", "mp3", "opus"}))
 _WHIP = Container(
     "whip",
     audio=frozenset({"opus"}),
@@ -57,12 +62,13 @@ _WHIP = Container(
     in_band_headers=True,
     # All that every WebRTC peer must be able to decode (RFC 7742).
     encoder_options={"libx264": {"profile": "baseline"}, "h264_nvenc": {"profile": "baseline"}},
-    pixel_format="yuv420p",
+    plays="webrtc",
 )
+_FLV = Container("flv", {"flvflags": "no_duration_filesize"}, frozenset({"aac", "mp3"}))
 
 _BY_SCHEME: Mapping[str, Container] = {
-    "rtmp": Container("flv", {"flvflags": "no_duration_filesize"}, frozenset({"aac", "mp3"})),
-    "rtmps": Container("flv", {"flvflags": "no_duration_filesize"}, frozenset({"aac", "mp3"})),
+    "rtmp": replace(_FLV, plays="player"),
+    "rtmps": replace(_FLV, plays="player"),
     "srt": _TS,
     "udp": _TS,
     "tcp": _TS,
@@ -81,10 +87,10 @@ _BY_SCHEME: Mapping[str, Container] = {
 _BY_SUFFIX: Mapping[str, Container] = {
     ".mp4": _MP4,
     ".m4v": _MP4,
-    ".mov": Container("mov", _FRAGMENTS),
+    ".mov": Container("mov", _FRAGMENTS, frozenset({"aac", "mp3", "ac3", "eac3"})),
     ".mkv": Container("matroska", {"cluster_time_limit": "2000"}),
     ".ts": _TS,
-    ".flv": _BY_SCHEME["rtmp"],
+    ".flv": _FLV,
     ".nut": _BY_SCHEME["pipe"],
     ".m3u8": Container(
         "hls",
@@ -95,6 +101,7 @@ _BY_SUFFIX: Mapping[str, Container] = {
         },
         frozenset({"aac", "mp3", "ac3", "eac3"}),
         in_band_headers=True,
+        plays="player",
     ),
 }
 
@@ -108,6 +115,17 @@ def container_for(address: Address) -> Container:
     schemes = ", ".join(sorted(set(_BY_SCHEME) - {"pipe"}))
     endings = " ".join(sorted(_BY_SUFFIX))
     raise UsageError(f"no sink for {address}: expected {schemes}, - for NUT, or a file ending in {endings}")
+
+
+def pixel_formats_for(addresses: Sequence[Address], encoder: str) -> frozenset[str] | None:
+    """FFmpeg's names of the pixel formats that can be decoded at all of these addresses; None for any.
+
+    Players decode 4:2:0 alone, and 10 bits of it where the codec is newer than H.264; WebRTC's 8 bits alone.
+    """
+    readers = {container_for(address).plays for address in addresses}
+    if "webrtc" in readers or ("player" in readers and "264" in encoder):
+        return frozenset({_PLAYED})
+    return frozenset({_PLAYED, _PLAYED_DEEP}) if "player" in readers else None
 
 
 def check_sink(address: Address) -> None:
@@ -152,10 +170,13 @@ def is_recording(address: Address) -> bool:
     return address.scheme == "file" and not is_playlist(address)
 
 
-def arguments_for(address: Address, *, audio_codec: str | None, continues: bool = False) -> list[str]:
+def arguments_for(
+    address: Address, *, audio_codec: str | None, begins_seconds: float = 0.0, continues: bool = False
+) -> list[str]:
     """FFmpeg's arguments for copying NUT from its standard input to `address`.
 
     A recording goes to FFmpeg's standard output: FFmpeg can overwrite no file whose name it isn't told.
+    begins_seconds: the time of the first picture, before which nothing may be.
     continues: go on in the playlist that an earlier child of the same sink has written.
     """
     container = container_for(address)
@@ -168,6 +189,9 @@ def arguments_for(address: Address, *, audio_codec: str | None, continues: bool 
     elif audio_codec is not None:
         settings |= {"acodec": container.transcode_to, "audio_bitrate": "128k"}
         settings |= container.transcode_options
+        # An encoder's first packet lies before the sound that it was made of. FLV takes nothing earlier than
+        # its first packet, which may be a picture.
+        settings["bsf:a"] = f"noise=amount=0:drop=lt(pts*tb\\,{begins_seconds:.6f})"
     if address.scheme in ("rtmp", "rtmps", "tcp"):
         settings["rw_timeout"] = _PEER_MICROSECONDS
     settings |= container.options

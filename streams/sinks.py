@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -14,12 +15,14 @@ from torch import Tensor
 
 from diffir_video.errors import OutputError
 from diffir_video.frame import Frame, StreamInfo
-from diffir_video.media import LiveEncoder, MediaPacket, TrackFormat
+from diffir_video.media import LiveEncoder, MediaPacket, TrackFormat, choose_pixel_format
 from streams.addresses import Address
 from streams.frames import TICK, TICKS_PER_SECOND, LiveFrame
 from streams.publisher import Outgoing, Publisher, SinkConfig
-from streams.publishing import check_sink, container_for
+from streams.publishing import check_sink, container_for, pixel_formats_for
 from streams.stats import LiveStats
+
+_log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.05
 _USUAL_RATE = 25
@@ -57,7 +60,10 @@ class LiveSink:
         for address in parsed:
             self._encoder_options |= container_for(address).encoder_options.get(self.config.encoder, {})
         self._encoder_options |= self.config.encoder_options
-        self._pixel_format = next(filter(None, (container_for(each).pixel_format for each in parsed)), None)
+        chosen = self.config.pixel_format
+        self._pixel_formats = (
+            pixel_formats_for(parsed, self.config.encoder) if chosen is None else frozenset({chosen})
+        )
         # Now, because the first picture may be hours away.
         self._begun_encoder(_TRIED).close()
         self._publishers = [Publisher(address, self.config, self.stats) for address in parsed]
@@ -170,28 +176,48 @@ class LiveSink:
 
     def _encoder_for(self, frame: LiveFrame) -> tuple[LiveEncoder, Tensor]:
         """The encoder, begun anew if the size has changed and is to be followed; the picture it takes."""
-        height, width = frame.data.shape[-2:]
+        data = frame.data if self._pixel_formats is None else _made_even(frame.data)
+        height, width = data.shape[-2:]
         info = replace(frame.stream, width=width, height=height, time_base=TICK)
-        if self._pixel_format is not None:
-            info = replace(info, pixel_format=self._pixel_format, bit_depth=8)
         begun = self._encoded
         if self._encoder is not None and begun is not None:
             stretch = _pixel_shape(info) / _pixel_shape(begun)
             is_same = (begun.width, begun.height) == (width, height) and stretch == 1
             if is_same and (begun.color == info.color or self.config.size_change == "fit"):
-                return self._encoder, frame.data
+                return self._encoder, data
             if self.config.size_change == "fit" or frame.bridge is not None:
-                return self._encoder, fitted(frame.data, begun.height, begun.width, stretch=stretch)
+                return self._encoder, fitted(data, begun.height, begun.width, stretch=stretch)
             self._finish_encoder()
         self._encoder, self._encoded = self._begun_encoder(info), info
+        self._tell_of_changes(frame, self._encoder, info)
         with self._lock:
             self._set_formats()
-        return self._encoder, frame.data
+        return self._encoder, data
+
+    def _tell_of_changes(self, frame: LiveFrame, encoder: LiveEncoder, info: StreamInfo) -> None:
+        """Say what the pixel formats that may be encoded have cost: all sinks get the same."""
+        if self._pixel_formats is None:
+            return
+        changes = list[str]()
+        nearest = choose_pixel_format(self.config.encoder, info).layout.name
+        if nearest != encoder.pixel_format and self.config.pixel_format is None:
+            changes.append(f"{nearest} becomes {encoder.pixel_format}, which is what players know")
+        height, width = frame.data.shape[-2:]
+        if (width, height) != (info.width, info.height):
+            changes.append(f"{width}x{height} becomes {info.width}x{info.height}, an even size")
+        for change in changes:
+            text = f"at all outputs, {change}"
+            _log.warning("%s", text)
+            self.stats.tell(text)
 
     def _begun_encoder(self, info: StreamInfo) -> LiveEncoder:
         config = self.config
         return LiveEncoder(
-            info, encoder=config.encoder, options=self._encoder_options, gop_seconds=config.gop_seconds
+            info,
+            encoder=config.encoder,
+            options=self._encoder_options,
+            gop_seconds=config.gop_seconds,
+            pixel_formats=self._pixel_formats,
         )
 
     def _set_formats(self) -> None:
@@ -219,6 +245,14 @@ def _failures(publishers: Sequence[Publisher]) -> str:
 
 def _pixel_shape(info: StreamInfo) -> Fraction:
     return info.sample_aspect_ratio or Fraction(1)
+
+
+def _made_even(data: Tensor) -> Tensor:
+    """(3, H, W) with its last row and column repeated where H and W are odd: colour of 4:2:0 is for 2×2."""
+    height, width = data.shape[-2:]
+    if height % 2 == 0 and width % 2 == 0:
+        return data
+    return F.pad(data[None], (0, width % 2, 0, height % 2), mode="replicate")[0]
 
 
 def fitted(data: Tensor, height: int, width: int, *, stretch: Fraction = Fraction(1)) -> Tensor:

@@ -18,7 +18,7 @@ from diffir_video.media import LiveInput, LivePicture, MediaPacket, TrackFormat
 from streams.addresses import Address
 from streams.backoff import Backoff
 from streams.clock import OutputClock, Stamp
-from streams.connecting import Connector, SourceConfig, Watch, comes_in_bursts, is_device
+from streams.connecting import Connector, SourceConfig, Watch, check_source, comes_in_bursts, is_device
 from streams.frames import TICK, LiveFrame
 from streams.mailbox import Mailbox, Policy
 from streams.picture_times import PictureTimes
@@ -33,8 +33,8 @@ _USUAL_RATE = 25.0
 # How many frames' time a source may be silent before its place is held, and of how many frames it is known.
 _FRAMES_MISSED = 2.5
 _GAPS_KNOWN = 2
-# A sender that loops without sound seems to be another one each time.
-_SOUND_SOUGHT_SECONDS = 60.0
+# A sender that loops without sound seems to be another one each time. Doubles with each attempt in vain.
+_SOUND_SOUGHT_SECONDS = 30.0
 
 
 class AudioReceiver(Protocol):
@@ -62,6 +62,7 @@ class LiveSource:
     the output's clock. on_arrival: gets the time of every decoded picture. Both are called in the thread
     that reads. Iterating raises LiveInputError where the source can't be had and is not to be tried
     again; a source that is tried again never ends before `stop`.
+    Raises UsageError for an address that no source can be made of, and for options that FFmpeg doesn't know.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class LiveSource:
     ) -> None:
         self.address = Address(address)
         self.config = config or SourceConfig()
+        check_source(self.address, self.config)
         self.stats = stats or LiveStats()
         self._audio, self.on_arrival = audio, on_arrival
         self._audio_format: TrackFormat | None = None
@@ -99,6 +101,7 @@ class LiveSource:
         self._last_shown = 0.0
         self._last_arrival: float | None = None
         self._sought_sound_at: float | None = None
+        self._sound_patience = _SOUND_SOUGHT_SECONDS
         self._gaps: deque[float] = deque(maxlen=_GAPS_KNOWN)
         self._reader = threading.Thread(target=self._read, name="diffir-source", daemon=True)
 
@@ -232,6 +235,8 @@ class LiveSource:
         self._times.begin(time.monotonic())
         self._last_arrival = None
         self._expect_audio(connection.audio)
+        if connection.audio is not None:
+            self._sound_patience = _SOUND_SOUGHT_SECONDS
         self._watch.begin()
         for item in connection:
             if self._stopping.is_set():
@@ -255,14 +260,15 @@ class LiveSource:
             else:
                 # From now, not from when it came: a mailbox may let its sender wait for long.
                 self._watch.begin()
-            if connection.is_bereft and self._reconnects:
-                self._seek_sound(time.monotonic())
+            if self._reconnects and (why := connection.missed_sound) is not None:
+                self._seek_sound(why, time.monotonic())
 
-    def _seek_sound(self, now: float) -> None:
+    def _seek_sound(self, why: str, now: float) -> None:
         """Give the connection up for one that may find sound, unless that was of no use lately."""
-        if self._sought_sound_at is None or now - self._sought_sound_at > _SOUND_SOUGHT_SECONDS:
+        if self._sought_sound_at is None or now - self._sought_sound_at > self._sound_patience:
             self._sought_sound_at = now
-            raise LiveInputError(f"{self.address}: another sender, and no sound of it", reason="broken")
+            self._sound_patience *= 2
+            raise LiveInputError(f"{self.address}: {why}", reason="broken")
 
     def _take_picture(self, picture: LivePicture, now: float) -> None:
         if self._info is None or self._backoff.attempts:

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -27,9 +28,9 @@ def watched(address: Address) -> Generator[int]:
     """The descriptor of a pipe with the stream at a whep:// address, decoded, as NUT.
 
     A password in the address is sent as the bearer token. What went wrong is raised when the block fails:
-    LiveInputError where the server refuses or offers no video, UsageError without aiortc.
+    LiveInputError where the server refuses or offers no video. Needs aiortc, see `check_whep`.
     """
-    rtc = _aiortc()
+    rtc = import_module("aiortc")
     readable, writable = os.pipe()
     visit = _Visit(rtc, address, writable)
     try:
@@ -148,8 +149,7 @@ def _authorization(token: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _aiortc() -> Any:
-    try:
-        return import_module("aiortc")
-    except ImportError:
-        raise UsageError("WHEP needs aiortc: pip install 'diffir-video[webrtc]'") from None
+def check_whep() -> None:
+    """Raise UsageError without aiortc."""
+    if find_spec("aiortc") is None:
+        raise UsageError("WHEP needs aiortc: pip install 'diffir-video[webrtc]'")

@@ -4,6 +4,7 @@ from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.geometry import Crop, fitted_to, limited_to, resized
+from diffir_video.media.input_options import is_input_option, similar_input_option
 from diffir_video.media.isolated import IsolatedReader
 from diffir_video.media.live_input import LiveInput, LivePicture, NoPicture, Readable
 from diffir_video.media.live_output import LiveEncoder, MediaPacket, PacketMuxer, TrackFormat
@@ -65,6 +66,7 @@ __all__ = [
     "choose_pixel_format",
     "find_pictures",
     "fitted_to",
+    "is_input_option",
     "is_pattern",
     "join_segments",
     "limited_to",
@@ -75,5 +77,6 @@ __all__ = [
     "publish",
     "read_timeline",
     "resized",
+    "similar_input_option",
     "transcode",
 ]

@@ -81,9 +81,9 @@ class LiveInput:
     source: an FFmpeg address, or an object to read from. name: what errors call it; an address may hold
     a password, so it never appears in a message. open_seconds, stall_seconds: how long connecting and
     each read may take. audio: the format of the audio track that is delivered, None without one, and
-    where the codec is none that can be passed on, which the log says; it follows what arrives. is_bereft:
-    whether another sender took over and none of its sound arrives: it may be there, in a track that only a
-    new connection would find.
+    where the codec is none that can be passed on, which the log says; it follows what arrives. missed_sound:
+    why a new connection would probably find sound that this one doesn't deliver, None if nothing says so:
+    a track began after this one was opened, or another sender took over and none of its sound arrives.
 
     Everything of FFmpeg's that waits for the network happens with the interpreter lock released and
     ends after these times at the latest (connecting and probing take their own time each).
@@ -112,11 +112,15 @@ class LiveInput:
             )
         except (av.error.FFmpegError, OSError, ValueError) as exc:
             # FFmpeg's text holds the address with its password: it must not travel on as a cause.
+            if isinstance(exc, av.error.ArgumentError):
+                text = f"{name}: FFmpeg refuses the address, or the value of an option"
+                raise LiveInputError(text, reason="broken") from None
             raise _translated(exc, name) from None
         try:
             self._video = self._choose_video()
             self._audio = self._choose_audio()
             self._adts_config: bytes | None = None
+            self._may_find_sound = self._audio is None
             self.audio = self._describe_audio()
         except BaseException:
             self._container.close()
@@ -127,14 +131,19 @@ class LiveInput:
         self._items = self._demux()
         self._latest: Fraction | None = None
         self._taken_over_at: Fraction | None = None
+        self._has_new_sound = False
 
     def __iter__(self) -> Iterator[LivePicture | MediaPacket | NoPicture]:
         return self._items
 
     @property
-    def is_bereft(self) -> bool:
+    def missed_sound(self) -> str | None:
+        if self._has_new_sound:
+            return "its sound has begun"
         taken_over, latest = self._taken_over_at, self._latest
-        return taken_over is not None and latest is not None and latest - taken_over > _SOUND_FOLLOWS_SECONDS
+        if taken_over is not None and latest is not None and latest - taken_over > _SOUND_FOLLOWS_SECONDS:
+            return "another sender, and no sound of it"
+        return None
 
     def close(self) -> None:
         self._items.close()
@@ -198,6 +207,8 @@ class LiveInput:
             for packet in self._container.demux():
                 is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
                 self._watch_sender(packet)
+                if self._may_find_sound and not is_flush:
+                    self._has_new_sound = self._has_new_sound or self._brings_sound(packet)
                 if packet.stream_index == self._video.index:
                     yield from self._decode(packet)  # pyright: ignore[reportArgumentType]
                 elif self._audio is not None and packet.stream_index == self._audio.index:
@@ -222,6 +233,17 @@ class LiveInput:
         if before is not None and at < before:
             self._taken_over_at = at
         self._latest = at
+
+    def _brings_sound(self, packet: Packet[Any]) -> bool:
+        """Whether a stream without sound has some by now, in a track that was empty or not there before."""
+        if packet.stream.type == "audio" and getattr(packet.stream, "codec_context", None):
+            return True
+        try:
+            self._container.streams.best("audio")
+        except IndexError:
+            # FFmpeg has added the track, and PyAV knows none but those of the beginning.
+            return True
+        return False
 
     def _decode(self, packet: Packet[VideoStream] | None) -> Iterator[LivePicture | NoPicture]:
         try:

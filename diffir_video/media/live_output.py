@@ -11,7 +11,7 @@ hold the interpreter lock for as long as the peer likes.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Self
@@ -129,8 +129,9 @@ class LiveEncoder:
     An encoder that looks ahead, or is told to, returns them later, and the last ones from `finish`.
 
     info: size, pixel format and colour of the frames. encoder: FFmpeg's name. options: FFmpeg's, over
-    LIVE_ENCODER_OPTIONS. gop_seconds: from keyframe to keyframe at `info.average_rate`.
-    Raises EncoderError for an unknown encoder, or one that refuses its options or the size.
+    LIVE_ENCODER_OPTIONS. gop_seconds: from keyframe to keyframe at `info.average_rate`. pixel_formats: those
+    that it may encode, None for all that the encoder knows; the nearest to the frames' is `pixel_format`.
+    Raises EncoderError for an unknown encoder, or one that refuses its options, the size or `pixel_formats`.
     """
 
     def __init__(
@@ -140,8 +141,10 @@ class LiveEncoder:
         encoder: str = "libx264",
         options: Mapping[str, str] | None = None,
         gop_seconds: float = 2.0,
+        pixel_formats: Collection[str] | None = None,
     ) -> None:
-        choice = choose_pixel_format(encoder, info)
+        choice = choose_pixel_format(encoder, info, allowed=pixel_formats)
+        self.pixel_format = choice.layout.name
         self._pictures = PictureEncoder(choice.layout.name, info.width, info.height, choice.color)
         self._encoder = encoder
         # Of frames that the encoder holds, by their time in seconds.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import av.error
@@ -36,22 +37,23 @@ class PixelChoice:
     notes: tuple[str, ...] = ()
 
 
-def choose_pixel_format(encoder: str, info: StreamInfo, container: str | None = None) -> PixelChoice:
+def choose_pixel_format(
+    encoder: str,
+    info: StreamInfo,
+    container: str | None = None,
+    *,
+    allowed: Collection[str] | None = None,
+) -> PixelChoice:
     """The encoder's pixel format closest to the source's: nothing lost if possible, then nothing wasted.
 
-    container: FFmpeg's name of what the packets go into, None if they go without one.
+    container: FFmpeg's name of what the packets go into, None if they go without one. allowed: FFmpeg's names
+    of the pixel formats that may be chosen, None for all that the encoder knows.
     The chroma siting is the source's where encoder or container can say so, else what readers assume.
-    Raises EncoderError for an unknown encoder and for one that can't hold this size exactly.
+    Raises EncoderError for an unknown encoder, one that can't hold this size exactly, and one that knows none
+    of those allowed.
     """
     source = unpacked_layout(info.pixel_format)
-    candidates = [layout for name in _formats_of(encoder) if (layout := native_layout(name))]
-    candidates = [layout for layout in candidates if not layout.forces_full_range]
-    if encoder not in _ENCODERS_OF_ODD_SIZES:
-        candidates = [layout for layout in candidates if _divides(layout, info.width, info.height)]
-    if not candidates:
-        raise EncoderError(
-            f"encoder {encoder} has no pixel format for {info.width}x{info.height}; try libx264 or libvpx-vp9"
-        )
+    candidates = _candidates(encoder, info, allowed)
     layout = min(candidates, key=lambda candidate: _distance(source, candidate))
     color, notes = _color_for(layout, source, info), list[str]()
     if encoder == "libvpx":
@@ -73,6 +75,22 @@ def choose_pixel_format(encoder: str, info: StreamInfo, container: str | None = 
             f"{f' in {container}' if container else ''} can't say it"
         )
     return PixelChoice(layout, replace(color, chroma_location=written), tuple(notes))
+
+
+def _candidates(encoder: str, info: StreamInfo, allowed: Collection[str] | None) -> list[PixelLayout]:
+    layouts = [layout for name in _formats_of(encoder) if (layout := native_layout(name))]
+    layouts = [layout for layout in layouts if not layout.forces_full_range]
+    if allowed is not None:
+        layouts = [layout for layout in layouts if layout.name in allowed]
+        if not layouts:
+            raise EncoderError(f"encoder {encoder} has no pixel format {' or '.join(sorted(allowed))}")
+    if encoder not in _ENCODERS_OF_ODD_SIZES:
+        layouts = [layout for layout in layouts if _divides(layout, info.width, info.height)]
+    if not layouts:
+        raise EncoderError(
+            f"encoder {encoder} has no pixel format for {info.width}x{info.height}; try libx264 or libvpx-vp9"
+        )
+    return layouts
 
 
 def _color_of_vp8(

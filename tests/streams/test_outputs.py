@@ -19,7 +19,7 @@ import torch
 import yaml
 
 import diffir_video as dv
-from diffir_video import OutputError, StreamInfo
+from diffir_video import EncoderError, OutputError, StreamInfo
 from diffir_video.media import MediaPacket, TrackFormat
 from diffir_video.media.captions import captions_of
 from streams import LiveConfig, LiveFilter, SinkConfig, SourceConfig
@@ -141,6 +141,66 @@ def test_pictures_for_webrtc_are_what_its_peers_can_decode_whatever_the_source_h
     sink.stop()
     sink.close()
     assert next(av.open(str(out)).decode(video=0)).format.name == "yuv420p"
+
+
+@pytest.mark.parametrize(
+    ("sink", "encoder", "source", "encoded"),
+    [
+        pytest.param("rtmp://127.0.0.1:{port}/live/x", "libx264", "yuv422p10le", "yuv420p", id="RTMP"),
+        pytest.param("{folder}/live.m3u8", "libx264", "yuv444p", "yuv420p", id="HLS"),
+        pytest.param("{folder}/live.m3u8", "libx264", "gray", "yuv420p", id="grey"),
+        pytest.param("{folder}/live.m3u8", "libx264", "bgr0", "yuv420p", id="a screen"),
+        pytest.param("{folder}/live.m3u8", "libx265", "yuv422p10le", "yuv420p10le", id="HEVC, 10 bits"),
+        pytest.param("{folder}/copy.ts", "libx264", "yuv422p10le", "yuv422p10le", id="no player"),
+    ],
+)
+def test_pictures_for_players_are_what_they_can_decode_and_who_watches_the_log_hears_of_it(
+    tmp_path: Path, sink: str, encoder: str, source: str, encoded: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out.mkv"
+    address = sink.format(port=free_port(), folder=tmp_path)
+    written = LiveSink([address, str(out)], SinkConfig(encoder=encoder))
+    written.open(waits=True)
+    write(written, SMALL, range(10), pixel_format=source)
+    written.stop()
+    written.close()
+    picture = next(av.open(str(out)).decode(video=0))
+    # Its decoder calls full range, as grey has it, yuvj420p.
+    assert picture.format.name.replace("yuvj", "yuv") == encoded
+    assert picture.to_ndarray(format="rgb24").mean() == pytest.approx(127.5, abs=2)
+    told = [record.message for record in caplog.records if "becomes" in record.message]
+    assert [f"becomes {encoded}" in text for text in told] == ([] if source == encoded else [True])
+
+
+def test_whoever_knows_the_player_names_the_pixel_format(tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    config = SinkConfig(pixel_format="yuv422p10le")
+    sink = LiveSink([f"rtmp://127.0.0.1:{free_port()}/live/x", str(out)], config)
+    sink.open(waits=True)
+    write(sink, SMALL, range(10), pixel_format="yuv422p10le")
+    sink.stop()
+    sink.close()
+    assert next(av.open(str(out)).decode(video=0)).format.name == "yuv422p10le"
+
+
+def test_a_pixel_format_that_the_encoder_does_not_have_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="encoder libx264 has no pixel format yuv42p"):
+        LiveSink([str(tmp_path / "out.mkv")], SinkConfig(pixel_format="yuv42p"))
+
+
+def test_pictures_of_an_odd_size_are_made_even_for_players_and_stay_as_they_are_for_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    players = [f"whip://127.0.0.1:{free_port()}/x", str(tmp_path / "even.mkv")]
+    for sinks in (players, [str(tmp_path / "odd.mkv")]):
+        sink = LiveSink(sinks)
+        sink.open(waits=True)
+        write(sink, (65, 49), range(10))
+        sink.stop()
+        sink.close()
+    assert Received(tmp_path / "even.mkv").sizes == {(66, 50)}
+    assert Received(tmp_path / "odd.mkv").sizes == {(65, 49)}
+    assert any("65x49 becomes 66x50" in record.message for record in caplog.records)
 
 
 def shape_of_pixels(path: Path) -> str:

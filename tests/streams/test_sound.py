@@ -1,0 +1,127 @@
+"""Sound on its way through a live stream: which of it each output holds, and when it begins."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import av
+import pytest
+
+import diffir_video as dv
+from streams import LiveConfig, LiveFilter, SourceConfig
+from streams.governor import GovernorConfig
+from tests.streams.peers import SILENT, Received, clip, ffmpeg, wait_until
+
+UNHURRIED = LiveConfig(governor=GovernorConfig(latency_seconds=None))
+
+
+def with_sound(path: Path, codec: str) -> Path:
+    """Two seconds of numbered frames whose sound begins with the first of them."""
+    tone = ["-f", "lavfi", "-i", "sine=d=2:r=48000", "-i", str(clip(2, audio=False))]
+    subprocess.run(
+        [ffmpeg(), "-v", "error", *tone, "-c:v", "copy", "-c:a", codec, "-ac", "2", str(path)], check=True
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "held"),
+    [
+        pytest.param("pcm_s16le", "flv", "aac", id="pcm in FLV"),
+        pytest.param("pcm_s16le", "nut", "aac", id="pcm in NUT"),
+        pytest.param("mp2", "flv", "aac", id="MP2 in FLV"),
+        pytest.param("libopus", "flv", "aac", id="Opus in FLV"),
+        pytest.param("libopus", "mov", "aac", id="Opus in MOV"),
+        pytest.param("libopus", "mp4", "opus", id="Opus in MP4"),
+        pytest.param("ac3", "mp4", "aac", id="AC-3 in MP4"),
+        pytest.param("eac3", "mp4", "aac", id="E-AC-3 in MP4"),
+        pytest.param("ac3", "mov", "ac3", id="AC-3 in MOV"),
+    ],
+)
+def test_a_recording_holds_all_pictures_and_the_sound_in_a_codec_that_it_knows(
+    tmp_path: Path, codec: str, container: str, held: str
+) -> None:
+    source = with_sound(tmp_path / "source.nut", codec)
+    restorer = dv.Restorer.from_pretrained("identity", device="cpu")
+    live = LiveFilter(str(source), restorer, str(tmp_path / f"out.{container}"), UNHURRIED).start()
+    assert live.wait(30)
+    assert live.failure is None
+    recordings = list(tmp_path.glob("out*"))
+    assert [path.name for path in recordings] == [f"out.{container}"]
+    with av.open(str(recordings[0])) as recording:
+        assert [track.codec_context.codec.canonical_name for track in recording.streams.audio] == [held]
+    received = Received(recordings[0])
+    assert received.numbers == list(range(SILENT, SILENT + 50))
+    assert received.audio_seconds[0] < 0.05
+
+
+_SOUND, _PICTURES, _TAG_HEADER = 8, 9, 11
+
+
+def tags(flv: bytes) -> Iterator[tuple[int, float, bytes]]:
+    """Kind, time in seconds and bytes of each tag of an FLV."""
+    at = 13
+    while at < len(flv):
+        size = int.from_bytes(flv[at + 1 : at + 4], "big")
+        end = at + _TAG_HEADER + size + 4
+        yield flv[at], int.from_bytes(flv[at + 4 : at + 7], "big") / 1000, flv[at:end]
+        at = end
+
+
+@contextmanager
+def served_with_sound_from(seconds: float) -> Iterator[str]:
+    """A server of one FLV in real time, joined where it is, whose sound begins after `seconds`."""
+    flv = clip(12).read_bytes()
+    listener = socket.create_server(("127.0.0.1", 0))
+    began, has_ended = time.monotonic(), threading.Event()
+
+    def feed(visitor: socket.socket) -> None:
+        joined = time.monotonic() - began
+        # That there is sound is said nowhere.
+        visitor.sendall(b"FLV\1\1" + flv[5:13])
+        for kind, at, tag in tags(flv):
+            is_header = tag[_TAG_HEADER + 1] == 0 and at == 0 and kind in (_SOUND, _PICTURES)
+            if kind == _SOUND and (at < seconds if not is_header else joined < seconds):
+                continue
+            if kind in (_SOUND, _PICTURES) and (is_header or at >= joined):
+                has_ended.wait(max(began + at - time.monotonic(), 0))
+                visitor.sendall(tag)
+
+    def serve() -> None:
+        while not has_ended.is_set():
+            with suppress(OSError):
+                visitor, _ = listener.accept()
+                with visitor:
+                    feed(visitor)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        has_ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+
+
+def test_sound_that_a_live_publisher_begins_later_than_its_pictures_is_taken_up(tmp_path: Path) -> None:
+    restorer = dv.Restorer.from_pretrained("identity", device="cpu")
+    config = LiveConfig(governor=UNHURRIED.governor, source=SourceConfig(format="flv"))
+    with served_with_sound_from(3) as address:
+        live = LiveFilter(address, restorer, str(tmp_path / "out.mkv"), config).start()
+        assert wait_until((tmp_path / "out-2.mkv").exists, 10), live.stats.events()
+        assert wait_until(lambda: live.stats.count("in") > 200, 10), live.stats.events()
+        live.stop()
+    assert any("its sound has begun" in event.text for event in live.stats.events())
+    assert live.stats.sample("diffir_reconnects_total", end="source") == 1
+    received = Received(tmp_path / "out-2.mkv")
+    assert len(received.audio_seconds) > 50
+    assert received.beep_offsets
+    assert max(map(abs, received.beep_offsets)) < 0.03
