@@ -226,6 +226,17 @@ def test_pictures_that_would_get_one_name_are_refused_before_the_first_frame(
     assert restore_pictures(tmp_path / "in", tmp_path / "%d.png", restorer=IDENTITY).run.frames_out == 3
 
 
+def test_overwriting_a_link_replaces_what_it_points_to(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "%d.png", count=1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1.png").symlink_to("../there.png")
+    (tmp_path / "there.png").write_text("old")
+    options = JobOptions(overwrite=True)
+    restore_pictures(tmp_path / "in", tmp_path / "out", restorer=IDENTITY, options=options)
+    assert (tmp_path / "out" / "1.png").is_symlink()
+    assert (tmp_path / "there.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_job_that_fails_leaves_the_folders_that_were_there(is_there: bool, tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", "%d.png")
