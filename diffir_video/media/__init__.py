@@ -3,6 +3,7 @@
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
+from diffir_video.media.extent import video_extent
 from diffir_video.media.geometry import Crop, fitted_to, limited_to, resized
 from diffir_video.media.isolated import IsolatedReader
 from diffir_video.media.live_input import LiveInput, LivePicture, NoPicture, Readable
@@ -76,4 +77,5 @@ __all__ = [
     "read_timeline",
     "resized",
     "transcode",
+    "video_extent",
 ]
