@@ -210,7 +210,8 @@ class _Job:
         with self._open_muxer(part, info, copied) as muxer:
             join_segments(work.path, work.segments, muxer, info.time_base, origin=origin)
         expected = _expected(work.segments, muxer, info, origin)
-        verification = verify_timeline(expected, read_timeline(part))
+        found = read_timeline(part)
+        verification = verify_timeline(expected, found)
         if self.options.verify:
             verification = verify_by_decoding(verification, part, len(expected.pts))
         report = FileReport(
@@ -231,7 +232,7 @@ class _Job:
                 refused_packets=muxer.refused_packets,
                 unreadable_tracks=muxer.unreadable_tracks,
             ),
-            dropped=muxer.dropped,
+            dropped=(*muxer.dropped, *_tags_left_out(muxer.tags, found.tags)),
             notes=(
                 *source.notes,
                 *muxer.notes,
@@ -367,6 +368,13 @@ def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origi
         copy_source_unreadable=muxer.copy_source_unreadable,
         timecodes=muxer.timecodes,
     )
+
+
+def _tags_left_out(given: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
+    """The tags that a container left out; it may have names of its own for them."""
+    names, values = {name.lower() for name in found}, {*found.values()}
+    lost = sorted(name for name, value in given.items() if name.lower() not in names and value not in values)
+    return (f"tags of the file: {', '.join(lost)}",) if lost else ()
 
 
 def _notes_on_shift(part: TimeRange) -> tuple[str, ...]:
