@@ -173,6 +173,25 @@ END=2000
 title=Two
 """
 
+# Chapters without length mark moments: an advertisement's, a goal's.
+_MARKS = """;FFMETADATA1
+[CHAPTER]
+TIMEBASE=1/1000
+START=0
+END=0
+title=Begin
+[CHAPTER]
+TIMEBASE=1/1000
+START=0
+END=2000
+title=All
+[CHAPTER]
+TIMEBASE=1/1000
+START=1000
+END=1000
+title=Goal
+"""
+
 
 @cache
 def sample(name: str) -> Path:
@@ -180,6 +199,7 @@ def sample(name: str) -> Path:
     path = Path(_FOLDER.name) / name
     special = {
         "everything.mkv": _make_everything,
+        "marks.mkv": _make_marks,
         "rotated.mp4": _make_rotated,
         "cover.mp4": _make_cover_in_mp4,
         "cover.mkv": _make_cover_in_matroska,
@@ -246,6 +266,14 @@ def _make_everything(path: Path) -> None:
     )
     codecs = f"{_H264} -c:a:0 aac -c:a:1 ac3 -c:s:0 srt -c:s:1 ass"
     ffmpeg(*f"{inputs} {maps} {codecs} {tags}".split(), str(path))
+
+
+def _make_marks(path: Path) -> None:
+    """`h264.mkv` with a chapter, and two that mark a moment."""
+    marks = path.with_name("marks.txt")
+    marks.write_text(_MARKS)
+    maps = "-map 0 -map_metadata 1 -map_chapters 1 -c copy"
+    ffmpeg("-i", str(sample("h264.mkv")), "-i", str(marks), *maps.split(), str(path))
 
 
 def _make_rotated(path: Path) -> None:

@@ -159,6 +159,8 @@ def _restore(arguments: argparse.Namespace) -> int:
 def _kind_of(arguments: argparse.Namespace) -> _Kind:
     from diffir_video.media import find_pictures, names_pictures
 
+    if arguments.input == _PIPE and names_pictures(arguments.output, from_pictures=False):
+        return "pictures"
     if _PIPE in (arguments.input, arguments.output) or _is_network(arguments):
         return "pipe"
     pictures = find_pictures(arguments.input)
@@ -344,7 +346,7 @@ def _restore_pictures(arguments: argparse.Namespace, restorer: FileRestorer, opt
 
     with progress_bar(arguments.input) as progress:
         report = restore_pictures(
-            arguments.input, arguments.output, restorer=restorer, options=options, progress=progress
+            _piped_input(arguments), arguments.output, restorer=restorer, options=options, progress=progress
         )
     print(f"{arguments.output}: {report}")
     return report.exit_code

@@ -33,6 +33,7 @@ from diffir_video.job.verification import Expected, verify_by_decoding, verify_t
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import (
     Muxer,
+    PictureReader,
     PixelChoice,
     Segment,
     SegmentWriter,
@@ -42,6 +43,7 @@ from diffir_video.media import (
     join_segments,
     publish,
     read_timeline,
+    video_extent,
 )
 from diffir_video.media.probe import earliest_time
 from diffir_video.pipeline import Progress, RunReport, StageTime, combined, run
@@ -149,9 +151,7 @@ class _Job:
                 raise no_frames(self.input, self.options.part)
             sink = _OwnFrames(segment, ResizingSink(writer, info), close=writer.close)
             report = run(segment, self.restorer, sink)
-            frames = info.frame_count or _frames_by_time(info)
-            if self.options.part != TimeRange():
-                frames = _frames_by_time(info, self.options.part)
+            frames = self._count_frames(source)
             return FilePlan(
                 input=str(self.input),
                 output=str(self.output),
@@ -167,6 +167,11 @@ class _Job:
                 dropped=muxer.dropped,
                 notes=(*source.notes, *muxer.notes),
             )
+
+    def _count_frames(self, source: Source) -> int | None:
+        if isinstance(source, PictureReader):
+            return len(source.indices)
+        return video_extent(self.input, self.options.part).frames
 
     @property
     def _copied_from(self) -> Path | None:
@@ -205,7 +210,8 @@ class _Job:
         with self._open_muxer(part, info, copied) as muxer:
             join_segments(work.path, work.segments, muxer, info.time_base, origin=origin)
         expected = _expected(work.segments, muxer, info, origin)
-        verification = verify_timeline(expected, read_timeline(part))
+        found = read_timeline(part)
+        verification = verify_timeline(expected, found)
         if self.options.verify:
             verification = verify_by_decoding(verification, part, len(expected.pts))
         report = FileReport(
@@ -226,7 +232,7 @@ class _Job:
                 refused_packets=muxer.refused_packets,
                 unreadable_tracks=muxer.unreadable_tracks,
             ),
-            dropped=muxer.dropped,
+            dropped=(*muxer.dropped, *_tags_left_out(muxer.tags, found.tags)),
             notes=(
                 *source.notes,
                 *muxer.notes,
@@ -364,15 +370,14 @@ def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origi
     )
 
 
+def _tags_left_out(given: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
+    """The tags that a container left out; it may have names of its own for them."""
+    names, values = {name.lower() for name in found}, {*found.values()}
+    lost = sorted(name for name, value in given.items() if name.lower() not in names and value not in values)
+    return (f"tags of the file: {', '.join(lost)}",) if lost else ()
+
+
 def _notes_on_shift(part: TimeRange) -> tuple[str, ...]:
     if part.zero is None:
         return ()
     return (f"all times are {float(-part.zero):.3f} s later: the input begins before 0, the output can't",)
-
-
-def _frames_by_time(info: StreamInfo, part: TimeRange | None = None) -> int | None:
-    if info.duration_seconds is None or info.average_rate is None:
-        return None
-    part = part or TimeRange()
-    end = info.duration_seconds if part.end is None else min(info.duration_seconds, float(part.end))
-    return max(round((end - float(part.origin)) * info.average_rate), 0)

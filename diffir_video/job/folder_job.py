@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from diffir_video.errors import DiffirVideoError, MediaInputError, OutputError
 from diffir_video.job.report import FileReport, StrPath
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import CONTAINERS, VIDEO_SUFFIXES
+from diffir_video.small_files import is_same_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,17 @@ def restore_folder(
 def folder_places(input: StrPath, output: StrPath) -> dict[Path, Path]:
     """Every video of a folder, in order of their names, and what it becomes in the output.
 
-    Raises MediaInputError for a folder without videos; OutputError for an output that is a file, and for two
-    videos that would become one file.
+    Raises MediaInputError for a folder without videos; OutputError for an output that is a file or the folder
+    itself, for two videos that would become one file, and for one that would become another.
     """
     source, target = Path(input), Path(output)
+    if is_same_file(source, target):
+        raise OutputError(f"output {str(target)!r} is the input; choose another folder")
     if target.exists() and not target.is_dir():
         raise OutputError(f"can't write into {str(target)!r}: it is a file; the input is a folder")
-    videos = [path for path in sorted(source.rglob("*")) if _is_video(path, source, target)]
+    videos = [path for path in sorted(source.rglob("*")) if _is_video(path, source)]
+    if Path(os.path.realpath(source)) in Path(os.path.realpath(target)).parents:
+        videos = _without_those_in(target, videos)
     if not videos:
         raise MediaInputError(f"no video in {str(source)!r}; expected {' '.join(sorted(VIDEO_SUFFIXES))}")
     places = {video: _place_of(video, source, target) for video in videos}
@@ -91,6 +97,12 @@ def _refuse_clashes(places: Mapping[Path, Path]) -> None:
                 f"{str(other)!r} and {str(video)!r} would both become {str(place)!r}; rename one of them"
             )
         videos[place] = video
+    read = {os.path.realpath(video): video for video in places}
+    for video, place in places.items():
+        if other := read.get(os.path.realpath(place)):
+            raise OutputError(
+                f"{str(video)!r} would become {str(other)!r}, which is read too; choose another folder"
+            )
 
 
 def _entry(
@@ -108,7 +120,12 @@ def _entry(
         return FolderEntry(video, place, error=error)
 
 
-def _is_video(path: Path, source: Path, target: Path) -> bool:
+def _is_video(path: Path, source: Path) -> bool:
     is_hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-    is_ours = target in path.parents
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not is_hidden and not is_ours
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not is_hidden
+
+
+def _without_those_in(target: Path, videos: Sequence[Path]) -> list[Path]:
+    """The videos that aren't results of the same call, whose output lies in its input, by whatever name."""
+    ours = Path(os.path.realpath(target))
+    return [video for video in videos if ours not in Path(os.path.realpath(video.parent), video.name).parents]

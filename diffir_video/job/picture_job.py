@@ -11,8 +11,8 @@ from diffir_video.job.file_job import FileRestorer, check_restorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
 from diffir_video.job.sizing import ResizingSink, output_info
-from diffir_video.job.source import open_source
-from diffir_video.media import PictureReader, PictureWriter, find_pictures, picture_names
+from diffir_video.job.source import no_frames, open_source
+from diffir_video.media import PictureReader, PictureWriter, StandardInput, find_pictures, picture_names
 from diffir_video.pipeline import Progress, run
 
 _DEFAULTS = JobOptions()
@@ -31,21 +31,26 @@ def restore_pictures(
     output: a pattern such as `out/%05d.png`, numbered from 1; one file for one picture; or, where `input`
     is pictures too, a folder for pictures of the same names. A part of a sequence has the numbers and names
     that it has in the whole. They get their names when all are there.
-    Other tracks are not copied, and there is no journal. Raises as `open_video` and `PictureWriter` do, and
-    OutputError for pictures that would get the names of those they are made from.
+    Other tracks are not copied, and there is no journal. Raises as `open_video` and `PictureWriter` do,
+    UsageError for a part without frames, and OutputError for pictures that would get the names of those they
+    are made from.
     """
     check_restorer(restorer)
-    pictures = find_pictures(input)
+    pictures = None if isinstance(input, StandardInput) else find_pictures(input)
     name_of = picture_names(output, None if pictures is None else [path.name for path in pictures])
     _refuse_originals([Path(input)] if pictures is None else pictures, name_of)
     with open_source(input, options) as source:
         info = output_info(source.info, restorer.scale, options)
         indices = source.indices if isinstance(source, PictureReader) else None
+        if indices is not None and not indices:
+            raise no_frames(input, options.part)
         sink = PictureWriter(output, info, name_of, indices=indices, overwrite=options.overwrite)
         notes = list(source.notes)
         if source.other_tracks:
             notes.append(f"{source.other_tracks} other tracks are not copied: pictures have none")
         report = run(source, restorer, ResizingSink(sink, info), progress=progress)
+        if not report.frames_out:
+            raise no_frames(input, options.part)
         return PlainReport(report, source.losses, tuple(notes))
 
 

@@ -11,8 +11,9 @@ from typing import Any
 class FilePlan:
     """What `restore_file` would make of a file, and what that would take.
 
-    frames: the container's count, or its duration times its rate; None where it has neither, and with it
-    the estimates. seconds, size_bytes (of the video alone): from the measured_frames at the beginning
+    frames: the container's count, or its duration times its rate, where these say it; of MPEG-TS and
+    MPEG-PS, whose clock may be reset on the way, counted. None where there is neither, and with it the
+    estimates. seconds, size_bytes (of the video alone): from the measured_frames at the beginning
     of the file, which were restored and encoded to find out. memory_bytes: the most this process took.
     """
 

@@ -16,8 +16,8 @@ from diffir_video.job.file_job import FileRestorer, check_restorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
 from diffir_video.job.sizing import output_info
-from diffir_video.job.source import no_frames, open_source
-from diffir_video.media import ReadLosses, TimeRange, VideoWriter, resized
+from diffir_video.job.source import Source, no_frames, open_source
+from diffir_video.media import PictureReader, ReadLosses, TimeRange, VideoWriter, resized, video_extent
 from diffir_video.pipeline import Progress, RunReport, combined, run
 from diffir_video.stages import FrameSource
 
@@ -50,6 +50,7 @@ def sample_file(
         if frame is None:
             raise UsageError(f"{str(input)!r} has no frame to take a sample of")
         first = frame.pts_seconds
+        end = _end_of(source, input)
         notes = source.notes
     both_info = replace(info, width=2 * info.width, frame_count=None)
     runs: list[RunReport] = []
@@ -62,7 +63,7 @@ def sample_file(
         overwrite=options.overwrite,
     ) as writer:
         both = _SideBySide(writer, info)
-        for piece in _pieces(info, first, seconds, input, options):
+        for piece in _pieces(first, end, seconds, input, options):
             with open_source(input, replace(options, start=piece.start, end=piece.end)) as source:
                 both.begin_piece()
                 at_first = source.losses
@@ -73,16 +74,23 @@ def sample_file(
     return PlainReport(combined(runs, frames=both.frames), _of_pictures(_joined(losses)), notes)
 
 
+def _end_of(source: Source, input: StrPath) -> Fraction | None:
+    """When the input ends, in seconds of its frames' clock; None where it doesn't say."""
+    if isinstance(source, PictureReader):
+        return Fraction(source.info.duration_seconds or 0)
+    return video_extent(input).end
+
+
 def _pieces(
-    info: StreamInfo, first: Fraction, seconds: Fraction, input: StrPath, options: JobOptions
+    first: Fraction, end: Fraction | None, seconds: Fraction, input: StrPath, options: JobOptions
 ) -> Iterator[TimeRange]:
     """Where the pieces lie: in the middles of equal parts of what is to be restored."""
-    if info.duration_seconds is None and options.end is None:
-        raise UsageError("the file doesn't say how long it is; use --start and --end instead of a sample")
     begin = first if options.start is None else max(first, options.start)
-    end = options.end if info.duration_seconds is None else first + Fraction(info.duration_seconds)
-    assert end is not None
-    length = (end if options.end is None else min(end, options.end)) - begin
+    if options.end is not None:
+        end = options.end if end is None else min(end, options.end)
+    if end is None:
+        raise UsageError("the file doesn't say how long it is; use --start and --end instead of a sample")
+    length = end - begin
     if length <= 0:
         raise no_frames(input, options.part)
     count = max(min(_MOST_PIECES, floor(seconds)), 1)

@@ -14,6 +14,7 @@ from typing import Any, Self, cast
 
 from diffir_video.errors import OutputError
 from diffir_video.media import Segment, StoredPacket
+from diffir_video.media.publish import place_of
 
 _SETTINGS = "settings.json"
 _JOURNAL = "journal.jsonl"
@@ -165,6 +166,8 @@ class WorkFolder:
 
 
 def _folder_of(output: Path) -> Path:
+    # Beside what a link points to: the file is given its name in one step, within one file system.
+    output = place_of(output)
     name = f".{output.name}.diffir-job"
     if len(os.fsencode(name)) > _LONGEST_NAME:
         digest = hashlib.blake2b(os.fsencode(output.name), digest_size=16).hexdigest()

@@ -3,6 +3,7 @@
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
+from diffir_video.media.extent import video_extent
 from diffir_video.media.geometry import Crop, fitted_to, limited_to, resized
 from diffir_video.media.input_options import is_input_option, similar_input_option
 from diffir_video.media.isolated import IsolatedReader
@@ -79,4 +80,5 @@ __all__ = [
     "resized",
     "similar_input_option",
     "transcode",
+    "video_extent",
 ]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -90,6 +90,11 @@ class Muxer:
     def notes(self) -> tuple[str, ...]:
         """What the output holds otherwise than the source: pixel format, codec of subtitles."""
         return (*self.choice.notes, *(self._copier.notes if self._copier else ()))
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What `copy_from` is tagged with as a whole, and the container was given."""
+        return self._copier.tags if self._copier else {}
 
     @property
     def chapters(self) -> int:
@@ -214,6 +219,9 @@ class Muxer:
                     options["movie_timescale"] = str(self._copier.movie_timescale(self._info.time_base))
                 else:
                     options["movie_timescale"] = str(self._info.time_base.denominator)
+                # Phones name the camera and the place by keys of this form, which nothing else holds.
+                if any(key.startswith("com.") for key in self.tags):
+                    options["movflags"] = "use_metadata_tags"
             case "mpegts":
                 # Keep the source's clock instead of starting a new one.
                 options["mpegts_copyts"] = "1"

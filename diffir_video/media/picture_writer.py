@@ -29,6 +29,7 @@ from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.color import unpacked_layout
 from diffir_video.media.pictures import PICTURE_SUFFIXES, is_pattern, numbered, numbered_pictures
 from diffir_video.media.probe import StrPath
+from diffir_video.small_files import write_whole
 
 WRITTEN_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 
@@ -128,7 +129,11 @@ class PictureWriter:
                 if name.exists() and not self._overwrite:
                     raise OutputError(f"output {str(name)!r} appeared meanwhile; nothing replaced")
             for name in self._names:
-                (self._part / name.name).replace(name)
+                part = self._part / name.name
+                if name.is_symlink():
+                    write_whole(name, part.read_bytes())
+                else:
+                    part.replace(name)
         except OSError as exc:
             raise OutputError(f"can't write {str(self._names[0])!r}: {exc.strerror}") from exc
         finally:

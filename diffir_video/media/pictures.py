@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Self
 
 from diffir_video.errors import MediaInputError
-from diffir_video.frame import Frame
+from diffir_video.frame import Frame, StreamInfo
+from diffir_video.media.color import unpacked_layout
 from diffir_video.media.geometry import Crop
 from diffir_video.media.losses import ReadLosses
+from diffir_video.media.picture_kinds import PictureKind, kinds_of
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import VIDEO_SUFFIXES
 from diffir_video.media.read_options import check_read_options
@@ -88,7 +90,9 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
 class PictureReader:
     """Pictures as the frames of a video of `rate` frames per second; otherwise as `VideoReader`.
 
-    Raises MediaInputError for a picture that can't be read, or has another size than the first one.
+    info: has the pixel format of those that hold the most, where some are gray or shallower than others.
+    Raises MediaInputError for a picture that can't be read, has another size than the first one, or holds
+    more than its header said.
     """
 
     def __init__(
@@ -106,16 +110,22 @@ class PictureReader:
         tick = 1 / rate
         part = TimeRange(start, end)
         self._indices = [index for index in range(len(paths)) if part.holds(index * tick)]
-        with self._open(0) as first:
-            self.info = replace(
-                first.info,
-                time_base=tick,
-                average_rate=rate,
-                frame_count=len(paths),
-                duration_seconds=float(len(paths) * tick),
-            )
-            self.losses = first.losses
-        self.notes = _notes_on_gaps(paths)
+        kinds = kinds_of(paths)
+        infos = [self._look_at(index) for index in sorted({0, *kinds.values()})]
+        richest = max((info for info, _ in infos), key=_richness)
+        self.info = replace(
+            infos[0][0],
+            pixel_format=richest.pixel_format,
+            bit_depth=richest.bit_depth,
+            color=richest.color,
+            time_base=tick,
+            average_rate=rate,
+            frame_count=len(paths),
+            duration_seconds=float(len(paths) * tick),
+        )
+        has_alpha = any(alpha for _, alpha in infos) or any(kind.has_transparent_color for kind in kinds)
+        self.losses = ReadLosses(alpha=has_alpha)
+        self.notes = (*_notes_on_gaps(paths), *_notes_on_animation(paths, kinds))
         self.other_tracks = 0
         self.has_captions = False
         self._frames = self._deliver()
@@ -153,6 +163,11 @@ class PictureReader:
         for index in self._indices:
             yield self._read(index)
 
+    def _look_at(self, index: int) -> tuple[StreamInfo, bool]:
+        """What a picture is, and whether it has an alpha channel."""
+        with self._open(index) as reader:
+            return reader.info, reader.losses.alpha
+
     def _read(self, index: int) -> Frame:
         with self._open(index) as reader:
             size = (reader.info.width, reader.info.height)
@@ -161,12 +176,29 @@ class PictureReader:
                     f"{str(self._paths[index])!r} is {size[0]}x{size[1]}, the pictures before it are "
                     f"{self.info.width}x{self.info.height}; restore it by itself"
                 )
+            if _holds_more(reader.info, self.info):
+                raise MediaInputError(
+                    f"{str(self._paths[index])!r} ({reader.info.pixel_format}) holds more than the other "
+                    f"pictures ({self.info.pixel_format}) can show; convert them to one kind"
+                )
             frame = next(iter(reader))
             self.losses = _added(self.losses, reader.losses)
         return Frame(frame.data, index, self.info.time_base, 1)
 
     def _open(self, index: int) -> VideoReader:
         return VideoReader(self._paths[index], crop=self._crop, excursions=self._excursions)
+
+
+def _richness(info: StreamInfo) -> tuple[bool, int, int, bool]:
+    """What a pixel format can hold, to be compared: colours, depth, their resolution, RGB itself."""
+    layout = unpacked_layout(info.pixel_format)
+    return layout.model != "gray", layout.bit_depth, -sum(layout.log2_chroma), layout.model == "rgb"
+
+
+def _holds_more(one: StreamInfo, other: StreamInfo) -> bool:
+    """Whether a picture has colours or depth that are lost in the other's format."""
+    (has_colors, depth, *_), (other_has_colors, other_depth, *_) = _richness(one), _richness(other)
+    return has_colors > other_has_colors or depth > other_depth
 
 
 def _added(before: ReadLosses, more: ReadLosses) -> ReadLosses:
@@ -178,6 +210,13 @@ def _added(before: ReadLosses, more: ReadLosses) -> ReadLosses:
         crashed=before.crashed or more.crashed,
         inferred_pts=0,
     )
+
+
+def _notes_on_animation(paths: Sequence[Path], kinds: Mapping[PictureKind, int]) -> tuple[str, ...]:
+    animated = [index for kind, index in kinds.items() if kind.is_animated]
+    if not animated:
+        return ()
+    return (f"{str(paths[min(animated)])!r} holds several pictures; of such files the first one is read",)
 
 
 def _notes_on_gaps(paths: Sequence[Path]) -> tuple[str, ...]:

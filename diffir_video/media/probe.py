@@ -228,11 +228,17 @@ def stream_duration(container: InputContainer, stream: Stream) -> float | None:
     """Seconds, as the track says, else its DURATION tag (Matroska), else the file's."""
     if stream.duration is not None and stream.time_base:
         return float(stream.duration * stream.time_base)
+    start = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
     tagged = _duration_tag(stream.metadata)
     if tagged is not None:
-        return tagged
+        # FFmpeg's muxer writes when a track ends, mkvmerge how long it is.
+        is_length = "_STATISTICS_WRITING_APP" in stream.metadata
+        return tagged if is_length else max(tagged - start, 0.0)
     duration: int | None = container.duration
-    return duration / av.time_base if duration is not None else None
+    if duration is None:
+        return None
+    # Matroska's duration counts from zero, everyone else's from the first timestamp.
+    return max(duration / av.time_base - (start if "matroska" in container.format.name else 0.0), 0.0)
 
 
 def earliest_time(path: StrPath) -> Fraction | None:

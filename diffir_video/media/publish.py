@@ -54,8 +54,9 @@ def check_output(path: StrPath, *, copy_from: StrPath | None = None, overwrite: 
             f"can't write {str(path)!r}: no container for {target.suffix or 'a name without ending'!r}; "
             f"use one of {' '.join(sorted(CONTAINERS))}"
         )
-    if not target.parent.is_dir():
-        raise OutputError(f"can't write {str(path)!r}: there is no folder {str(target.parent)!r}")
+    folder = place_of(target).parent
+    if not folder.is_dir():
+        raise OutputError(f"can't write {str(path)!r}: there is no folder {str(folder)!r}")
     if copy_from is not None and is_same_file(target, copy_from):
         raise OutputError(f"output {str(path)!r} is the input; choose another name")
     if target.is_dir():
@@ -65,36 +66,47 @@ def check_output(path: StrPath, *, copy_from: StrPath | None = None, overwrite: 
             f"output {str(path)!r} exists; choose another name or allow overwriting it (--overwrite, "
             "overwrite=True)"
         )
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"can't write {str(path)!r}: no permission in {str(target.parent)!r}")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"can't write {str(path)!r}: no permission in {str(folder)!r}")
+
+
+def place_of(path: Path) -> Path:
+    """Where the file of this name lies, or would: a symbolic link's target, else the name itself.
+
+    Who overwrites a link means the file behind it, as with every other program that opens one for writing.
+    """
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def create_part_file(path: Path) -> Path:
+    """An empty file beside the one that `path` names, of the same file system."""
+    place = place_of(path)
     # Up to 4 bytes each, of the 255 that a name may have.
-    part = path.with_name(f".{path.stem[:50]}.{secrets.token_hex(4)}.part{path.suffix}")
+    part = place.with_name(f".{path.stem[:50]}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as exc:
-        raise OutputError(f"can't write in {str(path.parent)!r}: {exc.strerror}") from exc
+        raise OutputError(f"can't write in {str(place.parent)!r}: {exc.strerror}") from exc
     return part
 
 
 def publish(part: Path, path: Path, *, overwrite: bool) -> None:
     """Give the finished file its name in one step; a name taken meanwhile is an error, never replaced.
 
+    overwrite: replace what has the name, a link's target.
     `part` may still be there afterwards, as a second name of the same file.
     """
     try:
         _sync(part)
         _name(part, path, overwrite=overwrite)
-        _sync(path.parent)
+        _sync(place_of(path).parent)
     except OSError as exc:
         raise OutputError(f"can't write {str(path)!r}: {exc.strerror}") from exc
 
 
 def _name(part: Path, path: Path, *, overwrite: bool) -> None:
     if overwrite:
-        part.replace(path)
+        part.replace(place_of(path))
         return
     try:
         os.link(part, path)

@@ -85,11 +85,12 @@ class TrackCopier:
 
     part: copy nothing but this part of the file, its origin becoming 0; a subtitle on screen begins there.
     Sound and text subtitles of a codec that the target doesn't hold are written in one it has; notes: which.
-    dropped, chapters: what the target can't hold, and how many it got, known after `attach`. unreadable:
-    True once the source ended in an error or in half a packet, which is left out. copied: packets written
-    per source track index, without those that say that no subtitle is shown; copied_pcm: bytes of those
-    tracks that are PCM, which the target cuts into packets of its own. refused: how many packets the target
-    took for no valid ones, or had no time, as in a damaged file; they are left out.
+    dropped, chapters: what the target can't hold, and how many it got, known after `attach`. tags: those of
+    the file, known then too; the target leaves out, without a word, what it has no place for.
+    unreadable: True once the source ended in an error or in half a packet, which is left out. copied: packets
+    written per source track index, without those that say that no subtitle is shown; copied_pcm: bytes of
+    those tracks that are PCM, which the target cuts into packets of its own. refused: how many packets the
+    target took for no valid ones, or had no time, as in a damaged file; they are left out.
     unreadable_tracks: how many audio or video tracks of `dropped` hold so little that FFmpeg can't tell
     their format. timecodes: how many tracks of timecodes the target's muxer writes by itself, from metadata.
     """
@@ -101,6 +102,7 @@ class TrackCopier:
         self.dropped: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.chapters = 0
+        self.tags: dict[str, str] = {}
         self.unreadable = False
         self.copied: dict[int, int] = {}
         self.copied_pcm: dict[int, int] = {}
@@ -135,7 +137,8 @@ class TrackCopier:
             if output.format.name == "matroska":
                 instead = "convert them first: ffmpeg -i IN -map 0 -c copy -c:a flac -c:s srt IN.mkv"
             raise OutputError(f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; {instead}")
-        output.metadata.update(_kept_metadata(self._container.metadata, _CONTAINER_KEYS))
+        self.tags = _kept_metadata(self._container.metadata, _CONTAINER_KEYS)
+        output.metadata.update(self.tags)
         chapters = self._chapters()
         if chapters and output.format.name == "mpegts":
             dropped.append(f"{len(chapters)} chapters")

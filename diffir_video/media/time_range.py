@@ -74,15 +74,19 @@ def cut_subtitle(packet: Packet[Any], part: TimeRange) -> None:
 
 
 def cut_chapter(chapter: Chapter, part: TimeRange) -> Chapter | None:
-    """What of a chapter lies in `part`, counted from its origin; None for nothing."""
+    """What of a chapter lies in `part`, counted from its origin; None for nothing.
+
+    One without length marks a moment, and lies in a part that holds it.
+    """
     tick = chapter["time_base"]
     assert tick is not None
     begin, end = chapter["start"] * tick, chapter["end"] * tick
+    is_mark = begin == end and part.holds(begin)
     if part.start is not None:
         begin = max(begin, part.start)
     if part.end is not None:
         end = min(end, part.end)
-    if begin >= end:
+    if begin >= end and not is_mark:
         return None
     start, stop = round((begin - part.origin) / tick), round((end - part.origin) / tick)
     cut = chapter.copy()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -50,7 +51,10 @@ class TrackTimeline:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All tracks of a file, its chapters, which track is the main video, and what that one's frames are."""
+    """All tracks of a file, its chapters, which track is the main video, and what that one's frames are.
+
+    tags: those of the file as a whole.
+    """
 
     tracks: tuple[TrackTimeline, ...]
     video_index: int
@@ -59,6 +63,7 @@ class Timeline:
     color: ColorTags
     sample_aspect_ratio: Fraction | None
     chapters: int
+    tags: Mapping[str, str]
 
     @property
     def video(self) -> TrackTimeline:
@@ -125,6 +130,7 @@ def read_timeline(path: StrPath) -> Timeline:
             ),
             sample_aspect_ratio=video.sample_aspect_ratio or None,
             chapters=len(container.chapters()),
+            tags=dict(container.metadata),
         )
 
 

@@ -92,6 +92,34 @@ def test_the_output_may_lie_inside_the_input(tree: Path) -> None:
     assert files(tree / "restored") == ["a.mp4", "deep/deeper/B.MP4"]
 
 
+def test_the_output_inside_the_input_is_known_by_any_of_its_names(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree)
+    (tree / "link").symlink_to(tree / "restored")
+    (tree / "restored").mkdir()
+    for output in (tree / "restored", Path("../in/restored"), Path("link")):
+        assert restore(Path("."), output) == 3
+    assert files(tree / "restored") == ["a.mp4", "deep/deeper/B.MP4"]
+
+
+def test_the_output_may_be_a_folder_around_the_input(tree: Path) -> None:
+    assert restore(tree / "deep", tree) == 3
+    assert video_pts(tree / "deeper" / "B.MP4") == video_pts(sample("upright.mp4"))
+
+
+def test_a_folder_is_not_restored_into_itself(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(tree)
+    for output in (tree, tree / "deep" / ".."):
+        assert restore(tree, output, "--overwrite") == 4
+        assert "is the input; choose another folder" in capsys.readouterr().err
+    (tree / "deep" / "deep").mkdir()
+    shutil.copy(sample("upright.mp4"), tree / "deep" / "deep" / "bad.mp4")
+    assert restore(tree / "deep", tree, "--overwrite") == 4
+    assert "deep/deep/bad.mp4' would become" in capsys.readouterr().err
+    assert files(tree) == sorted([*before, "deep/deep/bad.mp4"])
+
+
 def test_another_kind_of_file_gets_a_container_that_holds_its_times(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     shutil.copy(sample("odd.mkv"), tmp_path / "in" / "a.avi")

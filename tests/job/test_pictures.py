@@ -171,6 +171,45 @@ def test_the_order_is_by_number_and_gaps_are_told(tmp_path: Path) -> None:
         assert all(torch.equal(a.data, b.data) for a, b in zip(reader, frames, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("lesser", "others", "kind"), [("gray", "rgb24", "rgb24"), ("rgb24", "rgb48be", "rgb48le")]
+)
+def test_gray_or_shallow_pictures_among_others_cost_those_nothing(
+    lesser: str, others: str, kind: str, tmp_path: Path
+) -> None:
+    """A fade from black is often stored in gray."""
+    source = make_pictures(tmp_path / "in", "%d.png", "-pix_fmt", others)
+    (tmp_path / "in" / "1.png").unlink()
+    make_pictures(tmp_path / "in", "1.png", "-pix_fmt", lesser, count=1)
+    restore_pictures(source, tmp_path / "out", restorer=IDENTITY)
+    restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY, options=JobOptions(encoder="ffv1"))
+    for name in ("2.png", "3.png"):
+        before, after = (samples_of(tmp_path / folder / name, kind) for folder in ("in", "out"))
+        assert np.array_equal(before, after)
+    for before, after in zip(open_video(source), open_video(tmp_path / "out.mkv"), strict=True):
+        assert torch.allclose(before.data, after.data, atol=1 / 511 if others == "rgb24" else 1e-4)
+
+
+def test_a_file_of_several_pictures_gives_its_first_and_says_so(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (32, 32), color) for color in ("red", "green")]
+    frames[0].save(tmp_path / "animated.png", save_all=True, append_images=frames[1:])
+    report = restore_pictures(tmp_path / "animated.png", tmp_path / "out.png", restorer=IDENTITY)
+    assert "animated.png' holds several pictures; of such files the first one is read" in report.notes[0]
+
+
+def test_a_part_without_pictures_is_an_error(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "%d.png")
+    for source in (tmp_path / "in" / "%d.png", sample("bframes.mp4")):
+        with pytest.raises(UsageError, match=r"no frame of .* is from 50 s to its end"):
+            restore_pictures(
+                source,
+                tmp_path / "out" / "%d.png",
+                restorer=IDENTITY,
+                options=JobOptions(start=Fraction(50)),
+            )
+        assert os.listdir(tmp_path) == ["in"]
+
+
 def test_pictures_of_another_size_are_refused_by_name(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", "%d.png")
     make_pictures(tmp_path / "in", "3.png", "-vf", "scale=32:24", "-y", count=1)
@@ -226,6 +265,17 @@ def test_pictures_that_would_get_one_name_are_refused_before_the_first_frame(
     assert restore_pictures(tmp_path / "in", tmp_path / "%d.png", restorer=IDENTITY).run.frames_out == 3
 
 
+def test_overwriting_a_link_replaces_what_it_points_to(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", "%d.png", count=1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1.png").symlink_to("../there.png")
+    (tmp_path / "there.png").write_text("old")
+    options = JobOptions(overwrite=True)
+    restore_pictures(tmp_path / "in", tmp_path / "out", restorer=IDENTITY, options=options)
+    assert (tmp_path / "out" / "1.png").is_symlink()
+    assert (tmp_path / "there.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_job_that_fails_leaves_the_folders_that_were_there(is_there: bool, tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", "%d.png")
@@ -258,11 +308,20 @@ def test_a_pattern_that_nothing_fits_is_one_clear_error(tmp_path: Path) -> None:
     assert main(["restore", str(tmp_path / "%d.png"), str(tmp_path / "out.mkv")]) == 3
 
 
-@pytest.mark.parametrize("name", ["alpha.mkv", "see-through.png"])
+@pytest.mark.parametrize("name", ["alpha.mkv", "see-through.png", "palette.png", "%d.png"])
 def test_transparency_is_refused_unless_it_is_given_up(name: str, tmp_path: Path) -> None:
     source = sample("alpha.mkv") if name == "alpha.mkv" else tmp_path / name
-    if name != "alpha.mkv":
-        make_pictures(tmp_path, name, "-pix_fmt", "rgba", count=1)
+    match name:
+        case "see-through.png":
+            make_pictures(tmp_path, name, "-pix_fmt", "rgba", count=1)
+        case "palette.png":
+            Image.new("P", (32, 32)).save(source, transparency=0)
+        case "%d.png":
+            make_pictures(tmp_path, name)
+            (tmp_path / "3.png").unlink()
+            make_pictures(tmp_path, "3.png", "-pix_fmt", "rgba", count=1)
+        case _:
+            pass
     with pytest.raises(UsageError, match=r"alpha channel.*--alpha drop"):
         restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY)
     report = restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY, options=JobOptions(alpha="drop"))

@@ -58,6 +58,12 @@ def test_a_pipe_becomes_a_file_and_a_file_a_pipe(tmp_path: Path) -> None:
     assert from_y4m(piped.stdout, "gray").size == len(decoded_bytes(sample("bframes.mp4"), "gray"))
 
 
+def test_a_pipe_becomes_pictures(tmp_path: Path) -> None:
+    data = to_y4m(sample("calm_bt601.mkv"))
+    subprocess.run([*RESTORE, "-", str(tmp_path / "%d.png")], check=True, capture_output=True, input=data)
+    assert len(list(tmp_path.glob("*.png"))) == 10
+
+
 def test_a_closed_pipe_ends_the_command_at_once() -> None:
     process = subprocess.Popen(
         [*RESTORE, str(sample("long.mp4")), "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from diffir_video import (
     JobOptions,
@@ -18,7 +19,8 @@ from diffir_video import (
     restore_file,
 )
 from diffir_video.job import restore_pipe, sample_file
-from tests.media_samples import sample
+from diffir_video.media import VideoReader
+from tests.media_samples import sample, video_pts
 
 
 def test_a_plan_estimates_time_size_and_memory(tmp_path: Path) -> None:
@@ -32,6 +34,43 @@ def test_a_plan_estimates_time_size_and_memory(tmp_path: Path) -> None:
     assert "about 0:00:0" in str(plan)
     assert "nothing was written" in str(plan)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["joined.ts", "joined.vob", "wrapped.ts", "start_offset.mkv", "mpeg2.ts"])
+def test_a_plan_counts_the_frames_of_the_whole_file(name: str, tmp_path: Path) -> None:
+    """Also where its clock is reset on the way, or doesn't begin at 0."""
+    with VideoReader(sample(name)) as reader:
+        frames = [frame.pts_seconds for frame in reader]
+    output = tmp_path / "out.mkv"
+    plan = plan_file(sample(name), output, restorer=Restorer(None))
+    assert plan.frames == len(frames)
+    start, end = frames[20], frames[-10]
+    part = plan_file(sample(name), output, restorer=Restorer(None), options=JobOptions(start=start, end=end))
+    assert part.frames == sum(start <= pts < end for pts in frames)
+
+
+def test_a_plan_counts_pictures(tmp_path: Path) -> None:
+    for index in range(5):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{index}.png")
+    options = JobOptions(start=Fraction(1, 25), end=Fraction(4, 25))
+    plan = plan_file(tmp_path, tmp_path / "out.mkv", restorer=Restorer(None), options=options)
+    assert plan.frames == 3
+
+
+def test_a_sample_is_of_all_of_a_file_whose_clock_is_reset(tmp_path: Path) -> None:
+    def hues(path: Path) -> set[tuple[int, ...]]:
+        with VideoReader(path) as reader:
+            return {tuple((frame.data[:, 2, 2] * 4).round().int().tolist()) for frame in reader}
+
+    sample_file(sample("joined.ts"), tmp_path / "out.mkv", Fraction(1), restorer=Restorer(None))
+    first, both = hues(sample("first.ts")), hues(sample("joined.ts"))
+    assert first < both
+    assert not hues(tmp_path / "out.mkv") <= first
+
+
+def test_a_sample_of_a_file_that_begins_late_has_frames(tmp_path: Path) -> None:
+    sample_file(sample("start_offset.mkv"), tmp_path / "out.mkv", Fraction(1), restorer=Restorer(None))
+    assert len(video_pts(tmp_path / "out.mkv")) == 25
 
 
 def test_a_plan_names_what_the_container_can_not_hold(tmp_path: Path) -> None:

@@ -52,6 +52,20 @@ def test_chapters_are_cut_with_it(tmp_path: Path) -> None:
     assert spans == [(0, 1 - first_frame), (1 - first_frame, ONE_AND_A_HALF - first_frame)]
 
 
+def test_a_chapter_without_length_is_there_where_its_moment_is(tmp_path: Path) -> None:
+    def titles(path: Path) -> list[str]:
+        with av.open(str(path)) as container:
+            return [chapter["metadata"]["title"] for chapter in container.chapters()]
+
+    for suffix in (".mkv", ".mp4"):
+        assert restore("marks.mkv", tmp_path / f"whole{suffix}").lost() == []
+        assert titles(tmp_path / f"whole{suffix}") == ["Begin", "All", "Goal"]
+    restore("marks.mkv", tmp_path / "after.mkv", start=HALF)
+    assert titles(tmp_path / "after.mkv") == ["All", "Goal"]
+    restore("marks.mkv", tmp_path / "before.mkv", end=HALF)
+    assert titles(tmp_path / "before.mkv") == ["Begin", "All"]
+
+
 def test_without_a_start_the_clock_stays(tmp_path: Path) -> None:
     restore("start_offset.mkv", tmp_path / "out.mkv", end=Fraction(6))
     expected = [pts for pts in video_pts(sample("start_offset.mkv")) if pts < 6]

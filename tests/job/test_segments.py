@@ -367,6 +367,26 @@ def test_an_encoder_that_fails_half_way_keeps_what_is_done(
     assert os.listdir(tmp_path) == ["out.mp4"]
 
 
+def test_overwriting_a_link_replaces_what_it_points_to(tmp_path: Path) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "there" / "file").write_text("precious")
+    link = tmp_path / "here" / "out.mp4"
+    link.symlink_to("../there/file")
+    with pytest.raises(OutputError, match="exists"):
+        restore(link)
+    with pytest.raises(KeyboardInterrupt):
+        restore(link, Mortal(25 * 512), overwrite=True)
+    assert (tmp_path / "there" / "file").read_text() == "precious"
+    # Work lies where the file will be: the other end of a link may be another file system.
+    assert sorted(os.listdir(tmp_path / "there")) == [".file.diffir-job", "file"]
+    assert restore(link, overwrite=True).resumed_segments == 2
+    assert os.listdir(tmp_path / "here") == ["out.mp4"]
+    assert link.is_symlink()
+    assert os.listdir(tmp_path / "there") == ["file"]
+    assert video_pts(tmp_path / "there" / "file") == video_pts(sample("bframes.mp4"))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 200 kB."""

@@ -14,7 +14,7 @@ from av.stream import Disposition
 from diffir_video import JobOptions, Restorer, restore_file
 from diffir_video.errors import OutputError
 from diffir_video.media import VideoReader, VideoWriter
-from tests.media_samples import packets, sample
+from tests.media_samples import ffmpeg, packets, sample
 
 
 def copy(source: Path, output: Path, **options) -> VideoWriter:
@@ -75,6 +75,30 @@ def test_names_languages_dispositions_chapters_and_attachments_are_kept(tmp_path
             for key in ("language", "title", "filename", "mimetype"):
                 assert target.metadata.get(key) == source.metadata.get(key)
         assert after.streams.attachments[0].data == before.streams.attachments[0].data
+
+
+def tagged(path: Path, **tags: str) -> Path:
+    given = [f"{name.replace('__', '.')}={value}" for name, value in tags.items()]
+    options = [option for tag in given for option in ("-metadata", tag)]
+    muxed = ["-c", "copy", "-movflags", "use_metadata_tags"]
+    ffmpeg("-i", str(sample("silent.mp4")), *muxed, *options, str(path))
+    return path
+
+
+def test_what_a_phone_says_of_itself_is_kept(tmp_path: Path) -> None:
+    source = tagged(tmp_path / "in.mp4", com__apple__quicktime__make="Camera", title="Beach")
+    for suffix in (".mp4", ".mov", ".mkv"):
+        report = restore_file(source, tmp_path / f"out{suffix}", restorer=Restorer(None))
+        assert report.dropped == ()
+        with av.open(str(tmp_path / f"out{suffix}")) as container:
+            tags = {name.lower(): value for name, value in container.metadata.items()}
+        assert (tags["com.apple.quicktime.make"], tags["title"]) == ("Camera", "Beach")
+
+
+def test_tags_that_the_container_leaves_out_are_told(tmp_path: Path) -> None:
+    source = tagged(tmp_path / "in.mp4", reel="7", title="Beach")
+    report = restore_file(source, tmp_path / "out.mp4", restorer=Restorer(None))
+    assert (report.dropped, report.exit_code) == (("tags of the file: reel",), 0)
 
 
 def test_a_subtitle_the_container_can_not_hold_is_refused_before_any_work(tmp_path: Path) -> None:

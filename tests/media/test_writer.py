@@ -222,6 +222,17 @@ def test_an_exception_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> N
     assert (tmp_path / "out.mp4").read_text() == "precious"
 
 
+def test_overwriting_a_link_replaces_what_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "out.mp4").symlink_to("there/new.mp4")
+    with VideoWriter(tmp_path / "out.mp4", info(), overwrite=True) as writer:
+        writer.write(frames(info(), [0])[0])
+    assert (tmp_path / "out.mp4").is_symlink()
+    assert len(video_pts(tmp_path / "there" / "new.mp4")) == 1
+    assert sorted(os.listdir(tmp_path)) == ["out.mp4", "there"]
+    assert os.listdir(tmp_path / "there") == ["new.mp4"]
+
+
 def test_a_video_without_frames_is_none(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"no frame was written to .*out\.mp4"):
         VideoWriter(tmp_path / "out.mp4", info()).close()
