@@ -72,7 +72,9 @@ class NativeCompensation:
         """
         _check(windows)
         first = windows[0]
-        out = torch.empty(len(windows), 3 * len(first), *first[0].shape[1:])
+        out = torch.empty(
+            len(windows), 3 * len(first), *first[0].shape[1:], dtype=torch.float32, device="cpu"
+        )
         for window, place in zip(windows, out, strict=True):
             self._know(window)
             known = [self._known[id(picture)] for picture in window]
@@ -110,7 +112,7 @@ def put_pyramids(pictures: Sequence[Tensor]) -> list[Tensor]:
         return []
     kernels, (height, width) = load_kernels(), pictures[0].shape[1:]
     size = kernels.pyramid_bytes(height, width)
-    pyramids = [torch.empty(size, dtype=torch.uint8) for _ in pictures]
+    pyramids = [torch.empty(size, dtype=torch.uint8, device="cpu") for _ in pictures]
     checked(pyramids[0], kernels.put_pyramids(ctypes.byref(_argument(pictures, pyramids))))
     return pyramids
 
@@ -123,9 +125,9 @@ class _Search:
         self._of, self._kept = _argument(pictures, pyramids), (pictures, pyramids)
         kernels, (height, width) = load_kernels(), pictures[0].shape[1:]
         others = len(pictures) - 1
-        memory = torch.empty(kernels.search_bytes(others, height, width), dtype=torch.uint8)
+        memory = torch.empty(kernels.search_bytes(others, height, width), dtype=torch.uint8, device="cpu")
         blocks = (math.ceil(height / BLOCK), math.ceil(width / BLOCK))
-        vectors = torch.empty(others, *blocks, 2, dtype=torch.int16)
+        vectors = torch.empty(others, *blocks, 2, dtype=torch.int16, device="cpu")
         self._argument = WindowArgument(
             of=self._of,
             middle=middle,
