@@ -64,8 +64,8 @@ def products_of(precision: Precision) -> Products:
 # Several frames at once hide what a launch costs; four of 1920 x 1080, as they come out, are 100 MB.
 _MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA = 4, 128 * 2**20
 
-# After so many frames a recurrent network's result is as good as that of the whole stream. But for rounding it
-# is the same where no motion is compensated; what is found in noise depends on what was restored before.
+# After so many frames a recurrent network's result is as good as that of the whole stream; but for rounding
+# the same, where no motion is compensated: what is found in noise depends on what was restored before.
 _MEMORY_FRAMES = 32
 
 
