@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffir_video.frame import Frame
-from diffir_video.inference import fastest_motion_search
+from diffir_video.inference import hasten_motion
 from diffir_video.network import DiffIRS2
 from diffir_video.prior import CutDetector, FrameStatistics, ReuseReport
 from diffir_video.restorer import Device, choose_device
@@ -28,8 +28,7 @@ class ReferenceRestorer:
         self.net: DiffIRS2 = deepcopy(net).eval().to(self.device)
         self.net.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         # Plain torch's search would take longer than the network, and make everything else look fast.
-        if net.config.compensated and self.device.type == "cpu":
-            self.net.G.find_motion = fastest_motion_search()
+        hasten_motion(self.net.G)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(1, net.config.prior_width, generator=generator)
         self.noise = noise.to(self.device)

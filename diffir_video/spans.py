@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffir_video.errors import DiffirVideoError
-from diffir_video.inference import FoldedDIRformer, InferenceOptions, fastest_motion_search
+from diffir_video.inference import FoldedDIRformer, InferenceOptions, hasten_motion
 from diffir_video.network import DiffIRS2
 from diffir_video.prior import Decision, RefreshReason, Reuse, ReusePolicy
 from diffir_video.shots import Window
@@ -29,8 +29,8 @@ class PriorNetwork:
     ) -> None:
         # In float32 whatever it was trained in: priors are estimated so, and DIRformer's copies have `dtype`.
         net.eval().float().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        if net.config.compensated and device.type == "cpu" and options.backend == "compile":
-            net.G.find_motion = fastest_motion_search()
+        if options.backend == "compile":
+            hasten_motion(net.G)
         self.net = net
         self._device, self._dtype, self._options = device, dtype, options
         generator = torch.Generator("cpu").manual_seed(seed)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from diffir_video.errors import CheckpointError, DiffirVideoError
-from diffir_video.inference import fastest_motion_search
+from diffir_video.inference import hasten_motion
 from diffir_video.network import DiffIR, DiffIRS2
 from training.config import TrainConfig
 from training.data.loader import batches
@@ -136,8 +136,7 @@ class Trainer:
     def placed(self, net: DiffIR) -> DiffIR:
         """The network on this process's device, in the recipe's memory format."""
         net.to(self.processes.device)
-        if self.config.model.compensated and self.processes.device.type == "cpu":
-            net.G.find_motion = fastest_motion_search()
+        hasten_motion(net.G)
         if self.config.channels_last:
             net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return net

@@ -1,6 +1,12 @@
 """The network made fast for a held prior: exact, whatever the frame's size."""
 
-from diffir_video.inference.backends import Products, cpu_has_fast_half, fastest_motion_search, terms_of
+from diffir_video.inference.backends import (
+    Products,
+    cpu_has_fast_half,
+    fastest_motion_search,
+    hasten_motion,
+    terms_of,
+)
 from diffir_video.inference.engine import FoldedDIRformer
 from diffir_video.inference.options import Backend, Batch, InferenceOptions, Tile
 
@@ -13,5 +19,6 @@ __all__ = [
     "Tile",
     "cpu_has_fast_half",
     "fastest_motion_search",
+    "hasten_motion",
     "terms_of",
 ]

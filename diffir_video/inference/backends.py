@@ -100,6 +100,12 @@ def _gather(windows: Sequence[Sequence[Tensor]]) -> Tensor:
     return pictures.view(len(windows), -1, *pictures.shape[2:])
 
 
+def hasten_motion(net: DIRformer) -> None:
+    """Have a compensated network that is run as it was trained, on a CPU, find motion the fastest way."""
+    if net.config.compensated and net.patch_embed.proj.weight.device.type == "cpu":
+        net.find_motion = fastest_motion_search()
+
+
 def fastest_motion_search() -> FindMotion:
     """What finds motion on a CPU: kernels in C or, with a warning, plain torch where they can't be had."""
     try:

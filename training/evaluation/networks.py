@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffir_video.checkpoint import load_checkpoint
-from diffir_video.inference import fastest_motion_search
+from diffir_video.inference import hasten_motion
 from diffir_video.network import DiffIRS1, DiffIRS2
 from diffir_video.zoo import find_weights
 
@@ -16,6 +16,5 @@ def load_network(model: str | Path) -> DiffIRS1 | DiffIRS2:
     Raises UnknownModelError and CheckpointError as `find_weights` and `load_checkpoint` do.
     """
     net = load_checkpoint(find_weights(model))
-    if net.config.compensated:
-        net.G.find_motion = fastest_motion_search()
+    hasten_motion(net.G)
     return net

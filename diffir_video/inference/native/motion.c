@@ -108,10 +108,10 @@ static i64 within(i64 i, i64 length) { return i < 0 ? 0 : i < length ? i : lengt
 static void put_padded(const Level *l, const uint8_t *plain, int phase, uint8_t *out, uint16_t *rows, uint8_t *wide) {
     const i64 m = l->margin, total = l->stride, height = l->height, width = l->width;
     for (i64 y = 0; y < l->height + 2 * m + BLOCK; y++) {
-        for (i64 k = 0; k < 4; k++) {
+        /* Three of the four are there from the row above. */
+        for (i64 k = y ? 3 : 0; k < 4; k++) {
             const i64 row = y - m - 1 + k;
             uint16_t *sums = rows + (y + k) % 4 * total;
-            if (y && k < 3) continue;
             const uint8_t *from = plain + within(row, height) * width;
             memset(wide, from[0], m + 1);
             memcpy(wide + m + 1, from, width);
