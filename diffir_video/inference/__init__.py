@@ -3,7 +3,6 @@
 from diffir_video.inference.backends import (
     Products,
     cpu_has_fast_half,
-    fastest_motion_search,
     hasten_motion,
     terms_of,
 )
@@ -18,7 +17,6 @@ __all__ = [
     "Products",
     "Tile",
     "cpu_has_fast_half",
-    "fastest_motion_search",
     "hasten_motion",
     "terms_of",
 ]

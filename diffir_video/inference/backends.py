@@ -29,7 +29,6 @@ from diffir_video.inference.native import motion as native_motion
 from diffir_video.inference.strips import BlockSteps, StripSteps
 from diffir_video.network import ModelConfig, motion
 from diffir_video.network.dirformer import DIRformer
-from diffir_video.network.motion import FindMotion
 
 Backend = Literal["auto", "eager", "compile", "tensorrt"]
 
@@ -101,19 +100,17 @@ def _gather(windows: Sequence[Sequence[Tensor]]) -> Tensor:
 
 
 def hasten_motion(net: DIRformer) -> None:
-    """Have a compensated network that is run as it was trained, on a CPU, find motion the fastest way."""
-    if net.config.compensated and net.patch_embed.proj.weight.device.type == "cpu":
-        net.find_motion = fastest_motion_search()
-
-
-def fastest_motion_search() -> FindMotion:
-    """What finds motion on a CPU: kernels in C or, with a warning, plain torch where they can't be had."""
+    """Have a compensated network that is run as it was trained, on a CPU, move neighbours the fastest way: by
+    kernels in C or, with a warning, by plain torch where they can't be had.
+    """
+    if not net.config.compensated or net.patch_embed.proj.weight.device.type != "cpu":
+        return
     try:
         load_kernels()
     except BackendError as exc:
-        _log.warning("motion is found by plain torch: %s", exc)
-        return motion.find_motion
-    return native_motion.find_motion
+        _log.warning("motion is compensated by plain torch: %s", exc)
+    else:
+        net.compensate = native_motion.compensate
 
 
 def terms_of(dtype: torch.dtype, products: Products) -> Terms:

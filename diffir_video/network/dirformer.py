@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffir_video.network.config import ModelConfig, Norm
-from diffir_video.network.motion import FindMotion, compensate, find_motion
+from diffir_video.network.motion import Compensate, compensate
 
 # Up to this many channels one Gram matrix of all heads is faster than many small ones.
 JOINT_GRAM_CHANNELS = 64
@@ -207,13 +207,13 @@ class DIRformer(nn.Module):
     Level l works at 1 / 2**(l - 1) of the (unshuffled) size with ``dim * 2**(l - 1)`` channels; the deepest
     is called `latent`. Going up, level 1 keeps the channels of both inputs, the other levels halve them.
 
-    find_motion: what a compensated network finds motion with; another may take its place that finds the same.
+    compensate: what moves a compensated network's neighbours; another may take its place that does the same.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.find_motion: FindMotion = find_motion
+        self.compensate: Compensate = compensate
         self.depth = len(config.blocks)
 
         def level(number: int, channels: int) -> nn.ModuleList:
@@ -247,7 +247,7 @@ class DIRformer(nn.Module):
         lq: (N, lq_channels, H, W) in [0, 1]; prior: (N, prior_width). Returns (N, 3, s·H, s·W), unclamped.
         """
         if self.config.compensated:
-            lq = compensate(lq, self.config, self.find_motion)
+            lq = self.compensate(lq, self.config)
         # Planes are unshuffled faster than what is in channels_last.
         x = lq if self.config.unshuffle == 1 else F.pixel_unshuffle(lq, self.config.unshuffle)
         x = self.patch_embed(x.contiguous(memory_format=_layout_of(self.patch_embed.proj.weight)))

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from diffir_video.network.config import ModelConfig
+from diffir_video.network.operators import operator
 
 BLOCK = 8
 
@@ -38,8 +38,9 @@ _ON_PIXEL, _BETWEEN = (16, 32, 16, 0), (5, 27, 27, 5)
 _HALFWAY = (1 / 32, -5 / 32, 20 / 32, 20 / 32, -5 / 32, 1 / 32)
 _REACH, _ROOM = 2, 3
 
-# (lq, pictures, middle) → vectors, as `find_motion`.
+# (lq, pictures, middle) → vectors, as `find_motion`; (lq, config) → lq, as `compensate`.
 FindMotion = Callable[[Tensor, int, int], Tensor]
+Compensate = Callable[[Tensor, ModelConfig], Tensor]
 
 
 def find_motion(lq: Tensor, pictures: int, middle: int) -> Tensor:
@@ -49,7 +50,13 @@ def find_motion(lq: Tensor, pictures: int, middle: int) -> Tensor:
     frame that stays. Returns (N, pictures - 1, ⌈H / 8⌉, ⌈W / 8⌉, 2) int16, for the other frames in their
     order: row and column of a block there less those here, in halves of a pixel.
     """
-    return _find_motion(lq, pictures, middle)
+    return _search_all(lq, pictures, middle)
+
+
+def no_vectors_yet(lq: Tensor, pictures: int, _middle: int) -> Tensor:
+    """As `find_motion`, but for what is in it."""
+    blocks = (-(-side // BLOCK) for side in lq.shape[2:])
+    return lq.new_empty(len(lq), pictures - 1, *blocks, 2, dtype=torch.int16)
 
 
 def move(frames: Tensor, vectors: Tensor) -> Tensor:
@@ -134,6 +141,8 @@ def pyramid(frames: Tensor) -> list[Level]:
     return levels
 
 
+# Unrolled by a compiler it would be hundreds of vectors long.
+@operator("find_motion", "Tensor lq, int pictures, int middle", no_vectors_yet)
 def _search_all(lq: Tensor, pictures: int, middle: int) -> Tensor:
     others = [number for number in range(pictures) if number != middle]
     with torch.no_grad():
@@ -141,10 +150,6 @@ def _search_all(lq: Tensor, pictures: int, middle: int) -> Tensor:
         levels_of_windows = [pyramid(window) for window in windows]
         found = [_motion_between(levels, middle, other) for levels in levels_of_windows for other in others]
         return torch.stack(found).view(len(lq), len(others), *found[0].shape)
-
-
-# Compiled it would be unrolled, hundreds of vectors long.
-_find_motion = cast(FindMotion, cast(Any, torch.compiler).disable(_search_all))
 
 
 def _on_and_between(x: Tensor, dim: int, length: int) -> tuple[Tensor, Tensor]:

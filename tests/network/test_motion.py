@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import diffir_video as dv
-from diffir_video.inference import fastest_motion_search
+from diffir_video.inference import hasten_motion
 from diffir_video.inference.native import motion as native
 from diffir_video.network.motion import BLOCK, FindMotion, compensate, find_motion, move
 from diffir_video.reference import ReferenceRestorer
@@ -198,7 +198,21 @@ def test_the_kernels_in_c_are_twins(height: int, width: int) -> None:
     lq = (lq + 0.04 * torch.randn(lq.shape, generator=torch.Generator().manual_seed(3))).clamp(-0.2, 1.2)
     found = native.find_motion(lq, model.frames, model.past)
     assert torch.equal(found, find_motion(lq, model.frames, model.past))
-    torch.testing.assert_close(moved_by_kernels(lq, model), compensate(lq, model), atol=1e-6, rtol=0)
+    expected = compensate(lq, model)
+    torch.testing.assert_close(moved_by_kernels(lq, model), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(native.compensate(lq, model), expected, atol=1e-6, rtol=0)
+
+
+def test_a_gradient_runs_through_what_the_kernels_found() -> None:
+    """As where a recurrent network's last output is moved."""
+    lq, model = panned((3, -5), (0, 0), height=32, width=48), tiny(past=1, compensated=True)
+    gradients: list[Tensor] = []
+    for moved_by in (native.compensate, compensate):
+        x = lq.clone().requires_grad_()
+        moved_by(x, model).square().sum().backward()
+        assert x.grad is not None
+        gradients.append(x.grad)
+    torch.testing.assert_close(*gradients)
 
 
 def test_each_picture_is_looked_at_once_however_it_lies_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,14 +267,16 @@ def test_what_is_on_another_device_is_left_to_plain_torch() -> None:
     """A network that was a CPU's, and finds motion by kernels there, may be moved."""
     lq = torch.zeros(1, 6, 24, 40, device="meta")
     assert native.find_motion(lq, 2, 1).device.type == "meta"
+    assert native.compensate(lq, tiny(past=1, compensated=True)).device.type == "meta"
 
 
-def test_a_network_that_is_compiled_finds_motion_by_the_kernels_too() -> None:
+def test_a_network_that_is_compiled_moves_neighbours_by_the_kernels_too() -> None:
     """As `compile: true` trains it."""
     net = dv.DiffIRS2(tiny(past=1, compensated=True))
     lq, prior = panned((3, -5), (0, 0), height=32, width=48), torch.zeros(1, net.config.prior_width)
     expected = net.restore(lq, prior)
-    net.G.find_motion = fastest_motion_search()
+    hasten_motion(net.G)
+    assert net.G.compensate is native.compensate
     net.G.compile(backend="eager")  # pyright: ignore[reportUnknownMemberType]
     restored = net.restore(lq, prior)
     torch.testing.assert_close(restored, expected, atol=1e-5, rtol=0)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from diffir_video.metrics import mean_psnr, psnr_y
 from training.evaluation.ffmpeg import filter_planes
 from training.evaluation.material import REFERENCE_DAMAGE, damaged, fingerprint, to_tensor
+from training.writing import written_whole
 
 _RGB_TO_YCBCR = np.array(
     [
@@ -80,15 +81,10 @@ def score_filters(
     for setting in (s for each in filters for s in each.settings):
         if setting not in known:
             known[setting] = filtered_psnr_y(noisy, truth, setting)
-            _write_whole(path, json.dumps(known, indent=1))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(path) as unfinished:
+                unfinished.write_text(json.dumps(known, indent=1))
     return FilterScores(known)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(text)
-    unfinished.replace(path)
 
 
 def filtered(noisy: NDArray[np.uint8], setting: str) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from training.data.fetch import fetch
 from training.evaluation.ffmpeg import Codec, encode, read_rgb
+from training.writing import written_whole
 
 NOISE_LEVELS = (10, 25, 40)
 CRFS = (23, 30)
@@ -98,9 +99,8 @@ def damaged(truth: NDArray[np.uint8], clip_name: str, damage: Damage, cache: Pat
     path = cache / name
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        encode(noisy, damage.crf, unfinished, codec=damage.codec)
-        unfinished.replace(path)
+        with written_whole(path) as unfinished:
+            encode(noisy, damage.crf, unfinished, codec=damage.codec)
     return read_rgb(path, len(truth))
 
 

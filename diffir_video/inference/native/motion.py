@@ -5,15 +5,16 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from diffir_video.inference.native.library import PicturesArgument, WindowArgument, load_kernels
 from diffir_video.inference.native.packing import checked
-from diffir_video.network import motion
-from diffir_video.network.motion import BLOCK, FindMotion
+from diffir_video.network import ModelConfig, motion
+from diffir_video.network.motion import BLOCK, no_vectors_yet
+from diffir_video.network.operators import operator
 
 # Of larger frames it would be much memory, and making it again takes little of their time.
 _MOST_KEPT_PIXELS = 1 << 22
@@ -24,9 +25,11 @@ def find_motion(lq: Tensor, pictures: int, middle: int) -> Tensor:
 
     Raises BackendError where the kernels can't be compiled, torch.OutOfMemoryError where memory runs out.
     """
-    return _find_motion(lq, pictures, middle)
+    return _search_all(lq, pictures, middle)
 
 
+# What is compiled is traced with tensors that have no memory to point to.
+@operator("find_motion_natively", "Tensor lq, int pictures, int middle", no_vectors_yet)
 def _search_all(lq: Tensor, pictures: int, middle: int) -> Tensor:
     # A network keeps what it finds motion with wherever it is moved to, and what a pointer to another device
     # points to is not to be read here.
@@ -38,8 +41,29 @@ def _search_all(lq: Tensor, pictures: int, middle: int) -> Tensor:
     )
 
 
-# What is compiled is traced with tensors that have no memory to point to.
-_find_motion = cast(FindMotion, cast(Any, torch.compiler).disable(_search_all))
+def compensate(lq: Tensor, config: ModelConfig) -> Tensor:
+    """As `network.motion.compensate`; plain torch moves what was found where a gradient runs through, and
+    what is no float32 on a CPU.
+
+    Raises BackendError where the kernels can't be compiled, torch.OutOfMemoryError where memory runs out.
+    """
+    is_differentiated = torch.is_grad_enabled() and lq.requires_grad
+    if is_differentiated or lq.dtype != torch.float32 or lq.device.type != "cpu":
+        return motion.compensate(lq, config, find_motion)
+    return _compensate_all(lq, config.frames, config.past)
+
+
+def _no_windows_yet(lq: Tensor, _pictures: int, _middle: int) -> Tensor:
+    return torch.empty_like(lq, memory_format=torch.contiguous_format)
+
+
+@operator("compensate_natively", "Tensor lq, int pictures, int middle", _no_windows_yet)
+def _compensate_all(lq: Tensor, pictures: int, middle: int) -> Tensor:
+    windows, out = lq.contiguous(), _no_windows_yet(lq, pictures, middle)
+    for window, place in zip(windows, out, strict=True):
+        split = list(window.view(pictures, 3, *lq.shape[2:]))
+        _Search(split, put_pyramids(split), middle).compensate(place)
+    return out
 
 
 class _Known(NamedTuple):
