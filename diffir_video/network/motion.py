@@ -4,7 +4,9 @@ A vector for each block of 8x8 pixels, by the least sum of absolute differences 
 search in a small picture of a pyramid, made finer from level to level, and in halves of a pixel at last.
 Between vectors that are as good it is noise that decides. So pictures are smoothed first, those between
 pixels by as much as those on them, and to move, or to move otherwise than the coarser level found, has its
-price. All of it is whole numbers: the same vectors on every machine.
+price. To move costs most on the level before the finest: averaged over four pixels, what moves stands out
+from noise more, and the coarser levels only propose. All of it is whole numbers: the same vectors on every
+machine.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ _MARGINS = {3: 40, 4: 80}
 # A full search's reach, in pixels of the coarsest level.
 SEARCHED = 7
 
-# What a vector costs beside its differences, in 1024ths of them.
-STILLNESS, SMOOTHNESS, INTERPOLATED = 128, 64, 64
+# What a vector costs beside its differences, in 1024ths of them; to move, on each level, finest first.
+_STILLNESS = (128, 256, 128, 128)
+SMOOTHNESS, INTERPOLATED = 32, 64
 
 # Of 64: smoothing on a pixel, and between two, which leave as much of noise.
 _ON_PIXEL, _BETWEEN = (16, 32, 16, 0), (5, 27, 27, 5)
@@ -100,14 +103,16 @@ def compensate(lq: Tensor, config: ModelConfig, find: FindMotion = find_motion) 
 class Level:
     """One size of a window's frames.
 
-    smoothed: (pictures, phases, H', W') whole numbers in float32, with `margin` and more beyond each side;
-    phases: on pixels, and on the finest level between columns, between rows, between both.
+    stillness: the price of moving. smoothed: (pictures, phases, H', W') whole numbers in float32, with
+    `margin` and more beyond each side; phases: on pixels, and on the finest level between columns, between
+    rows, between both.
     """
 
     height: int
     width: int
     margin: int
     block: int
+    stillness: int
     smoothed: Tensor
 
     @property
@@ -134,7 +139,7 @@ def pyramid(frames: Tensor) -> list[Level]:
             for across in kinds
         ]
         block = BLOCK if number < 2 else BLOCK // 2
-        levels.append(Level(height, width, margin, block, torch.stack(phases, dim=1)))
+        levels.append(Level(height, width, margin, block, _STILLNESS[number], torch.stack(phases, dim=1)))
         even = _extended(luma, (0, width % 2, 0, height % 2))
         quarters = even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]
         luma = ((quarters + 2) / 4).floor()
@@ -199,7 +204,7 @@ class _Match:
         inside = torch.arange(size, device=device)
         self._corner = down[:, None] * self._stride + right
         self._inside = inside[:, None] * self._stride + inside
-        self._likely = likely
+        self._likely, self._stillness = likely, level.stillness
         self.row, self.column = torch.zeros_like(likely[0]), torch.zeros_like(likely[0])
         self.cost = torch.full_like(likely[0], torch.iinfo(torch.int32).max)
 
@@ -208,7 +213,7 @@ class _Match:
         is_moved = (row != 0) | (column != 0)
         is_odd = (row != self._likely[0]) | (column != self._likely[1])
         differences = self._differences(row, column)
-        return self._take(row, column, differences, STILLNESS * is_moved + SMOOTHNESS * is_odd)
+        return self._take(row, column, differences, self._stillness * is_moved + SMOOTHNESS * is_odd)
 
     def consider_next(self, consider: Callable[[Tensor, Tensor], Tensor]) -> None:
         """The four neighbours of what was found, and of the diagonal ones that between the better two."""

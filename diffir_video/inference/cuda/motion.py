@@ -17,7 +17,6 @@ from diffir_video.network.motion import (
     INTERPOLATED,
     SEARCHED,
     SMOOTHNESS,
-    STILLNESS,
     Level,
     pyramid,
 )
@@ -79,7 +78,7 @@ def _motion_of(levels: list[Level], middle: int) -> Tensor:
             ABOVE_BLOCK=above.block,
             SEARCHED=SEARCHED if found is None else 0,
             IS_FINEST=number == 0,
-            STILLNESS=STILLNESS,
+            STILLNESS=level.stillness,
             SMOOTHNESS=SMOOTHNESS,
             INTERPOLATED=INTERPOLATED,
         )

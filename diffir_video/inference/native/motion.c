@@ -12,12 +12,14 @@ enum {
     MOST_LEVELS = 4,
     PHASES = 4,
     SEARCHED = 7,
-    STILLNESS = 128,
-    SMOOTHNESS = 64,
+    SMOOTHNESS = 32,
     INTERPOLATED = 64,
     TAPS = 6,
     BLOCK = 8,
 };
+
+/* On each level, finest first. */
+static const int STILLNESS[MOST_LEVELS] = {128, 256, 128, 128};
 
 /* Pictures, (3, height, width) float each, and their pyramids, of diffir_pyramid_bytes. */
 typedef struct {
@@ -40,6 +42,7 @@ typedef struct {
 /* A level of the pyramid: its size, its blocks and where its parts lie in a picture's memory. */
 typedef struct {
     i64 height, width, margin, stride, block, rows, columns;
+    int stillness;
     i64 plain, padded, padded_bytes, found;
 } Level;
 
@@ -55,6 +58,7 @@ static Pyramid pyramid_of(i64 height, i64 width) {
         Level *l = p.levels + n;
         *l = (Level){.height = height, .width = width, .margin = margin};
         l->block = n < 2 ? BLOCK : BLOCK / 2;
+        l->stillness = STILLNESS[n];
         l->rows = (height + l->block - 1) / l->block;
         l->columns = (width + l->block - 1) / l->block;
         /* Windows of the last blocks reach past the picture by a block and half of one. */
@@ -193,7 +197,7 @@ typedef struct {
     uint8_t here[4 * BLOCK * BLOCK];
     const uint8_t *there;
     i64 stride;
-    int row, column, likely_row, likely_column, cost;
+    int row, column, likely_row, likely_column, cost, stillness;
 } Match;
 
 INLINE int difference(const int window, const Match *m, const uint8_t *there) {
@@ -215,7 +219,7 @@ INLINE int accept(Match *m, int row, int column, int cost) {
 INLINE int consider(const int window, Match *m, int row, int column) {
     const int is_moved = row || column, is_odd = row != m->likely_row || column != m->likely_column;
     const int sum = difference(window, m, m->there + row * m->stride + column);
-    return accept(m, row, column, sum + (sum * (STILLNESS * is_moved + SMOOTHNESS * is_odd) >> 10));
+    return accept(m, row, column, sum + (sum * (m->stillness * is_moved + SMOOTHNESS * is_odd) >> 10));
 }
 
 /* A vector's four neighbours, and of its diagonal ones that between the better two. */
@@ -311,6 +315,7 @@ static void search_row(const void *task, const Piece *piece, float *memory) {
             m.there = there + first;
             m.stride = l->stride;
             m.likely_row = m.likely_column = 0;
+            m.stillness = l->stillness;
             if (l->block == BLOCK) search_block(2 * BLOCK, s, &m, pair, row, column);
             else search_block(BLOCK, s, &m, pair, row, column);
             if (!s->level) refine_by_halves(l, &m);
