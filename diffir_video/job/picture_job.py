@@ -45,12 +45,12 @@ def restore_pictures(
         if indices is not None and not indices:
             raise no_frames(input, options.part)
         sink = PictureWriter(output, info, name_of, indices=indices, overwrite=options.overwrite)
-        notes = list(source.notes)
-        if source.other_tracks:
-            notes.append(f"{source.other_tracks} other tracks are not copied: pictures have none")
         report = run(source, restorer, ResizingSink(sink, info), progress=progress)
         if not report.frames_out:
             raise no_frames(input, options.part)
+        notes = list(source.notes)
+        if source.other_tracks:
+            notes.append(f"{source.other_tracks} other tracks are not copied: pictures have none")
         return PlainReport(report, source.losses, tuple(notes))
 
 

@@ -35,10 +35,7 @@ def restore_pipe(
     check_restorer(restorer)
     with open_source(input, options) as source:
         info = output_info(source.info, restorer.scale, options)
-        notes = [*source.notes]
         to_file = isinstance(output, (str, os.PathLike))
-        if source.other_tracks and (isinstance(input, StandardInput) or not to_file):
-            notes.append(f"{source.other_tracks} other tracks are not copied: a pipe carries the video alone")
         if to_file:
             copy_from = None if isinstance(input, StandardInput) else input
             sink = VideoWriter(
@@ -51,12 +48,14 @@ def restore_pipe(
             )
         else:
             sink = Y4mWriter(output, info)
-        notes += sink.notes
         report = run(source, restorer, ResizingSink(sink, info), progress=progress)
         losses = source.losses
         if isinstance(sink, VideoWriter):
             losses = replace(
                 losses, refused_packets=sink.refused_packets, unreadable_tracks=sink.unreadable_tracks
             )
-        notes += notes_on_late_captions(source, options.encoder if to_file else None)
+        notes = list(source.notes)
+        if source.other_tracks and (isinstance(input, StandardInput) or not to_file):
+            notes.append(f"{source.other_tracks} other tracks are not copied: a pipe carries the video alone")
+        notes += [*sink.notes, *notes_on_late_captions(source, options.encoder if to_file else None)]
         return PlainReport(report, losses, tuple(notes))

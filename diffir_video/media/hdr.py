@@ -1,4 +1,7 @@
-"""HDR's static metadata: read from a decoded picture, said to the encoders that can write it."""
+"""HDR's static metadata: read from a decoded picture, said to the encoders that can write it.
+
+What changes from scene to scene, of HDR10+, HDR Vivid and Dolby Vision, nothing here writes.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,20 @@ from av.video.frame import VideoFrame
 
 from diffir_video.frame import ContentLight, MasteringDisplay, StreamInfo
 from diffir_video.media.encoders import with_private_settings
-from diffir_video.media.side_data import side_data_of
+from diffir_video.media.side_data import side_bytes_of, side_data_of
 
 # What each encoder's own settings call the metadata.
 _NAMES = {
     "libx264": ("mastering-display", "cll"),
     "libx265": ("master-display", "max-cll"),
     "libsvtav1": ("mastering-display", "content-light"),
+}
+
+_DYNAMIC = {
+    SideDataType.DYNAMIC_HDR_PLUS: "the HDR10+ metadata of each scene are not carried over",
+    SideDataType.DYNAMIC_HDR_VIVID: "the HDR Vivid metadata of each scene are not carried over",
+    SideDataType.DOVI_RPU_BUFFER: "the Dolby Vision metadata of each scene are not carried over; "
+    "without them pictures of profile 5 have wrong colours",
 }
 
 
@@ -34,6 +44,11 @@ def mastering_display_of(picture: VideoFrame) -> MasteringDisplay | None:
 def content_light_of(picture: VideoFrame) -> ContentLight | None:
     values = side_data_of(picture, SideDataType.CONTENT_LIGHT_LEVEL)
     return None if values is None else ContentLight(int(values[0]), int(values[1]))
+
+
+def notes_on_dynamic_metadata(picture: VideoFrame) -> tuple[str, ...]:
+    """What is lost of a picture's metadata, as it belongs to its scene."""
+    return tuple(note for kind, note in _DYNAMIC.items() if side_bytes_of(picture, kind) is not None)
 
 
 def with_hdr_metadata(encoder: str, options: Mapping[str, str], info: StreamInfo) -> dict[str, str]:

@@ -25,7 +25,7 @@ from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder, has_alpha
 from diffir_video.media.deinterlace import Deinterlace, deinterlaced, deinterlaced_from_first, is_interlaced
 from diffir_video.media.geometry import Crop
-from diffir_video.media.hdr import content_light_of, mastering_display_of
+from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.orientation import Orientation
 from diffir_video.media.probe import (
@@ -110,6 +110,7 @@ class VideoReader:
                     f"this machine's memory can hold ({limit:.0f} megapixels)"
                 )
             self._notes = self._deinterlace(self._first, deinterlace)
+            self._notes_on_hdr = notes_on_dynamic_metadata(self._first)
             self._orientation = Orientation.of(self._first)
             self._crop = crop
             self._converter = self._converter_for(self._first)
@@ -124,8 +125,10 @@ class VideoReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done, or not, about interlacing and a reset clock; complete after the last frame."""
-        return (*self._notes, *self._continuous.notes)
+        """What was done, or not, about interlacing and a reset clock, and HDR metadata that is lost; complete
+        after the last frame.
+        """
+        return (*self._notes, *self._notes_on_hdr, *self._continuous.notes)
 
     @property
     def other_tracks(self) -> int:

@@ -10,6 +10,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+import diffir_video as dv
+from diffir_video.job import restore_pipe
 from diffir_video.media import VideoReader
 from tests.media_samples import decoded_bytes, sample, video_pts
 
@@ -56,6 +58,20 @@ def test_a_pipe_becomes_a_file_and_a_file_a_pipe(tmp_path: Path) -> None:
     assert video_pts(output) == video_pts(sample("mpeg2.ts"))
     piped = subprocess.run([*RESTORE, str(sample("bframes.mp4")), "-"], check=True, capture_output=True)
     assert from_y4m(piped.stdout, "gray").size == len(decoded_bytes(sample("bframes.mp4"), "gray"))
+
+
+@pytest.mark.parametrize(("name", "told"), [("vfr.mp4", True), ("bframes.mp4", False), ("mpeg2.ts", False)])
+def test_a_pipe_tells_of_frames_that_come_at_no_one_rate(name: str, told: bool, tmp_path: Path) -> None:
+    """Y4M has no timestamps."""
+    with (tmp_path / "out.y4m").open("wb") as output:
+        report = restore_pipe(sample(name), output, restorer=dv.Restorer(None))
+    assert any("their times: Y4M has one rate" in note for note in report.notes) == told
+
+
+def test_what_is_found_late_is_noted_too(tmp_path: Path) -> None:
+    with (tmp_path / "out.y4m").open("wb") as output:
+        report = restore_pipe(sample("interlaced_later.ts"), output, restorer=dv.Restorer(None))
+    assert any("interlaced" in note for note in report.notes)
 
 
 def test_a_pipe_becomes_pictures(tmp_path: Path) -> None:

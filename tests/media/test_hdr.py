@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from diffir_video import DiffIRS2, JobOptions, ModelConfig, Restorer
 from diffir_video.frame import ContentLight, MasteringDisplay, StreamInfo
 from diffir_video.job import restore_file
 from diffir_video.media import VideoReader
-from tests.media_samples import decoded_bytes, sample
+from tests.media_samples import decoded_bytes, ffmpeg, sample
 
 FAST = {"libx265": {"preset": "ultrafast"}, "libx264": {"preset": "ultrafast"}, "libsvtav1": {"preset": "13"}}
 
@@ -65,6 +66,36 @@ def test_an_encoder_that_can_not_write_it_says_so(tmp_path: Path) -> None:
         sample("hdr10.mp4"), tmp_path / "out.mkv", restorer=Restorer(None), options=JobOptions(encoder="ffv1")
     )
     assert "ffv1 can't write the HDR mastering metadata" in report.notes[0]
+
+
+def with_unit(path: Path, unit: bytes, folder: Path, *, after: bool) -> Path:
+    """A file's H.265 with one more NAL unit, before or after the first slice."""
+    stream = folder / "stream.hevc"
+    ffmpeg("-i", str(path), "-c:v", "copy", "-an", str(stream))
+    data = stream.read_bytes()
+    marks = [mark.start() for mark in re.finditer(rb"\x00\x00\x01", data)]
+    first_slice = next(number for number, mark in enumerate(marks) if data[mark + 3] >> 1 < 32)
+    place = marks[first_slice + after]
+    escaped = re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", unit)
+    stream.write_bytes(data[:place] + b"\x00\x00\x01" + escaped + data[place:])
+    return stream
+
+
+ONE_WINDOW = b"\xb5\x00\x3c\x00\x01\x04" + b"\x01\x40" + bytes(31)
+HDR10_PLUS = b"\x4e\x01\x04" + bytes([len(ONE_WINDOW)]) + ONE_WINDOW + b"\x80"
+# A reference processing unit that maps nothing: one piece of order 1 for each component.
+DOLBY_VISION = bytes.fromhex("7c011908000840e4d9413c00ffe007ff003fff400100068002000d000400009081975f80")
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "after"), [("HDR10+", HDR10_PLUS, False), ("Dolby Vision", DOLBY_VISION, True)]
+)
+def test_metadata_of_each_scene_are_missed_aloud(name: str, unit: bytes, after: bool, tmp_path: Path) -> None:
+    """SMPTE ST 2094-40 in an SEI message, Dolby Vision in a NAL unit of its own kind."""
+    with VideoReader(with_unit(sample("hdr10.mp4"), unit, tmp_path, after=after)) as reader:
+        assert [name in note for note in reader.notes] == [True]
+    with VideoReader(sample("hdr10.mp4")) as reader:
+        assert reader.notes == ()
 
 
 @pytest.mark.parametrize(("name", "transfer"), [("hdr10.mp4", 16), ("hlg.mp4", 18)])
