@@ -309,6 +309,25 @@ def test_a_machine_without_a_compiler_is_told_so(
         library.load_kernels.cache_clear()
 
 
+@pytest.mark.slow
+@torch.inference_mode()
+def test_where_no_compiler_is_installed_the_packaged_one_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("ziglang", reason="the extra `compiler` is not installed")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    library.load_kernels.cache_clear()
+    try:
+        assert library.load_kernels().lanes >= 4
+        (kept,) = (path for path in tmp_path.rglob("*") if path.is_file())
+        assert kept.suffix == ".so"
+        assert_twins(NativeSteps(0), folded_block(52, 2), features(52, 37, 71))
+    finally:
+        library.load_kernels.cache_clear()
+
+
 def test_a_compiler_may_come_with_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CC", "env gcc -g0")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

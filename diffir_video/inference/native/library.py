@@ -9,9 +9,11 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -24,6 +26,8 @@ _SOURCES = [_FOLDER / name for name in ("blocks.c", "convolutions.c", "motion.c"
 _HEADERS = [_FOLDER / name for name in ("pieces.h", "products.h")]
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-std=gnu11", "-shared", "-fPIC", "-pthread")
 _COMPILERS = ("cc", "gcc", "clang")
+# The extra `compiler`.
+_PACKAGED_COMPILER = "ziglang"
 _SECONDS_TO_COMPILE = 300
 
 
@@ -178,7 +182,7 @@ def torch_team() -> int | None:
 
 
 def _find_compiler() -> list[str]:
-    """The command's words: what CC says, which may have options and a wrapper, or a usual name."""
+    """The words of a command: what CC says, options and wrapper too, a usual name, or what PyPI has."""
     if named := shlex.split(os.environ.get("CC", "")):
         if shutil.which(named[0]) is None:
             raise BackendError(
@@ -186,21 +190,26 @@ def _find_compiler() -> list[str]:
                 "unset CC, or use backend eager"
             )
         return named
-    found = next(filter(None, map(shutil.which, _COMPILERS)), None)
-    if found is None:
-        raise BackendError(
-            f"backend compile needs a C compiler, and none of {', '.join(_COMPILERS)} is here; "
-            "install gcc, or use backend eager"
-        )
-    return [found]
+    if found := next(filter(None, map(shutil.which, _COMPILERS)), None):
+        return [found]
+    if find_spec(_PACKAGED_COMPILER) is not None:
+        return [sys.executable, "-m", _PACKAGED_COMPILER, "cc"]
+    raise BackendError(
+        f"backend compile needs a C compiler, and none of {', '.join(_COMPILERS)} is here; "
+        "install gcc or diffir-video[compiler], or use backend eager"
+    )
 
 
 def _compile(compiler: Sequence[str], library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         part = Path(folder) / library.name
         command = [*compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(part), "-lm"]
+        # Zig would keep what it makes on the way, a hundred megabytes.
+        environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
         try:
-            subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS_TO_COMPILE)
+            subprocess.run(
+                command, check=True, capture_output=True, timeout=_SECONDS_TO_COMPILE, env=environment
+            )
         except (OSError, subprocess.SubprocessError) as exc:
             said = getattr(exc, "stderr", None) or b""
             lines = said.decode(errors="replace").strip().splitlines() or [str(exc)]
