@@ -132,6 +132,7 @@ train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/wide.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/wide-longer.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/wide-x265.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/deblock-nano/compensated.yaml
 
 train-upscale-x2-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
