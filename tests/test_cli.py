@@ -374,6 +374,13 @@ def test_the_module_runs_as_a_command(tmp_path: Path) -> None:
     assert len(finished.stderr.splitlines()) == 1
 
 
+def test_a_command_starts_without_what_only_compiling_needs() -> None:
+    """torch's tracer alone takes as long to import as the rest of torch."""
+    imported = "import sys, diffir_video.cli; print('torch._dynamo' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "False"
+
+
 class Evil:
     def __reduce__(self) -> tuple:
         return os.mkdir, ("pwned",)
