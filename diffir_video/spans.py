@@ -6,58 +6,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from diffir_video.errors import DiffirVideoError
-from diffir_video.inference import FoldedDIRformer, InferenceOptions, hasten_motion
-from diffir_video.network import DiffIRS2
+from diffir_video.inference import FoldedDIRformer
+from diffir_video.lanes import Lanes
 from diffir_video.prior import Decision, RefreshReason, Reuse, ReusePolicy
+from diffir_video.prior_network import PriorNetwork
 from diffir_video.shots import Window
-
-
-class PriorNetwork:
-    """A stage-2 network on a device: its CPEN and diffusion as trained, DIRformer folded for a prior.
-
-    Held priors and attention maps are a stream's own, so each stream borrows a `FoldedDIRformer`.
-    """
-
-    def __init__(
-        self, net: DiffIRS2, device: torch.device, dtype: torch.dtype, seed: int, options: InferenceOptions
-    ) -> None:
-        # In float32 whatever it was trained in: priors are estimated so, and DIRformer's copies have `dtype`.
-        net.eval().float().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        if options.backend == "compile":
-            hasten_motion(net.G)
-        self.net = net
-        self._device, self._dtype, self._options = device, dtype, options
-        generator = torch.Generator("cpu").manual_seed(seed)
-        noise = torch.randn(1, net.config.prior_width, generator=generator, dtype=torch.float32, device="cpu")
-        self._noise = noise.to(device)
-        self._idle: list[FoldedDIRformer] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Folded networks hold what only this process knows, and are made again when they are needed.
-        return {**self.__dict__, "_idle": []}
-
-    def estimate_prior(self, picture: Tensor) -> Tensor:
-        """(3 or 4, H, W) → (prior_width,); in float32, as it steers a whole span of frames."""
-        return self.net.estimate_prior_of_frame(picture[None], self._noise)[0]
-
-    def restore_in_float32(self, lq: Tensor) -> Tensor:
-        """One window, (1, lq_channels, H, W) → (3, s·H, s·W), by the network as trained, nothing held."""
-        return self.net.restore(lq, self.net.estimate_prior(lq, self._noise))[0]
-
-    def borrow_folded(self) -> FoldedDIRformer:
-        if self._idle:
-            return self._idle.pop()
-        return FoldedDIRformer(self.net.G, dtype=self._dtype, options=self._options)
-
-    def give_back(self, folded: FoldedDIRformer) -> None:
-        folded.forget_pictures()
-        self._idle.append(folded)
 
 
 class SpanRestorer:
@@ -73,6 +32,7 @@ class SpanRestorer:
         self._prior: Tensor | None = None
         self._last: Tensor | None = None
         self._next_priors = _NextPriors(network)
+        self._lanes = Lanes(network)
         self.redone_in_float32 = 0
 
     def restore(
@@ -86,6 +46,8 @@ class SpanRestorer:
         restored: list[Tensor] = []
         is_delayed = policy.prior_delay > 0 or not self._next_priors.is_empty
         one_by_one = is_delayed or self._network.net.config.recurrent
+        if not one_by_one and not policy.prior_smoothing and all(d.level == "off" for d in decisions):
+            return self._restore_independent(windows, decisions)
         for start, end in _single(decisions) if one_by_one else _spans(decisions):
             span = zip(windows[start:end], decisions[start:end], strict=True)
             fresh = [window for window, decision in span if decision.reuse is not Reuse.DUPLICATE]
@@ -98,8 +60,26 @@ class SpanRestorer:
                 restored.append(self._last)
         return restored
 
+    def _restore_independent(self, windows: Sequence[Window], decisions: Sequence[Decision]) -> list[Tensor]:
+        """As `restore`, where each window has a prior of its own, and none knows of another."""
+        fresh = [w for w, d in zip(windows, decisions, strict=True) if d.reuse is not Reuse.DUPLICATE]
+        if self._folded is None:
+            self._folded = self._network.borrow_folded()
+        made = self._lanes.restore(self._folded, [self._pictures_of(window) for window in fresh])
+        pictures = self._finite(fresh, [picture for _, picture in made])
+        if made:
+            self._prior, self._maps_are_kept = made[-1][0], False
+        restored: list[Tensor] = []
+        for decision in decisions:
+            if decision.reuse is not Reuse.DUPLICATE:
+                self._last = next(pictures)
+            assert self._last is not None, "a duplicate has a frame before it"
+            restored.append(self._last)
+        return restored
+
     def close(self) -> None:
-        """Forget what is held and give the borrowed network back."""
+        """Forget what is held and give the borrowed networks back."""
+        self._lanes.close()
         if self._folded is not None:
             self._network.give_back(self._folded)
         self._folded = self._prior = self._last = None
@@ -108,9 +88,12 @@ class SpanRestorer:
     def _restore_finitely(
         self, windows: Sequence[Window], first: Decision, policy: ReusePolicy
     ) -> Iterator[Tensor]:
-        pictures = self._restore_span(windows, first, policy)
+        return self._finite(windows, self._restore_span(windows, first, policy))
+
+    def _finite(self, windows: Sequence[Window], pictures: Sequence[Tensor] | Tensor) -> Iterator[Tensor]:
         # A sum is finite where all of it is. Asked once for all: each answer has to wait for the device.
-        finite = cast(list[bool], pictures.flatten(1).sum(1).isfinite().tolist())  # pyright: ignore[reportUnknownMemberType]
+        sums = [picture.sum() for picture in pictures]
+        finite = cast(list[bool], torch.stack(sums).isfinite().tolist()) if sums else []  # pyright: ignore[reportUnknownMemberType]
         for window, picture, is_finite in zip(windows, pictures, finite, strict=True):
             yield picture if is_finite else self._redo(window)
 

@@ -7,6 +7,7 @@ from diffir_video.inference.backends import (
     terms_of,
 )
 from diffir_video.inference.engine import FoldedDIRformer
+from diffir_video.inference.native import limit_threads
 from diffir_video.inference.options import Backend, Batch, InferenceOptions, Tile
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "Tile",
     "cpu_has_fast_half",
     "hasten_motion",
+    "limit_threads",
     "terms_of",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffir_video.allocator import NETWORK_KEEPS_BYTES, prepare_allocator
 from diffir_video.inference.backends import build, gathering
+from diffir_video.inference.native import can_limit_threads
 from diffir_video.inference.native.motion import NativeCompensation
 from diffir_video.inference.options import Batch, InferenceOptions, Tile
 from diffir_video.inference.strips import StripSteps
@@ -22,6 +23,11 @@ CPU_STRIP_BYTES = 1024 * 1024
 # Small frames go through the kernels together: threads then meet less often, and wait less for one whose
 # processor an encoder took. More leave the last cache.
 CPU_BATCH_BYTES = 16 * 1024 * 1024
+
+# Of frames that are restored side by side: a lane's features, and all lanes' weights. What is larger keeps
+# all threads busy by itself, and fills memory.
+LANE_BYTES = 64 * 1024 * 1024
+LANES_WEIGHT_BYTES = 1024 * 1024 * 1024
 
 # Strips of less are not what fills a memory: the frame's own features are.
 SMALLEST_STRIP_BYTES = 1 << 20
@@ -103,6 +109,22 @@ class FoldedDIRformer:
         """Let go of what `gather` keeps of the last windows, when a stream ends."""
         if isinstance(self._gather, NativeCompensation):
             self._gather.forget()
+
+    def lanes(self, height: int, width: int) -> int:
+        """How many frames of a size are best restored at once, by a network for each.
+
+        1 where there is one processor, and where anything but the kernels in C runs the network.
+        """
+        if self._device.type != "cpu" or self._graph.steps is self._strips or not can_limit_threads():
+            return 1
+        if self._feature_bytes(height * width) * 4 // self._itemsize > LANE_BYTES:
+            return 1
+        # As they are folded, and as the kernels have them.
+        held = chain(self._graph.parameters(), self._graph.buffers())
+        weights = 2 * sum(tensor.nbytes for tensor in held)
+        most = max(1, LANES_WEIGHT_BYTES // weights)
+        wanted = most if isinstance(self._batch, str) else min(most, self._batch)
+        return min(torch.get_num_threads(), wanted)
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore the middle frames of windows, each with its own attention maps.

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -174,9 +175,32 @@ def load_kernels() -> Kernels:
 
 def torch_team() -> int | None:
     """The address of GOMP_parallel, which starts work in torch's own threads; None if its OpenMP lacks it."""
+    function = _torch_function("GOMP_parallel")
+    return None if function is None else ctypes.cast(function, ctypes.c_void_p).value
+
+
+def limit_threads(count: int) -> None:
+    """Have the calling thread, and no other, share its work among `count` threads at most.
+
+    `torch.set_num_threads` would have all threads do so that begin later. Without effect unless
+    `can_limit_threads`.
+    """
+    # At its first use in a thread torch sets a number itself.
+    torch.get_num_threads()
+    if (function := _torch_function("omp_set_num_threads")) is not None:
+        function(count)
+
+
+def can_limit_threads() -> bool:
+    """Whether torch's OpenMP, by which it and the kernels share their work, was found."""
+    return _torch_function("omp_set_num_threads") is not None
+
+
+@lru_cache
+def _torch_function(name: str) -> Any | None:
+    """A C function of torch's, or of what it is linked with; None if there is none of this name."""
     try:
-        torch_library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        return ctypes.cast(torch_library.GOMP_parallel, ctypes.c_void_p).value
+        return getattr(ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")), name)
     except (OSError, AttributeError):
         return None
 
