@@ -6,8 +6,9 @@ What comes out is the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,28 +16,52 @@ from torch import Tensor
 from diffir_video.inference import FoldedDIRformer, limit_threads
 from diffir_video.prior_network import PriorNetwork
 
-# A window's pictures, (3, H, W) each; a prior, (prior_width,), and the picture it restored, (3, s·H, s·W).
+# A window's pictures, (3, H, W) each, oldest first.
 Pictures = Sequence[Tensor]
-Made = tuple[Tensor, Tensor]
+Restore = Callable[[FoldedDIRformer, Tensor], Tensor]
+
+_Made = TypeVar("_Made")
+_Work = Callable[[FoldedDIRformer, Sequence[Pictures]], list[_Made]]
 
 
 class Lanes:
-    """Networks of one stream beside its own, and the threads that run them."""
+    """Networks of one stream beside its own, `folded`, and the threads that run them all."""
 
     def __init__(self, network: PriorNetwork) -> None:
         self._network = network
-        self._middle = network.net.config.past
         self._borrowed: list[FoldedDIRformer] = []
         self._executor: ThreadPoolExecutor | None = None
 
-    def restore(self, folded: FoldedDIRformer, windows: Sequence[Pictures]) -> list[Made]:
-        """Restore every window with a prior of its own; afterwards `folded` serves the last one."""
-        if not windows:
-            return []
-        lanes = min(folded.lanes(*windows[0][0].shape[1:]), len(windows))
-        count = len(windows) // lanes if lanes > 1 else 0
-        made = self._restore_side_by_side(folded, windows[: lanes * count], lanes) if count else []
-        return made + self._restore_in_turn(folded, windows[lanes * count :])
+    def restore(self, folded: FoldedDIRformer, windows: Sequence[Pictures]) -> list[tuple[Tensor, Tensor]]:
+        """Restore every window with a prior of its own; afterwards `folded` serves the last one.
+
+        Returns priors, (prior_width,), and pictures, (3, s·H, s·W).
+        """
+        middle = self._network.net.config.past
+
+        def work(network: FoldedDIRformer, windows: Sequence[Pictures]) -> list[tuple[Tensor, Tensor]]:
+            made: list[tuple[Tensor, Tensor]] = []
+            for pictures in windows:
+                prior = self._network.estimate_prior(pictures[middle])
+                network.fold(prior)
+                made.append((prior, network.restore(network.gather([pictures]))[0]))
+            return made
+
+        return self._share(folded, windows, work)
+
+    def restore_held(
+        self, folded: FoldedDIRformer, windows: Sequence[Pictures], restore: Restore
+    ) -> list[Tensor]:
+        """Restore every window, (3, s·H, s·W) each, with the prior, and it may be the maps, of `folded`.
+
+        restore: which of a folded network's methods is to do it.
+        """
+
+        def work(network: FoldedDIRformer, windows: Sequence[Pictures]) -> list[Tensor]:
+            network.serve_as(folded)
+            return list(restore(network, network.gather(windows)))
+
+        return self._share(folded, windows, work)
 
     def close(self) -> None:
         """End the threads and give the networks back."""
@@ -46,31 +71,32 @@ class Lanes:
             self._network.give_back(folded)
         self._executor, self._borrowed = None, []
 
-    def _restore_side_by_side(
-        self, folded: FoldedDIRformer, windows: Sequence[Pictures], lanes: int
-    ) -> list[Made]:
+    def _share(self, folded: FoldedDIRformer, windows: Sequence[Pictures], work: _Work[_Made]) -> list[_Made]:
+        """Equal runs of windows for each lane, in order; `folded` has the last run, and what is left."""
+        if not windows:
+            return []
+        lanes = min(folded.lanes(*windows[0][0].shape[1:]), len(windows))
+        share, threads = len(windows) // lanes, torch.get_num_threads() // lanes
+        if lanes == 1:
+            return work(folded, windows)
         if self._executor is None:
             self._executor = ThreadPoolExecutor(thread_name_prefix="diffir-lane")
         while len(self._borrowed) < lanes - 1:
             self._borrowed.append(self._network.borrow_folded())
-        threads, share = torch.get_num_threads() // lanes, len(windows) // lanes
         running = [
             self._executor.submit(
-                self._restore_lane, network, windows[share * lane : share * (lane + 1)], threads
+                _in_lane, work, network, windows[share * lane : share * (lane + 1)], threads
             )
             for lane, network in enumerate([*self._borrowed[: lanes - 1], folded])
         ]
-        return [made for lane in running for made in lane.result()]
+        made = [each for lane in running for each in lane.result()]
+        left = windows[share * lanes :]
+        return made + work(folded, left) if left else made
 
-    def _restore_lane(self, folded: FoldedDIRformer, windows: Sequence[Pictures], threads: int) -> list[Made]:
-        limit_threads(threads)
-        return self._restore_in_turn(folded, windows)
 
-    @torch.inference_mode()
-    def _restore_in_turn(self, folded: FoldedDIRformer, windows: Sequence[Pictures]) -> list[Made]:
-        made: list[Made] = []
-        for pictures in windows:
-            prior = self._network.estimate_prior(pictures[self._middle])
-            folded.fold(prior)
-            made.append((prior, folded.restore(folded.gather([pictures]))[0]))
-        return made
+@torch.inference_mode()
+def _in_lane(
+    work: _Work[_Made], network: FoldedDIRformer, windows: Sequence[Pictures], threads: int
+) -> list[_Made]:
+    limit_threads(threads)
+    return work(network, windows)

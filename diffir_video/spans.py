@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffir_video.errors import DiffirVideoError
 from diffir_video.inference import FoldedDIRformer
-from diffir_video.lanes import Lanes
+from diffir_video.lanes import Lanes, Restore
 from diffir_video.prior import Decision, RefreshReason, Reuse, ReusePolicy
 from diffir_video.prior_network import PriorNetwork
 from diffir_video.shots import Window
@@ -90,7 +90,7 @@ class SpanRestorer:
     ) -> Iterator[Tensor]:
         return self._finite(windows, self._restore_span(windows, first, policy))
 
-    def _finite(self, windows: Sequence[Window], pictures: Sequence[Tensor] | Tensor) -> Iterator[Tensor]:
+    def _finite(self, windows: Sequence[Window], pictures: Sequence[Tensor]) -> Iterator[Tensor]:
         # A sum is finite where all of it is. Asked once for all: each answer has to wait for the device.
         sums = [picture.sum() for picture in pictures]
         finite = cast(list[bool], torch.stack(sums).isfinite().tolist()) if sums else []  # pyright: ignore[reportUnknownMemberType]
@@ -107,14 +107,16 @@ class SpanRestorer:
             )
         return picture
 
-    def _restore_span(self, windows: Sequence[Window], first: Decision, policy: ReusePolicy) -> Tensor:
+    def _restore_span(
+        self, windows: Sequence[Window], first: Decision, policy: ReusePolicy
+    ) -> Sequence[Tensor]:
         if self._folded is None:
             self._folded = self._network.borrow_folded()
         if first.reason is not None:
             self._refresh(windows[0], first.reason, policy)
         if first.level == "statistics":
             return self._restore_with_held_maps(self._folded, windows)
-        return self._folded.restore(self._input_of(self._folded, windows))
+        return self._restore_held(windows, FoldedDIRformer.restore)
 
     def _refresh(self, window: Window, reason: RefreshReason, policy: ReusePolicy) -> None:
         """Have a prior made of `window`: now where none of its shot is held, else while that one serves."""
@@ -140,24 +142,26 @@ class SpanRestorer:
         self._folded.fold(prior)
         self._maps_are_kept = False
 
-    def _restore_with_held_maps(self, folded: FoldedDIRformer, windows: Sequence[Window]) -> Tensor:
+    def _restore_with_held_maps(self, folded: FoldedDIRformer, windows: Sequence[Window]) -> list[Tensor]:
         """Maps come from a whole window and serve whole ones: repeated frames would have other maps."""
         outputs: list[Tensor] = []
         for is_whole, group in groupby(windows, key=lambda window: window.is_whole):
-            lq = self._input_of(folded, list(group))
+            some = list(group)
             if not is_whole:
-                outputs.append(folded.restore(lq))
+                outputs += self._restore_held(some, FoldedDIRformer.restore)
                 continue
             if not self._maps_are_kept:
-                outputs.append(folded.restore_keeping_maps(lq[:1]))
+                outputs += folded.restore_keeping_maps(folded.gather([self._pictures_of(some[0])]))
                 self._maps_are_kept = True
-                lq = lq[1:]
-            if len(lq):
-                outputs.append(folded.restore_with_held_maps(lq))
-        return torch.cat(outputs)
+                some = some[1:]
+            outputs += self._restore_held(some, FoldedDIRformer.restore_with_held_maps)
+        return outputs
 
-    def _input_of(self, folded: FoldedDIRformer, windows: Sequence[Window]) -> Tensor:
-        return folded.gather([self._pictures_of(window) for window in windows])
+    def _restore_held(self, windows: Sequence[Window], restore: Restore) -> list[Tensor]:
+        assert self._folded is not None
+        return self._lanes.restore_held(
+            self._folded, [self._pictures_of(window) for window in windows], restore
+        )
 
     def _pictures_of(self, window: Window) -> list[Tensor]:
         """A window's pictures, (3, H', W') each; a recurrent network's past is what it made of it."""

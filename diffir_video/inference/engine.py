@@ -80,6 +80,7 @@ class FoldedDIRformer:
             net, dtype, options.backend, self._strips, pixels, products=options.products
         )
         self._gather = gathering(net.config, self._device, options.backend)
+        self._prior: Tensor | None = None
         self._held_maps: tuple[Tensor, ...] = ()
         # What running out of memory has taught.
         self._most_frames: int | None = None
@@ -88,9 +89,15 @@ class FoldedDIRformer:
     @torch.inference_mode()
     def fold(self, prior: Tensor) -> None:
         """Serve this prior, (prior_width,), from now on; weights are rewritten in place."""
-        prior = prior.to(self._device, torch.float32)
+        self._prior = prior = prior.to(self._device, torch.float32)
         for block in self._graph.blocks():
             block.fold(prior)
+
+    def serve_as(self, other: FoldedDIRformer) -> None:
+        """Serve the prior, and hold the attention maps, that another copy of the same network does."""
+        if other._prior is not None and self._prior is not other._prior:
+            self.fold(other._prior)
+        self._held_maps = other._held_maps
 
     def weights(self) -> Iterator[Tensor]:
         """The tensors that `fold` rewrites, always the same ones."""

@@ -23,8 +23,9 @@ class InferenceOptions:
     tile: how much of a frame is worked on at a time. A number n stands for about n x n pixels of it; "off"
         for the whole frame; "auto" for what stays near a CPU's cores or, on CUDA, the most that fits in the
         memory that is free. Attention maps are the whole frame's in any case and halos are true.
-    batch: frames that the network takes at once; "auto" is on a CPU as many as stay in its cache between two
-        steps, by backend eager one, and on CUDA as many as fit.
+    batch: frames that are worked on at once; "auto" is on a CPU as many as stay in its cache between two
+        steps, by backend eager one, and on CUDA as many as fit. By the kernels for CPUs they are shared among
+        copies of the network, each of which has its part of the threads.
     backend: see `backends`.
     products: how those of float32 features are made: "plain"; "bf16x3" by three of bfloat16, within 1e-4 of
         them, on CPUs with AMX; "int8" of integers of 8 bits, each pixel and each output by a scale of its
