@@ -2,6 +2,7 @@
 
 from diffir_video.checkpoint import load_checkpoint, save_checkpoint
 from diffir_video.errors import (
+    BackendError,
     CheckpointError,
     DiffirVideoError,
     EncoderError,
@@ -22,6 +23,7 @@ from diffir_video.strength import Blended
 from diffir_video.zoo import ModelCard, list_models
 
 __all__ = [
+    "BackendError",
     "Blended",
     "CheckpointError",
     "Clip",

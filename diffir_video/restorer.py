@@ -218,7 +218,8 @@ class Restorer:
     def restore(self, clip: Clip) -> Clip:
         """Restore a clip by itself: its first and last frames stand in for those beyond its ends.
 
-        (T, 3, H, W) → (T, 3, s·H, s·W), float in [0, 1], on the clip's device.
+        (T, 3, H, W) → (T, 3, s·H, s·W), float32 in [0, 1], on the clip's device; pts stay. `identity` gives
+        the frames as they came. Raises UsageError for what is no Clip, and for one that holds NaN.
         """
         if not isinstance(clip, Clip):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"expected a Clip, got {type(clip).__name__}; put the frames into a Clip")

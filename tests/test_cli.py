@@ -346,6 +346,13 @@ def test_models_lists_the_identity(capsys: pytest.CaptureFixture[str]) -> None:
     assert "identity" in capsys.readouterr().out
 
 
+def test_models_says_in_a_whole_sentence_what_each_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(line.endswith(".") for line in lines)
+
+
 def test_info_tells_what_a_media_file_holds(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(sample("everything.mkv"))]) == 0
     printed = capsys.readouterr().out

@@ -99,7 +99,10 @@ def _add_reuse_options(command: argparse.ArgumentParser) -> None:
     reuse.add_argument("--refresh-threshold", type=float, metavar="X", help="drift from which to refresh")
     reuse.add_argument("--max-prior-age", type=int, metavar="N", help="frames after which to refresh")
     reuse.add_argument(
-        "--prior-smoothing", type=float, metavar="S", help="share of the prior before in each new one, 0 to 1"
+        "--prior-smoothing",
+        type=float,
+        metavar="S",
+        help="share of the prior before in each new one, 0 to below 1",
     )
 
 

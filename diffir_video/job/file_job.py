@@ -98,7 +98,9 @@ def restore_file(
     restored, and the report says what was lost.
     Raises MediaInputError for an unreadable input, OutputError or EncoderError for an output that is
     refused or can't be written, and OutputError when another job writes this output, or an unfinished
-    one was begun with another input, model or option. Finished segments are kept then.
+    one was begun with another input, model or option. Finished segments are kept then. Raises UsageError
+    for what is no restorer, for a part of the input that holds no frame, and for an input with transparency
+    unless `options` drop it.
     """
     job = _Job(Path(input), Path(output), restorer, options)
     settings = job.settings()

@@ -19,11 +19,11 @@ from diffir_video.zoo import IDENTITY
 class FileReport:
     """The outcome of `restore_file`.
 
-    losses: what could not be read of the input. dropped: data tracks, attachments or chapters that the
-    output's container can't hold. notes: changes of pixel format. segments: how many the video was cut
-    into; resumed_segments: those of them that an earlier, unfinished job had left. model: all that decided
-    what it made of a frame, the device, precision and backend that "auto" chose among it. run: what
-    restoring the others took. exit_code: 0, or 5 with losses.
+    losses: what could not be read of the input. dropped: data tracks, attachments, chapters or tags that the
+    output's container can't hold. notes: what the output has otherwise than the input, such as its pixel
+    format. segments: how many the video was cut into; resumed_segments: those of them that an earlier,
+    unfinished job had left. model: all that decided what it made of a frame, the device, precision and
+    backend that "auto" chose among it. run: what restoring the others took. exit_code: 0, or 5 with losses.
     """
 
     input: str

@@ -16,7 +16,11 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A built-in model. `path` is its weights, None for `identity`; `card` its Markdown description."""
+    """A built-in model.
+
+    summary: what it is for, one sentence: the first of its card. path: its weights. card: its description, in
+    Markdown. Both are None for `identity`. size_bytes: of the weights.
+    """
 
     name: str
     summary: str
@@ -57,5 +61,8 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def _summary(card: Path) -> str:
-    lines = (line.strip() for line in card.read_text().splitlines())
-    return next(line for line in lines if line and not line.startswith("#"))
+    """The first sentence under a card's heading, which may go over several lines."""
+    paragraphs = card.read_text(encoding="utf-8").split("\n\n")
+    first = next(" ".join(each.split()) for each in paragraphs if each.strip() and not each.startswith("#"))
+    sentence, end, _ = first.partition(". ")
+    return sentence + end.strip()
