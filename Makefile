@@ -118,6 +118,7 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-footage.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-longer.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-longer.yaml
 
 train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
