@@ -80,8 +80,7 @@ def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
         # What older versions kept of such pictures is white.
         key += ":by value"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    stem = cache / f"{path.stem}-{digest}"
-    frames_file, cuts_file = stem.with_suffix(".npy"), stem.with_suffix(".cuts.npy")
+    frames_file, cuts_file = (cache / f"{path.stem}-{digest}{suffix}" for suffix in (".npy", ".cuts.npy"))
     if not (frames_file.exists() and cuts_file.exists()):
         frames = _decode_clip(path, source) if source.kind == "clips" else _decode_photo(path, source)
         make_folder(cache)
