@@ -128,6 +128,22 @@ def test_folder_without_pairs_says_how_they_are_laid_out(recipe: Path) -> None:
         PictureDataset(config(recipe, f"data.train.0.root={recipe.parent / 'flat'}"))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("data.train.0.kind=clips",), "of the kind 'clips': data.samples = 'pictures'"),
+        (("data.samples=windows",), "of the kind 'pairs': data.samples = 'windows'"),
+        (("data.validation=[{root: somewhere, kind: clips}]",), "source somewhere is of the kind 'clips'"),
+        (("data.damage.kind=holes", "model.image_channels=4"), "of the kind 'pairs'"),
+        (("shared_prior=true",), "shared_prior = True and temporal_weight = 0 are of windows"),
+        (("temporal_weight=0.5",), "temporal_weight = 0.5 are of windows"),
+    ],
+)
+def test_what_pictures_have_not_is_refused(recipe: Path, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(dv.UsageError, match=message):
+        config(recipe, *overrides)
+
+
 def test_holes_and_four_channels_belong_together(recipe: Path) -> None:
     with pytest.raises(dv.UsageError, match="holes"):
         config(recipe, "data.damage.kind=holes")
