@@ -385,6 +385,15 @@ class TrainConfig:
                     f"this model are cut from {' or '.join(kinds)}"
                 )
 
+    def refuse(self, *names: str, stage: str) -> None:
+        """Raise UsageError if a checkpoint is set that this stage does not start from."""
+        for name in names:
+            path = getattr(self, name)
+            if path is not None:
+                raise UsageError(
+                    f"{name} = {path}: {stage} does not start from it; is the recipe another stage's?"
+                )
+
 
 def load_config(path: Path, overrides: Sequence[str] = (), overlays: Sequence[Path] = ()) -> TrainConfig:
     """Read a recipe, lay other files over it and apply ``key.path=value`` overrides.

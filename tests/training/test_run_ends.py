@@ -20,6 +20,7 @@ from training.cli import main
 from training.config import SourceConfig, TrainConfig
 from training.data.fetch import fetch
 from training.data.frames import Footage, load_source
+from training.gan import train_gan
 from training.run_folder import RunFolder
 from training.schedule import learning_rate
 from training.stage1 import train_stage1
@@ -220,6 +221,16 @@ def test_run_of_another_stage_is_not_resumed(recipe: Recipe) -> None:
         train_stage2(recipe.config(f"stage1={stage1}"), resume=True)
     assert "holds a run of stage1, not of stage2" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_recipe_of_another_stage_is_refused(recipe: Recipe) -> None:
+    checkpoint = recipe.folder / "some.safetensors"
+    with pytest.raises(dv.UsageError, match=r"stage1 = .*: stage 1 does not start from it"):
+        train_stage1(recipe.config(f"stage1={checkpoint}"))
+    with pytest.raises(dv.UsageError, match=r"stage2 = .*: stage 2 does not start from it"):
+        train_stage2(recipe.config(f"stage1={checkpoint}", f"stage2={checkpoint}"))
+    with pytest.raises(dv.UsageError, match=r"init = .*: the GAN stage does not start from it"):
+        train_gan(recipe.config(f"stage1={checkpoint}", f"stage2={checkpoint}", f"init={checkpoint}"))
 
 
 def test_checkpoints_may_be_built_in_names(recipe: Recipe) -> None:
