@@ -8,13 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
-
 from diffir_video.errors import UsageError
 from diffir_video.network import ModelConfig
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 from training.options import ClipDamageConfig, DamageConfig, GanConfig, PhaseConfig
-from training.settings import assign, build, merge, read_yaml, require, require_odds, require_range
+from training.settings import (
+    assign,
+    build,
+    merge,
+    parse_yaml,
+    read_yaml,
+    require,
+    require_odds,
+    require_range,
+    require_shares,
+)
 
 _STEP_COUNTS = (
     "max_steps", "prior_steps", "cpen_frozen_steps", "warmup_steps", "decay_steps", "prior_decay_steps",
@@ -61,7 +69,7 @@ class SourceConfig:
         require(
             self.encoded_variants >= 0, f"encoded_variants of {where}", self.encoded_variants, "0 or more"
         )
-        require(0 <= self.picked <= 1, f"picked of {where}", self.picked, "0 to 1")
+        require_shares(f"the source {self.root}", {"picked": self.picked})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +88,8 @@ class NoiseConfig:
 
     def __post_init__(self) -> None:
         require_range("data.noise.sigma", self.sigma, lowest=0)
+        require(self.skew >= 0, "data.noise.skew", self.skew, "0 or more")
+        require_shares("data.noise", {"poisson": self.poisson, "clean": self.clean})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +101,10 @@ class SharpenConfig:
 
     share: float = 0.0
     most: float = 1.5
+
+    def __post_init__(self) -> None:
+        require_shares("data.sharpen", {"share": self.share})
+        require(self.most >= 0, "data.sharpen.most", self.most, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +138,8 @@ class CodecConfig:
     def __post_init__(self) -> None:
         names = ("x264", "x265", "mpeg2", "jpeg", "vp9", "av1")
         odds = {name: getattr(self, name) for name in names}
+        shares = ("share", "twice", "decoded_by_swscale")
+        require_shares("data.codec", {name: getattr(self, name) for name in shares})
         if self.share:
             require_odds("data.codec", odds)
         for name in ("x264_crf", "x265_crf", "vp9_crf", "av1_crf", "mpeg2_qscale", "jpeg_qscale", "gop"):
@@ -305,7 +321,8 @@ class TrainConfig:
 
     def _check_ranges(self) -> None:
         require(self.max_steps >= 1, "max_steps", self.max_steps, "1 or more")
-        for name in ("learning_rate", "prior_learning_rate"):
+        require(0 <= self.seed < 1 << 32, "seed", self.seed, f"0 to {(1 << 32) - 1}")
+        for name in ("learning_rate", "prior_learning_rate", "decay_factor", "prior_decay_factor"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in _NOT_NEGATIVE:
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
@@ -316,11 +333,17 @@ class TrainConfig:
 
     def _check_samples(self) -> None:
         data = self.data
+        self._check_kinds()
         if data.samples == "pictures":
             if self.model.frames > 1:
                 raise UsageError("data.samples = 'pictures' is for models of one frame")
             if (data.damage.kind == "holes") != (self.model.image_channels == 4):
                 raise UsageError("data.damage.kind = 'holes' and model.image_channels = 4 belong together")
+            if self.shared_prior or self.temporal_weight:
+                raise UsageError(
+                    f"shared_prior = {self.shared_prior} and temporal_weight = {self.temporal_weight:g} are "
+                    "of windows of one sequence; data.samples = 'pictures' have nothing to do with each other"
+                )
             return
         if self.model.image_channels != 3:
             raise UsageError("data.samples = 'windows' is for models of three channels")
@@ -335,6 +358,11 @@ class TrainConfig:
                 f"{data.sequence_frames} has to be above data.windows_per_sequence = "
                 f"{data.windows_per_sequence}"
             )
+        if self.shared_prior and data.windows_per_sequence < 2:
+            raise UsageError(
+                "shared_prior needs windows of one sequence that share it: data.windows_per_sequence = "
+                f"{data.windows_per_sequence}, expected 2 or more"
+            )
         if self.temporal_weight and (
             data.windows_per_sequence % 2 or data.sequence_frames == self.model.frames
         ):
@@ -342,6 +370,29 @@ class TrainConfig:
                 f"temporal_weight needs neighbouring windows in twos: data.windows_per_sequence = "
                 f"{data.windows_per_sequence} out of data.sequence_frames = {data.sequence_frames}"
             )
+
+    def _check_kinds(self) -> None:
+        """Raise UsageError for a source that samples of the recipe's kind can't be cut from."""
+        samples = self.data.samples
+        kinds = {"pictures": ("photos", "pairs"), "windows": ("clips", "photos")}[samples]
+        if samples == "pictures" and self.model.image_channels == 4:
+            # The LQ of a pair brings no mask.
+            kinds = ("photos",)
+        for source in (*self.data.train, *self.data.validation):
+            if source.kind not in kinds:
+                raise UsageError(
+                    f"the source {source.root} is of the kind {source.kind!r}: data.samples = {samples!r} of "
+                    f"this model are cut from {' or '.join(kinds)}"
+                )
+
+    def refuse(self, *names: str, stage: str) -> None:
+        """Raise UsageError if a checkpoint is set that this stage does not start from."""
+        for name in names:
+            path = getattr(self, name)
+            if path is not None:
+                raise UsageError(
+                    f"{name} = {path}: {stage} does not start from it; is the recipe another stage's?"
+                )
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), overlays: Sequence[Path] = ()) -> TrainConfig:
@@ -363,18 +414,11 @@ def load_config(path: Path, overrides: Sequence[str] = (), overlays: Sequence[Pa
         key, separator, value = override.partition("=")
         if not separator:
             raise UsageError(f"--set {override!r}: expected key=value")
-        _override(values, key, _value_of(value, override), override)
+        _override(values, key, parse_yaml(value, f"--set {override!r}: the value"), override)
         _read_model(values, path.parent)
     config = build(TrainConfig, values, "")
     assert isinstance(config, TrainConfig)
     return config
-
-
-def _value_of(text: str, override: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as exc:
-        raise UsageError(f"--set {override!r}: the value is no YAML: {exc}") from exc
 
 
 def _read_model(values: dict[str, Any], folder: Path) -> None:
@@ -399,15 +443,27 @@ def _shorten(values: dict[str, Any], factor: Any) -> None:
     if not isinstance(factor, int) or factor < 1:
         raise UsageError(f"shorten = {factor!r}: expected a whole number above 0")
     for name in _STEP_COUNTS:
-        if values.get(name):
-            values[name] = max(1, values[name] // factor)
-    for phase in values.get("phases", ()):
-        phase["steps"] = max(1, phase["steps"] // factor)
+        _divide(values, name, factor)
+    phases = values.get("phases")
+    for phase in cast(list[Any], phases) if isinstance(phases, list) else []:
+        _divide(phase, "steps", factor)
+
+
+def _divide(settings: Any, name: str, factor: int) -> None:
+    """What is no count is left as it is, for `build` to refuse."""
+    count = cast(dict[str, Any], settings).get(name) if isinstance(settings, dict) else None
+    if isinstance(count, int) and count > 0:
+        settings[name] = max(1, count // factor)
 
 
 def _material_of(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     """All clips and pictures of one folder, each source in the way the recipe takes its kind."""
-    sources = cast(list[dict[str, Any]], values["data"]["train"])
+    data = values.get("data")
+    if not isinstance(data, dict):
+        raise UsageError(f"data = {data!r}: expected a mapping of settings")
+    sources = cast(dict[str, Any], data).get("train")
+    build(tuple[SourceConfig, ...], sources, "data.train")
+    sources = cast(list[dict[str, Any]], sources)
     found: dict[str, dict[str, Any]] = {}
     for source in sources:
         kind = source["kind"]

@@ -24,6 +24,7 @@ def train_gan(config: TrainConfig, *, resume: bool = False, stop: StopRequest | 
     Raises UsageError on a recipe that can't run, or whose perceptual weights are missing; DivergenceError
     when a loss blows up.
     """
+    config.refuse("init", stage="the GAN stage")
     _check_patches(config)
     stage1 = load_stage1(config)
     if config.stage2 is None:

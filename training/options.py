@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffir_video.errors import UsageError
-from training.settings import require_odds, require_range
+from training.settings import require, require_odds, require_range, require_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,8 @@ class OrderConfig:
         where = "a round of data.damage"
         require_odds(f"{where}, shapes", {str(number): odds for number, odds in enumerate(self.shapes)})
         require_odds(where, {name: getattr(self, name) for name in ("enlarge", "reduce", "keep")})
+        shares = ("blur", "sinc", "gaussian", "grey")
+        require_shares(where, {name: getattr(self, name) for name in shares})
         for name in ("sigma", "generalised", "plateau", "scale", "noise", "poisson", "jpeg"):
             require_range(f"{where}, {name}", getattr(self, name), lowest=0)
 
@@ -100,6 +102,9 @@ class DamageConfig:
     holes: HolesConfig = HolesConfig()
     sharpened_targets: bool = False
 
+    def __post_init__(self) -> None:
+        require_shares("data.damage", {"final_sinc": self.final_sinc})
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipDamageConfig:
@@ -120,6 +125,8 @@ class ClipDamageConfig:
         if not 1 <= self.exposure[0] <= self.exposure[1]:
             raise UsageError(f"data.clip_damage.exposure = {list(self.exposure)}: expected a range above 0")
         require_range("data.clip_damage.tape_strength", self.tape_strength, lowest=0)
+        shares = ("motion_blur", "interlaced", "tape")
+        require_shares("data.clip_damage", {name: getattr(self, name) for name in shares})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,3 +148,5 @@ class GanConfig:
     def __post_init__(self) -> None:
         if self.channels < 1:
             raise UsageError(f"gan.channels = {self.channels}: expected 1 or more")
+        for name in ("pixel", "prior", "perceptual", "adversarial"):
+            require(getattr(self, name) >= 0, f"gan.{name}", getattr(self, name), "0 or more")

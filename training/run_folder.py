@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -57,11 +58,11 @@ class RunFolder:
                 for left in self._checkpoints.glob(pattern):
                     left.unlink(missing_ok=True)
             plain = json.loads(json.dumps(asdict(config), default=str))
-            (self._root / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+            _write(self._root / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
             if self._log_file.exists():
                 rows = self._log_file.read_text().splitlines()
                 kept = [row for row in rows if _step_of(row) <= first_step]
-                self._log_file.write_text("".join(f"{row}\n" for row in kept))
+                _write(self._log_file, "".join(f"{row}\n" for row in kept))
             self._writer = SummaryWriter(str(self._root), purge_step=first_step or None)
 
     def save(self, state: Mapping[str, Any], ema: DiffIR, step: int) -> None:
@@ -76,9 +77,14 @@ class RunFolder:
     def load(self) -> dict[str, Any]:
         """The state last saved. Raises CheckpointError if the file is none."""
         try:
-            return torch.load(self._state_file, map_location="cpu", weights_only=True)
+            state: Any = torch.load(self._state_file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as exc:
+            raise CheckpointError(f"{self._state_file} is no state that a run has saved") from exc
         except (RuntimeError, OSError, EOFError, ValueError) as exc:
             raise CheckpointError(f"{self._state_file} can't be read: {exc}") from exc
+        if not (isinstance(state, dict) and isinstance(cast(dict[str, Any], state).get("net"), dict)):
+            raise CheckpointError(f"{self._state_file} is no state that a run has saved")
+        return cast(dict[str, Any], state)
 
     def log(self, row: Mapping[str, float]) -> None:
         """A line of ``log.jsonl`` and on the screen, and its numbers as TensorBoard's scalars.
@@ -101,8 +107,9 @@ class RunFolder:
         path = self._root / "samples" / f"{step:07d}.png"
         make_folder(path.parent)
         assert self._writer is not None
+        with written_whole(path) as temporary:
+            Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(temporary, "PNG")
         with told(path):
-            Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(path)
             self._writer.add_image("samples", sheet.numpy(), step)
 
     def close(self) -> None:
@@ -124,6 +131,11 @@ def sheet_of(rows: list[Tensor]) -> Tensor:
     width = max(row.shape[2] for row in rows)
     padded = [torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in rows]
     return (torch.cat(padded, dim=1).clamp(0, 1) * 255).round().byte()
+
+
+def _write(path: Path, text: str) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(text)
 
 
 def _step_of(row: str) -> int:

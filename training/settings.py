@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -17,14 +18,24 @@ from diffir_video.errors import UsageError
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping of settings in a file; raises UsageError if there is none."""
     try:
-        values = yaml.safe_load(path.read_text())
+        text = path.read_text()
     except OSError as exc:
         raise UsageError(f"can't read the configuration {path}: {exc.strerror}") from exc
-    except yaml.YAMLError as exc:
-        raise UsageError(f"{path} is no YAML: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{path} is no YAML, and no text: {exc}") from exc
+    values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no mapping of settings")
     return cast(dict[str, Any], values)
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """Any value in YAML; raises UsageError that begins with `what` if it is none."""
+    try:
+        return yaml.safe_load(text)
+    # A date that is none is a ValueError.
+    except (yaml.YAMLError, ValueError) as exc:
+        raise UsageError(f"{what} is no YAML: {exc}") from exc
 
 
 def merge(values: dict[str, Any], overlay: Mapping[str, Any]) -> None:
@@ -85,6 +96,12 @@ def require_odds(where: str, odds: Mapping[str, float]) -> None:
     )
 
 
+def require_shares(where: str, shares: Mapping[str, float]) -> None:
+    """Raise UsageError for a share that is not 0 to 1."""
+    for name, share in shares.items():
+        require(0 <= share <= 1, f"{where}, {name}", share, "a share, 0 to 1")
+
+
 def build(kind: Any, values: Any, where: str) -> Any:
     """Turn plain YAML values into the dataclass, tuple, path or scalar that `kind` asks for."""
     if is_dataclass(kind):
@@ -108,9 +125,11 @@ def build(kind: Any, values: Any, where: str) -> Any:
     if kind is float:
         # YAML 1.1 reads 2e-4 as a string.
         try:
-            return float(_checked(not isinstance(values, bool), values, where, "a number"))
-        except (TypeError, ValueError) as exc:
+            number = float(_checked(not isinstance(values, bool), values, where, "a number"))
+        except (TypeError, ValueError, OverflowError) as exc:
             raise UsageError(f"{where} = {values!r}: expected a number") from exc
+        _checked(math.isfinite(number), values, where, "a finite number")
+        return number
     is_bool_for_int = kind is int and isinstance(values, bool)
     return _checked(isinstance(values, kind) and not is_bool_for_int, values, where, kind.__name__)
 
@@ -118,7 +137,7 @@ def build(kind: Any, values: Any, where: str) -> Any:
 def _build_dataclass(kind: type[Any], values: Any, where: str) -> Any:
     _checked(isinstance(values, Mapping), values, where or "the recipe", "a mapping of settings")
     hints = get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
+    unknown = sorted(str(name) for name in set(values) - set(hints))
     if unknown:
         place = f" in {where}" if where else ""
         raise UsageError(f"unknown settings {unknown}{place}; known are {sorted(hints)}")

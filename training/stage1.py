@@ -24,6 +24,7 @@ def train_stage1(config: TrainConfig, *, resume: bool = False, stop: StopRequest
 
     Raises UsageError on a recipe that can't run, DivergenceError when the loss blows up.
     """
+    config.refuse("stage1", "stage2", stage="stage 1")
     torch.manual_seed(config.seed)  # pyright: ignore[reportUnknownMemberType]
     net = DiffIRS1(config.model)
     if config.init is not None:

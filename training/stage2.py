@@ -26,6 +26,7 @@ def train_stage2(config: TrainConfig, *, resume: bool = False, stop: StopRequest
     Stage 1 stays frozen and DIRformer starts from its weights. Raises UsageError on a recipe that can't run,
     DivergenceError when the loss blows up.
     """
+    config.refuse("stage2", stage="stage 2")
     stage1 = load_stage1(config)
     torch.manual_seed(config.seed)  # pyright: ignore[reportUnknownMemberType]
     net = DiffIRS2(config.model)
@@ -75,7 +76,7 @@ def load_finetuned(init: Path, config: TrainConfig) -> DiffIRS2:
     """
     net = load_checkpoint(find_weights(init))
     if not isinstance(net, DiffIRS2):
-        raise UsageError(f"{init} is a stage-{net.stage} checkpoint; init takes one of stage 2")
+        raise UsageError(f"{init} is a stage-{net.stage} checkpoint; expected one of stage 2")
     if not _differ_in_compensation_alone(net.config, config.model):
         raise UsageError(f"{init} holds another model than the recipe: {net.config}, {config.model}")
     if net.config == config.model:

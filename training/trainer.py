@@ -157,9 +157,9 @@ class Trainer:
         samples = self._prepared()
         with ExitStack() as stack:
             stack.callback(self._folder.close)
+            source = batches(config, self.step, rank=self.processes.rank, processes=self.processes.count)
             # Of several processes one would leave the others waiting for its part of a step.
             self._stop.may_wait = self.processes.count == 1
-            source = batches(config, self.step, rank=self.processes.rank, processes=self.processes.count)
             waited, logged_at, logged_step = 0.0, time.perf_counter(), self.step
             while self.step < config.max_steps:
                 asked = time.perf_counter()

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffir_video.metrics import psnr_y, ssim
+from diffir_video.errors import UsageError
+from diffir_video.metrics import SSIM_WINDOW, mean_psnr, psnr_y, ssim
 from diffir_video.network import DiffIR, ModelConfig, middle_frame
 from training.config import TrainConfig
 from training.data.pictures import PictureDataset
@@ -26,7 +27,21 @@ _ROWS = 3
 
 
 def validation_samples(config: TrainConfig) -> Samples:
-    """The recipe's validation material, the same on every call; nothing where the recipe names none."""
+    """The recipe's validation material, the same on every call; nothing where the recipe names none.
+
+    Raises UsageError for pictures that are too small to measure.
+    """
+    samples = _material(config)
+    sides = [min(gt.shape[-2:]) for pairs in samples.values() for _, gt in pairs]
+    if sides and min(sides) < SSIM_WINDOW:
+        raise UsageError(
+            f"validation on pictures of {min(sides)} pixels: SSIM needs {SSIM_WINDOW} or more; raise "
+            "patch_size, or set data.validation=[]"
+        )
+    return samples
+
+
+def _material(config: TrainConfig) -> Samples:
     if not config.data.validation:
         return {}
     if config.data.samples == "pictures":
@@ -48,8 +63,8 @@ def validate(
     rows: list[Tensor] = []
     for name, pairs in samples.items():
         triples = [_restored(net, restore, lq.to(device), gt.to(device)) for lq, gt in pairs]
-        figures[f"{name}_input"] = fmean(float(psnr_y(before, gt).mean()) for before, _, gt in triples)
-        figures[f"{name}_psnr_y"] = fmean(float(psnr_y(after, gt).mean()) for _, after, gt in triples)
+        figures[f"{name}_input"] = fmean(mean_psnr(psnr_y(before, gt)) for before, _, gt in triples)
+        figures[f"{name}_psnr_y"] = fmean(mean_psnr(psnr_y(after, gt)) for _, after, gt in triples)
         figures[f"{name}_ssim"] = fmean(float(ssim(after, gt).mean()) for _, after, gt in triples)
         rows += [torch.cat(triple, dim=3)[-1].cpu() for triple in triples[:_ROWS]]
     return figures, rows

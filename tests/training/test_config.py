@@ -58,11 +58,70 @@ def test_every_recipe_of_the_repository_is_valid(path: Path) -> None:
         ("data.damage.holes={thin: 0, medium: 0, thick: 0}", "data.damage.holes: thin"),
         ("data.clip_damage.tape_strength=[1, 0]", "tape_strength"),
         ("data.train={", "the value is no YAML"),
+        ("output=2026-13-01", "the value is no YAML: month"),
+        ("seed=-1", "seed = -1: expected 0 to 4294967295"),
+        ("seed=4294967296", "seed = 4294967296: expected 0 to 4294967295"),
+        ("learning_rate=.inf", "learning_rate = inf: expected a finite number"),
+        ("decay_factor=-1", "decay_factor = -1.0: expected above 0"),
+        ("data.noise.clean=5", "data.noise, clean = 5.0: expected a share, 0 to 1"),
+        ("data.noise.skew=-1", "data.noise.skew = -1.0"),
+        ("data.codec.share=50", "data.codec, share = 50.0: expected a share, 0 to 1"),
+        ("data.sharpen.share=2", "data.sharpen, share"),
+        ("data.damage.first.blur=80", "a round of data.damage, blur"),
+        ("data.damage.final_sinc=-0.1", "data.damage, final_sinc"),
+        ("data.clip_damage.tape=30", "data.clip_damage, tape"),
+        ("gan.prior=-1", "gan.prior = -1.0: expected 0 or more"),
     ],
 )
 def test_bad_setting_is_named(recipe: Recipe, override: str, message: str) -> None:
     with pytest.raises(dv.UsageError, match=message):
         recipe.config(override)
+
+
+def test_prior_is_shared_among_two_windows_or_more(recipe: Recipe) -> None:
+    with pytest.raises(dv.UsageError, match=r"data.windows_per_sequence = 1, expected 2 or more"):
+        recipe.config("data.windows_per_sequence=1", "shared_prior=true")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("phases: 3", "phases = 3: expected a list"),
+        ("phases: [3]", "phases.0 = 3: expected a mapping"),
+        ("phases: [{steps: many, patch_size: 16, batch_size: 4}]", "phases.0.steps = 'many'"),
+        ("max_steps: many", "max_steps = 'many': expected int"),
+        ("{4: 5, more: 1}", "unknown settings \\['4', 'more'\\]"),
+        ("\x00", "is no YAML"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_named_when_a_recipe_is_shortened(
+    recipe: Recipe, settings: str, message: str
+) -> None:
+    recipe.config()
+    laid_over = recipe.folder / "over.yaml"
+    laid_over.write_text(settings)
+    with pytest.raises(dv.UsageError, match=message):
+        load_config(recipe.folder / "recipe.yaml", ["shorten=2"], [laid_over])
+
+
+def test_what_is_no_text_is_no_recipe(recipe: Recipe) -> None:
+    with pytest.raises(dv.UsageError, match=r"0.png is no YAML, and no text"):
+        load_config(recipe.folder / "photos" / "0.png")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("data=3", "data = 3: expected a mapping"),
+        ("data={cache: x}", "data.train = None: expected a list"),
+        ("data.train=[{root: x}]", "missing settings \\['kind'\\] in data.train.0"),
+    ],
+)
+def test_folder_in_the_place_of_no_material_says_what_is_missing(
+    recipe: Recipe, settings: str, message: str
+) -> None:
+    with pytest.raises(dv.UsageError, match=message):
+        recipe.config(settings, f"data.train.root={recipe.folder / 'photos'}")
 
 
 def test_overrides_reach_into_lists_and_numbers_may_be_written_2e_4(recipe: Recipe) -> None:

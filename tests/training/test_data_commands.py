@@ -21,6 +21,7 @@ from tests.training.conftest import Recipe, picture
 from training.cli import main
 from training.data.fingerprints import BITS, SAME_BELOW, Fingerprints, closest, difference_hash
 from training.data.prepare import cut_into_crops
+from training.data.show import write_contact_sheet
 from training.evaluation.command import evaluate_folder
 from training.evaluation.ffmpeg import encode
 from training.evaluation.folder import parse_damage
@@ -184,6 +185,11 @@ def test_contact_sheet_shows_lq_beside_ground_truth(recipe: Recipe) -> None:
     command = ["data", "show", "--config", str(recipe.folder / "recipe.yaml"), "--out", str(out)]
     assert main([*command, "--samples", "3"]) == 0
     assert Image.open(out).size == (64, 96)
+
+
+def test_contact_sheet_of_nothing_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(dv.UsageError, match="samples = 0: expected 1 or more"):
+        write_contact_sheet(recipe.config(), tmp_path / "sheet.png", 0)
 
 
 def test_evaluation_of_a_folder(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:

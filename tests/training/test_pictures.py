@@ -11,10 +11,13 @@ import yaml
 from PIL import Image
 
 import diffir_video as dv
+from diffir_video.network import DiffIRS1
 from tests.training.conftest import picture
 from training.config import TrainConfig, load_config
 from training.data.loader import batches
 from training.data.pictures import PictureDataset
+from training.stage1 import train_stage1
+from training.validation import validate
 
 
 @pytest.fixture
@@ -126,6 +129,37 @@ def test_folder_without_pairs_says_how_they_are_laid_out(recipe: Path) -> None:
     Image.fromarray(picture(64, 64, 0)).save(recipe.parent / "flat" / "0.png")
     with pytest.raises(dv.UsageError, match="blur/ and sharp/"):
         PictureDataset(config(recipe, f"data.train.0.root={recipe.parent / 'flat'}"))
+
+
+def test_validation_that_nothing_measures_is_refused_before_the_first_step(recipe: Path) -> None:
+    validation = f"data.validation=[{{root: {recipe.parent / 'pairs'}, kind: pairs, shrink: 1}}]"
+    with pytest.raises(dv.UsageError, match="validation on pictures of 8 pixels: SSIM needs 11 or more"):
+        train_stage1(config(recipe, validation, "patch_size=8"))
+    assert not (recipe.parent / "run").exists()
+
+
+def test_equal_pictures_do_not_make_a_mean_of_validation_infinite(recipe: Path) -> None:
+    net = DiffIRS1(config(recipe).model)
+    truth = torch.rand(1, 3, 16, 16)
+    samples = {"picture": [(truth, truth), (1 - truth, truth)]}
+    figures, _ = validate(net, lambda _net, lq, _gt: lq, samples, torch.device("cpu"))
+    assert 50 < figures["picture_psnr_y"] == figures["picture_input"] < 100
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("data.train.0.kind=clips",), "of the kind 'clips': data.samples = 'pictures'"),
+        (("data.samples=windows",), "of the kind 'pairs': data.samples = 'windows'"),
+        (("data.validation=[{root: somewhere, kind: clips}]",), "source somewhere is of the kind 'clips'"),
+        (("data.damage.kind=holes", "model.image_channels=4"), "of the kind 'pairs'"),
+        (("shared_prior=true",), "shared_prior = True and temporal_weight = 0 are of windows"),
+        (("temporal_weight=0.5",), "temporal_weight = 0.5 are of windows"),
+    ],
+)
+def test_what_pictures_have_not_is_refused(recipe: Path, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(dv.UsageError, match=message):
+        config(recipe, *overrides)
 
 
 def test_holes_and_four_channels_belong_together(recipe: Path) -> None:

@@ -70,6 +70,32 @@ def test_every_reader_takes_deep_pictures_by_value(deep: Path, tmp_path: Path) -
     assert [each.path.name for each in fingerprints_of([deep / "grey.png"])] == ["grey.png"]
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_every_reader_takes_a_photo_as_its_exif_orientation_says(
+    tmp_path: Path, orientation: int, suffix: str
+) -> None:
+    """The LQ of a pair is as a camera left it, its ground truth as an editor saved it."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lq, gt = tmp_path / "lq" / f"grey{suffix}", tmp_path / "gt" / f"grey{suffix}"
+    lq.parent.mkdir()
+    gt.parent.mkdir()
+    stored = np.ascontiguousarray(np.rot90(AS_RGB, {3: 2, 6: 1}[orientation]))
+    Image.fromarray(stored).save(lq, exif=exif, quality=100)
+    Image.fromarray(AS_RGB).save(gt, quality=100)
+    assert np.abs(read_picture(lq).astype(int) - AS_RGB).max() <= 8
+    (pair,) = list_pictures(SourceConfig(root=tmp_path, kind="pairs", shrink=1), 64)
+    seen, truth = read_patch(pair, 32, 1, 1, np.random.default_rng(0))
+    assert seen is not None
+    assert np.abs(seen.astype(int) - truth).max() <= 8
+    (footage,) = load_source(SourceConfig(root=lq.parent, kind="photos", shrink=1), tmp_path / "cache")
+    assert footage.frames.shape == (1, *AS_RGB.shape)
+    assert cut_into_crops(tmp_path, tmp_path / "crops", size=64, step=64).left_out == 0
+    crop = np.asarray(Image.open(tmp_path / "crops" / "lq" / "grey-00000-00000.png"))
+    assert np.abs(crop.astype(int) - AS_RGB[:, :64]).max() <= 8
+
+
 def test_floating_point_is_left_out_and_told(deep: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.fromarray(GREY.astype(np.float32)).save(deep / "float.tif")
     source = SourceConfig(root=deep, kind="photos", shrink=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import resource
 import signal
 from collections.abc import Generator
@@ -16,9 +17,10 @@ import torch
 import diffir_video as dv
 from tests.training.conftest import Recipe
 from training.cli import main
-from training.config import TrainConfig
+from training.config import SourceConfig, TrainConfig
 from training.data.fetch import fetch
-from training.data.frames import load_source
+from training.data.frames import Footage, load_source
+from training.gan import train_gan
 from training.run_folder import RunFolder
 from training.schedule import learning_rate
 from training.stage1 import train_stage1
@@ -86,6 +88,22 @@ def test_interrupt_before_the_first_step_says_that_nothing_is_kept(
     assert "interrupted; no checkpoint is written yet, so it has to start again" in capsys.readouterr().err
 
 
+def test_interrupt_while_material_is_opened_does_not_wait_for_a_step(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Decoding and encoding may take hours, and what is made of it is kept."""
+
+    def interrupted(source: SourceConfig, cache: Path) -> list[Footage]:
+        signal.raise_signal(signal.SIGINT)
+        return load_source(source, cache)
+
+    recipe.config()
+    monkeypatch.setattr("training.data.windows.load_source", interrupted)
+    assert main(["stage1", "--config", str(recipe.folder / "recipe.yaml")]) == 130
+    said = capsys.readouterr().err
+    assert said == "diffir-train: interrupted; no checkpoint is written yet, so it has to start again\n"
+
+
 def test_divergence_before_the_first_checkpoint_does_not_speak_of_one(recipe: Recipe) -> None:
     with pytest.raises(DivergenceError, match="no checkpoint is written yet"):
         train_stage1(recipe.config("learning_rate=1e30", "checkpoint_every=0"))
@@ -151,6 +169,28 @@ def test_cache_that_cannot_be_written_is_an_output_error(recipe: Recipe, tmp_pat
     assert [p.name for p in (tmp_path / "cache").iterdir() if not p.name.endswith(".cuts.npy")] == []
 
 
+def test_full_disk_keeps_the_log_of_a_run_that_is_resumed(recipe: Recipe) -> None:
+    train_stage1(recipe.config())
+    log, settings = recipe.folder / "run" / "log.jsonl", recipe.folder / "run" / "config.yaml"
+    before = log.read_text(), settings.read_text()
+    longer = recipe.config("max_steps=6")
+    with files_no_larger_than(100), pytest.raises(dv.OutputError, match=r"config\.yaml"):
+        train_stage1(longer, resume=True)
+    assert (log.read_text(), settings.read_text()) == before
+
+
+@pytest.mark.parametrize("saved", [b"garbage" * 10, pickle.dumps({"step": 1}), None])
+def test_what_is_no_saved_state_is_told_in_one_line(recipe: Recipe, saved: bytes | None) -> None:
+    train_stage1(recipe.config())
+    file = recipe.folder / "run" / "checkpoints" / "state.pt"
+    if saved is None:
+        torch.save({"net": 3, "step": 1}, file)
+    else:
+        file.write_bytes(saved)
+    with pytest.raises(dv.CheckpointError, match=r"state\.pt is no state that a run has saved$"):
+        train_stage1(recipe.config("max_steps=6"), resume=True)
+
+
 def test_log_is_json_whatever_the_numbers(recipe: Recipe) -> None:
     config = recipe.config()
     folder = RunFolder(config, resume=False)
@@ -181,6 +221,16 @@ def test_run_of_another_stage_is_not_resumed(recipe: Recipe) -> None:
         train_stage2(recipe.config(f"stage1={stage1}"), resume=True)
     assert "holds a run of stage1, not of stage2" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_recipe_of_another_stage_is_refused(recipe: Recipe) -> None:
+    checkpoint = recipe.folder / "some.safetensors"
+    with pytest.raises(dv.UsageError, match=r"stage1 = .*: stage 1 does not start from it"):
+        train_stage1(recipe.config(f"stage1={checkpoint}"))
+    with pytest.raises(dv.UsageError, match=r"stage2 = .*: stage 2 does not start from it"):
+        train_stage2(recipe.config(f"stage1={checkpoint}", f"stage2={checkpoint}"))
+    with pytest.raises(dv.UsageError, match=r"init = .*: the GAN stage does not start from it"):
+        train_gan(recipe.config(f"stage1={checkpoint}", f"stage2={checkpoint}", f"init={checkpoint}"))
 
 
 def test_checkpoints_may_be_built_in_names(recipe: Recipe) -> None:

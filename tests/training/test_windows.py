@@ -154,6 +154,17 @@ def test_sources_are_cached_and_broken_files_skipped(
     assert load_source(source, tmp_path / "cache")[0].frames.tobytes() == footage[0].frames.tobytes()
 
 
+def test_names_with_dots_are_not_taken_for_one_another(recipe: Recipe) -> None:
+    folder = recipe.folder / "dotted"
+    folder.mkdir()
+    for name, seed in (("scene.v1.png", 0), ("scene.v2.png", 1)):
+        Image.fromarray(picture(72, 88, seed)).save(folder / name)
+    first, second = load_source(SourceConfig(root=folder, kind="photos", shrink=1), recipe.folder / "cache")
+    assert (first.name, second.name) == ("scene.v1", "scene.v2")
+    assert np.array_equal(first.frames[0], picture(72, 88, 0))
+    assert np.array_equal(second.frames[0], picture(72, 88, 1))
+
+
 def test_patch_larger_than_all_material_is_an_error_at_once(recipe: Recipe) -> None:
     with pytest.raises(dv.UsageError, match="no photos of 128 pixels or more"):
         WindowDataset(recipe.config("patch_size=64"))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diffir_video.errors import MediaInputError, UsageError
 from training.config import SourceConfig
-from training.data.reading import PICTURE_ERRORS, is_deep, read_clip, read_picture
+from training.data.reading import PICTURE_ERRORS, is_deep, is_turned, read_clip, read_picture
 from training.data.suffixes import CLIP_SUFFIXES, PHOTO_SUFFIXES
 from training.writing import make_folder, written_whole
 
@@ -76,12 +76,13 @@ def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
     stat = path.stat()
     version = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     key = f"{version}:{source.kind}:{source.shrink}:{source.max_frames}"
+    # What older versions kept of deep pictures is white, and turned ones lie on their side.
     if source.kind != "clips" and is_deep(path):
-        # What older versions kept of such pictures is white.
         key += ":by value"
+    if source.kind != "clips" and is_turned(path):
+        key += ":upright"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    stem = cache / f"{path.stem}-{digest}"
-    frames_file, cuts_file = stem.with_suffix(".npy"), stem.with_suffix(".cuts.npy")
+    frames_file, cuts_file = (cache / f"{path.stem}-{digest}{suffix}" for suffix in (".npy", ".cuts.npy"))
     if not (frames_file.exists() and cuts_file.exists()):
         frames = _decode_clip(path, source) if source.kind == "clips" else _decode_photo(path, source)
         make_folder(cache)

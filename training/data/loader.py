@@ -26,9 +26,10 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of step `first_step` and on: lq (N, channels, P / s, P / s), gt (N, 3, P, P), float in [0, 1].
 
-    A run resumed at a step sees the same data as one that never stopped. Of several processes each gets its
-    share of every batch, in order: together they hold what one process would. Errors are those of the data
-    sets, whatever process they happen in.
+    The material is opened at once, which may mean to decode and encode it first. A run resumed at a step sees
+    the same data as one that never stopped. Of several processes each gets its share of every batch, in
+    order: together they hold what one process would. Errors are those of the data sets, whatever process they
+    happen in.
     """
     dataset = WindowDataset(config) if config.data.samples == "windows" else PictureDataset(config)
     loader: DataLoader[Any] = DataLoader(
@@ -39,10 +40,14 @@ def batches(
         worker_init_fn=_use_one_thread,
         collate_fn=_collated,
     )
+    return _batches_of(loader, of_windows=config.data.samples == "windows")
+
+
+def _batches_of(loader: DataLoader[Any], *, of_windows: bool) -> Iterator[tuple[Tensor, Tensor]]:
     for items in loader:
         if isinstance(items, DiffirVideoError):
             raise items
-        lq, gt = (t.flatten(0, 1) if config.data.samples == "windows" else t for t in items)
+        lq, gt = (t.flatten(0, 1) if of_windows else t for t in items)
         yield lq.float() / 255, gt.float() / 255
 
 

@@ -18,7 +18,7 @@ from diffir_video.errors import InputError, UsageError
 from training.config import SourceConfig, TrainConfig
 from training.data.damage import damage_picture
 from training.data.frames import shrink_area
-from training.data.reading import PICTURE_ERRORS, as_rgb, check_depth
+from training.data.reading import PICTURE_ERRORS, as_rgb, check_depth, upright, upright_size
 from training.data.suffixes import PHOTO_SUFFIXES
 from training.schedule import patch_size_of_item
 
@@ -133,14 +133,13 @@ def _files(source: SourceConfig) -> list[tuple[Path, Path | None]]:
 def _measured(gt: Path, lq: Path | None, scale: int) -> Picture:
     with Image.open(gt) as image:
         check_depth(image)
-        size = image.size
+        size = upright_size(image)
     if lq is not None:
         with Image.open(lq) as image:
             check_depth(image)
-            if (image.width * scale, image.height * scale) != size:
-                raise ValueError(
-                    f"{lq.name} of {image.width}x{image.height} does not belong to {size[0]}x{size[1]}"
-                )
+            width, height = upright_size(image)
+            if (width * scale, height * scale) != size:
+                raise ValueError(f"{lq.name} of {width}x{height} does not belong to {size[0]}x{size[1]}")
     return Picture(gt, lq, size)
 
 
@@ -163,7 +162,7 @@ def read_patch(
 
 def _crop(path: Path, x: int, y: int, side: int, shrink: int) -> NDArray[np.uint8]:
     with Image.open(path) as image:
-        patch = np.asarray(as_rgb(image.crop((x, y, x + side, y + side))))
+        patch = np.asarray(as_rgb(upright(image).crop((x, y, x + side, y + side))))
     return shrink_area(patch[None], shrink)[0]
 
 

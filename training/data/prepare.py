@@ -12,7 +12,7 @@ from PIL import Image
 
 from diffir_video.errors import UsageError
 from training.data.pictures import PAIR_FOLDERS
-from training.data.reading import PICTURE_ERRORS, as_rgb
+from training.data.reading import PICTURE_ERRORS, as_rgb, upright_size
 from training.data.suffixes import PHOTO_SUFFIXES
 from training.writing import make_folder, written_whole
 
@@ -105,11 +105,10 @@ def _times_smaller(path: Path) -> int:
         if not (lq.is_file() and gt.is_file()):
             continue
         with Image.open(lq) as small, Image.open(gt) as large:
-            factor = large.width // small.width
-            if (small.width * factor, small.height * factor) != large.size:
-                raise ValueError(
-                    f"the LQ of {small.width}x{small.height} does not belong to {large.width}x{large.height}"
-                )
+            (width, height), whole = upright_size(small), upright_size(large)
+            factor = whole[0] // width
+            if (width * factor, height * factor) != whole:
+                raise ValueError(f"the LQ of {width}x{height} does not belong to {whole[0]}x{whole[1]}")
         return factor if path == lq else 1
     return 1
 

@@ -1,4 +1,4 @@
-"""Files of material read: pictures of any depth as 8-bit RGB, clips upright."""
+"""Files of material read: pictures of any depth as 8-bit RGB, pictures and clips upright."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from diffir_video.media import VideoReader
 
@@ -22,11 +22,13 @@ _LARGEST = 65535
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """The picture in mode RGB: 16-bit samples by their value over 257, which Pillow would clip to white.
+    """The picture upright, in mode RGB.
 
-    Raises ValueError for samples of floating point or of more than 16 bits, whose white no file tells.
+    Samples of 16 bits are taken by their value over 257; Pillow would clip them to white. Raises ValueError
+    for samples of floating point or of more than 16 bits, whose white no file tells.
     """
     check_depth(image)
+    image = upright(image)
     if image.mode not in _DEEP_MODES:
         return image.convert("RGB")
     samples = np.asarray(image).astype(np.int64)
@@ -41,6 +43,33 @@ def check_depth(image: Image.Image) -> None:
     """Raise ValueError for a picture that `as_rgb` refuses by its mode, before anything is decoded."""
     if image.mode == "F":
         raise ValueError("samples of floating point (mode F) have no white; convert it to 8 or 16 bits")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation says that it is looked at, and as the engine decodes it."""
+    return ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of `upright`, before anything is decoded."""
+    width, height = image.size
+    # From the fifth on orientations are quarter turns.
+    return (height, width) if _orientation(image) > 4 else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8, as EXIF counts them; 1 is upright."""
+    # Pillow turns a TIFF by itself, and to look behind the pixels of a PNG it would decode all of it.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return found if found in range(1, 9) else 1
+
+
+def is_turned(path: Path) -> bool:
+    """Whether `upright` changes a picture file. Raises one of PICTURE_ERRORS."""
+    with Image.open(path) as image:
+        return _orientation(image) > 1
 
 
 def is_deep(path: Path) -> bool:
