@@ -56,7 +56,13 @@ def test_a_sender_that_restarts_as_something_else_is_connected_to_anew(
 @pytest.mark.parametrize(
     ("first", "second", "sounds"),
     [
-        pytest.param((), ("-c:a", "aac", "-ar", "44100", "-ac", "1"), [("aac", 44100, 1)], id="same"),
+        pytest.param(
+            (),
+            ("-c:a", "aac", "-ar", "44100", "-ac", "1"),
+            [("aac", 44100, 1)],
+            id="same",
+            marks=pytest.mark.slow,
+        ),
         pytest.param((), ("-c:a", "aac", "-ar", "48000", "-ac", "2"), [("aac", 48000, 2)], id="rate"),
         pytest.param(("-an",), (), [("aac", 44100, 1)], id="none-before", marks=pytest.mark.slow),
         pytest.param(
@@ -84,6 +90,7 @@ def test_the_sound_of_a_publisher_that_takes_over_is_coded_as_it_says(
     assert len(Received(recordings[-1]).audio_seconds) > 20
 
 
+@pytest.mark.slow
 def test_sound_that_another_sender_of_datagrams_brings_is_found_and_sought_once(tmp_path: Path) -> None:
     source = f"udp://127.0.0.1:{free_port()}"
     target = ("-f", "mpegts", f"{source}?pkt_size=1316")

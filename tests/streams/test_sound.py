@@ -111,6 +111,7 @@ def served_with_sound_from(seconds: float) -> Iterator[str]:
         listener.close()
 
 
+@pytest.mark.slow
 def test_sound_that_a_live_publisher_begins_later_than_its_pictures_is_taken_up(tmp_path: Path) -> None:
     restorer = dv.Restorer.from_pretrained("identity", device="cpu")
     config = LiveConfig(governor=UNHURRIED.governor, source=SourceConfig(format="flv"))
