@@ -53,11 +53,7 @@ class SpanRestorer:
             fresh = [window for window, decision in span if decision.reuse is not Reuse.DUPLICATE]
             self._take_due_prior(policy.prior_smoothing)
             pictures = iter(self._restore_finitely(fresh, decisions[start], policy) if fresh else ())
-            for decision in decisions[start:end]:
-                if decision.reuse is not Reuse.DUPLICATE:
-                    self._last = next(pictures)
-                assert self._last is not None, "a duplicate has a frame before it"
-                restored.append(self._last)
+            restored += self._with_duplicates(pictures, decisions[start:end])
         return restored
 
     def _restore_independent(self, windows: Sequence[Window], decisions: Sequence[Decision]) -> list[Tensor]:
@@ -69,6 +65,10 @@ class SpanRestorer:
         pictures = self._finite(fresh, [picture for _, picture in made])
         if made:
             self._prior, self._maps_are_kept = made[-1][0], False
+        return self._with_duplicates(pictures, decisions)
+
+    def _with_duplicates(self, pictures: Iterator[Tensor], decisions: Sequence[Decision]) -> list[Tensor]:
+        """The pictures, and in the place of each duplicate that of the frame before it."""
         restored: list[Tensor] = []
         for decision in decisions:
             if decision.reuse is not Reuse.DUPLICATE:

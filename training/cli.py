@@ -9,10 +9,10 @@ from pathlib import Path
 
 from diffir_video.cli.printing import fail
 from diffir_video.errors import DiffirVideoError, OutputError
-from training.config import load_config
 from training.data.commands import add_data_commands
 from training.interruption import TerminatedError, stop_requests
 from training.messages import print_messages
+from training.recipe import load_config
 
 _PROGRAM = "diffir-train"
 

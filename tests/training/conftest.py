@@ -7,7 +7,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from training.config import TrainConfig, load_config
+from training.config import TrainConfig
+from training.recipe import load_config
 
 
 def picture(height: int, width: int, seed: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.config import load_config
 from training.gan import train_gan
 from training.processes import Processes
+from training.recipe import load_config
 from training.stage1 import train_stage1
 from training.stage2 import train_stage2
 

@@ -9,7 +9,7 @@ import pytest
 import diffir_video as dv
 from tests.training.conftest import Recipe
 from training.cli import main
-from training.config import load_config
+from training.recipe import load_config
 from training.stage1 import train_stage1
 
 RECIPES = Path(__file__).parents[2] / "configs" / "train"

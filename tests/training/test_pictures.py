@@ -13,9 +13,10 @@ from PIL import Image
 import diffir_video as dv
 from diffir_video.network import DiffIRS1
 from tests.training.conftest import picture
-from training.config import TrainConfig, load_config
+from training.config import TrainConfig
 from training.data.loader import batches
 from training.data.pictures import PictureDataset
+from training.recipe import load_config
 from training.stage1 import train_stage1
 from training.validation import validate
 

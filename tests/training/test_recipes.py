@@ -13,7 +13,7 @@ from PIL import Image
 import diffir_video as dv
 from tests.training.conftest import picture
 from training.cli import main
-from training.config import load_config
+from training.recipe import load_config
 
 RECIPES = Path(__file__).parents[2] / "configs" / "train"
 PUBLISHED = ("deblur", "sr-x4", "sr-x2", "realsr-x4", "realsr-x2", "realsr-x1", "inpaint")

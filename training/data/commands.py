@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from training.config import load_config
 from training.data.packages import GROUPS
+from training.recipe import load_config
 
 # argparse gives its sub-parsers no public type.
 _Commands = Any
