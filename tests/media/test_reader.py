@@ -6,8 +6,10 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame
@@ -212,3 +214,10 @@ def test_probing_reads_headers_only() -> None:
     assert info.tracks[2].language == "deu"
     assert info.missing_bytes == 0
     assert len(packets(sample("everything.mkv"))) == 5
+
+
+def test_an_animated_webp_is_told_as_what_it_is(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(np.full((16, 16, 3), level, np.uint8)) for level in (0, 255)]
+    pictures[0].save(tmp_path / "moving.webp", save_all=True, append_images=pictures[1:])
+    with pytest.raises(MediaInputError, match="an animation, which FFmpeg does not read"):
+        VideoReader(tmp_path / "moving.webp")

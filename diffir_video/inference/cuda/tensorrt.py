@@ -10,6 +10,7 @@ Never yet run: torch-tensorrt needs a GPU. What its engines are built of is test
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class TensorRTNetwork:
         engine = self._library.dynamo.compile(
             program, arg_inputs=arguments, use_explicit_typing=True, min_block_size=1
         )
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}.part")
         self._library.save(engine, str(part), output_format="exported_program", arg_inputs=arguments)
         part.replace(path)
         return engine
