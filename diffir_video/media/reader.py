@@ -105,11 +105,11 @@ class VideoReader:
             self._first = next(self._decoded, None)
             if self._first is None:
                 limit = largest_pixel_count() / 1e6
-                animated = " an animation, which FFmpeg does not read from WebP,"
+                is_webp = self._container.format.name == "webp_pipe"
+                animated = " an animation, which FFmpeg does not read from WebP," if is_webp else ""
                 raise MediaInputError(
-                    f"no frame of {str(path)!r} can be decoded: it is damaged,"
-                    f"{animated if self._container.format.name == 'webp_pipe' else ''} or its frames are larger "
-                    f"than this machine's memory can hold ({limit:.0f} megapixels)"
+                    f"no frame of {str(path)!r} can be decoded: it is damaged,{animated} or its frames are "
+                    f"larger than this machine's memory can hold ({limit:.0f} megapixels)"
                 )
             self._notes = self._deinterlace(self._first, deinterlace)
             self._notes_on_hdr = notes_on_dynamic_metadata(self._first)
