@@ -52,6 +52,7 @@ def check(received: Received, *, reference: Path | None = None, frames: int = 30
     assert max(abs(offset - sent) for offset in received.beep_offsets) <= 0.04, (sent, received.beep_offsets)
 
 
+@pytest.mark.slow
 def test_rtmp_through_nginx(tmp_path: Path) -> None:
     with rtmp_server(tmp_path) as (server, _):
         with (
@@ -63,7 +64,8 @@ def test_rtmp_through_nginx(tmp_path: Path) -> None:
         check(Received(tmp_path / "out.mkv"))
 
 
-@pytest.mark.parametrize("transport", ["tcp", pytest.param("udp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_rtsp_through_gstreamer(tmp_path: Path, transport: str) -> None:
     config = LiveConfig(
         governor=GovernorConfig(latency_seconds=None),
