@@ -124,7 +124,7 @@ class FoldedDIRformer:
         """
         if self._device.type != "cpu" or self._graph.steps is self._strips or not can_limit_threads():
             return 1
-        if self._feature_bytes(height * width) * 4 // self._itemsize > LANE_BYTES:
+        if self._kernels_feature_bytes(height * width) > LANE_BYTES:
             return 1
         # As they are folded, and as the kernels have them.
         held = chain(self._graph.parameters(), self._graph.buffers())
@@ -199,8 +199,7 @@ class FoldedDIRformer:
 
     def _frames_that_fit(self, lq: Tensor) -> int:
         if self._device.type == "cpu":
-            # The kernels' features are float32 whatever they multiply.
-            features = self._feature_bytes(lq.shape[-2] * lq.shape[-1]) * 4 // self._itemsize
+            features = self._kernels_feature_bytes(lq.shape[-2] * lq.shape[-1])
             return 1 if self._graph.steps is self._strips else CPU_BATCH_BYTES // features
         return int(_free_memory(self._device) // self._frame_bytes(lq))
 
@@ -229,6 +228,10 @@ class FoldedDIRformer:
     def _feature_bytes(self, pixels: int) -> int:
         """The first level's features of so many pixels."""
         return max(1, self._config.dim * self._itemsize * pixels // self._config.unshuffle**2)
+
+    def _kernels_feature_bytes(self, pixels: int) -> int:
+        """The same in the kernels in C, which hold float32 whatever they multiply."""
+        return self._feature_bytes(pixels) * 4 // self._itemsize
 
     def _frame_bytes(self, lq: Tensor) -> int:
         """What a whole frame takes beside the weights, about: what `auto` starts from."""
