@@ -360,6 +360,27 @@ def test_info_tells_what_a_media_file_holds(capsys: pytest.CaptureFixture[str]) 
     assert "track 2     audio ac3 deu Kommentar" in " ".join(printed.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rotated.mp4", "picture 96x160 upright"),
+        ("interlaced.ts", "scan interlaced"),
+        ("hdr10.mp4", "matrix bt2020nc, primaries bt2020, transfer smpte2084, range limited"),
+        ("hdr10.mp4", "HDR graded on 0.0001 to 1000 cd/m², MaxCLL 1000, MaxFALL 400 cd/m²"),
+    ],
+)
+def test_info_tells_how_a_picture_is_meant(
+    capsys: pytest.CaptureFixture[str], name: str, expected: str
+) -> None:
+    assert main(["info", str(sample(name))]) == 0
+    assert expected in "\n".join(" ".join(line.split()) for line in capsys.readouterr().out.splitlines())
+
+
+def test_info_tells_of_the_model_without_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "identity"]) == 0
+    assert "No network" in capsys.readouterr().out
+
+
 def test_info_tells_what_a_built_in_model_costs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "denoise-live"]) == 0
     assert "DIRformer   3.5 kMAC per input pixel" in capsys.readouterr().out

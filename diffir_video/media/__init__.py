@@ -1,5 +1,6 @@
 """Video files and live streams in and out. PyAV lives here and nowhere else."""
 
+from diffir_video.media.color_words import color_words, hdr_words
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
@@ -65,8 +66,10 @@ __all__ = [
     "Y4mWriter",
     "check_output",
     "choose_pixel_format",
+    "color_words",
     "find_pictures",
     "fitted_to",
+    "hdr_words",
     "is_input_option",
     "is_pattern",
     "join_segments",

@@ -20,7 +20,12 @@ _INTERLACED_ORDERS = frozenset({2, 3, 4, 5})
 
 def is_interlaced(stream: VideoStream, first: VideoFrame) -> bool:
     """What the stream's headers or its first picture say."""
-    return first.interlaced_frame or stream.codec_context.field_order in _INTERLACED_ORDERS
+    return first.interlaced_frame or is_stream_interlaced(stream)
+
+
+def is_stream_interlaced(stream: VideoStream) -> bool:
+    """What the stream's headers say."""
+    return stream.codec_context.field_order in _INTERLACED_ORDERS
 
 
 def deinterlaced(

@@ -19,6 +19,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from diffir_video.errors import MediaInputError
+from diffir_video.media.deinterlace import is_stream_interlaced
 
 StrPath = str | os.PathLike[str]
 
@@ -109,7 +110,10 @@ class TrackInfo:
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What a file's headers say. `frame_count` and `duration_seconds` are None where they say nothing."""
+    """What a file's headers say. `frame_count` and `duration_seconds` are None where they say nothing.
+
+    interlaced: they say so; False also where they say nothing.
+    """
 
     path: str
     container: str
@@ -118,6 +122,7 @@ class MediaInfo:
     width: int
     height: int
     pixel_format: str | None
+    interlaced: bool
     codec: str
     average_rate: str | None
     frame_count: int | None
@@ -142,6 +147,7 @@ def probe_media(path: StrPath) -> MediaInfo:
             width=context.width,
             height=context.height,
             pixel_format=context.pix_fmt,
+            interlaced=is_stream_interlaced(video),
             codec=context.name,
             average_rate=str(rate) if (rate := frame_rate(video)) else None,
             frame_count=video.frames or None,
