@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_if_asked(options.json, json.dumps([e.to_dict() for e in evaluations], indent=1))
         write_if_asked(options.markdown, "\n".join(to_markdown(e) for e in evaluations))
 
-    return exit_code_of(measure)
+    return exit_code_of(measure, options.json, options.markdown)
 
 
 def evaluate(

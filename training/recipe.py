@@ -62,6 +62,9 @@ def _shorten(values: dict[str, Any], factor: Any) -> None:
     """Divide whatever counts steps, so that a shorter run goes through the same phases."""
     if not isinstance(factor, int) or factor < 1:
         raise UsageError(f"shorten = {factor!r}: expected a whole number above 0")
+    if not values.get("phases"):
+        # The steps of a recipe that names none are shortened too.
+        values.setdefault("max_steps", TrainConfig.max_steps)
     for name in STEP_COUNTS:
         _divide(values, name, factor)
     phases = values.get("phases")

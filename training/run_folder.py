@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import math
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,13 +20,16 @@ from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingTypeStubs
 from torch import Tensor
 
 from diffir_video.checkpoint import save_checkpoint
-from diffir_video.errors import CheckpointError, UsageError
+from diffir_video.errors import CheckpointError, OutputError, UsageError
 from diffir_video.network import DiffIR
 from training.config import TrainConfig
 from training.writing import make_folder, told, written_whole
 
 # What a kill in the middle of a checkpoint leaves beside it.
 _UNFINISHED = ("state.pt.*", ".state.pt.*", ".last.safetensors.*")
+
+# Held by the process that writes to the folder.
+_LOCK = ".lock"
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +47,7 @@ class RunFolder:
         self._state_file = self._checkpoints / "state.pt"
         self._log_file = config.output / "log.jsonl"
         self._writer: Any = None
+        self._lock: int | None = None
         if resume and not self._state_file.exists():
             raise UsageError(f"nothing to resume in {self._root}: {self._state_file} is missing")
         if not resume and self._state_file.exists():
@@ -50,9 +56,11 @@ class RunFolder:
     def open(self, config: TrainConfig, first_step: int) -> None:
         """Begin to write: the recipe first. What was logged after `first_step`, by a killed run, goes.
 
-        So do the unfinished checkpoints that it left. Raises OutputError if the folder can't be written.
+        So do the unfinished checkpoints that it left. Raises OutputError if the folder can't be written, or
+        while another process is writing to it.
         """
         make_folder(self._checkpoints)
+        self._lock = _locked(self._root)
         with told(self._root):
             for pattern in _UNFINISHED:
                 for left in self._checkpoints.glob(pattern):
@@ -113,10 +121,13 @@ class RunFolder:
             self._writer.add_image("samples", sheet.numpy(), step)
 
     def close(self) -> None:
-        """Flush what is not written yet."""
+        """Flush what is not written yet, and leave the folder to others."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def how_to_go_on(output: Path) -> str:
@@ -131,6 +142,21 @@ def sheet_of(rows: list[Tensor]) -> Tensor:
     width = max(row.shape[2] for row in rows)
     padded = [torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in rows]
     return (torch.cat(padded, dim=1).clamp(0, 1) * 255).round().byte()
+
+
+def _locked(root: Path) -> int:
+    """A descriptor that holds the folder until it is closed, or its process ends in whatever way."""
+    with told(root):
+        descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        # Of the process, as flock's is not: the workers that a killed run leaves for a while don't hold it.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        os.close(descriptor)
+        raise OutputError(
+            f"another run is writing to {root}; wait for it, stop it or set another output"
+        ) from exc
+    return descriptor
 
 
 def _write(path: Path, text: str) -> None:

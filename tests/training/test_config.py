@@ -104,6 +104,12 @@ def test_settings_of_the_wrong_kind_are_named_when_a_recipe_is_shortened(
         load_config(recipe.folder / "recipe.yaml", ["shorten=2"], [laid_over])
 
 
+def test_a_recipe_that_names_no_steps_is_shortened_too(recipe: Recipe) -> None:
+    del recipe.values["max_steps"]
+    whole = recipe.config().max_steps
+    assert recipe.config("shorten=10").max_steps == whole // 10
+
+
 def test_what_is_no_text_is_no_recipe(recipe: Recipe) -> None:
     with pytest.raises(dv.UsageError, match=r"0.png is no YAML, and no text"):
         load_config(recipe.folder / "photos" / "0.png")

@@ -17,6 +17,7 @@ from diffir_video.frame import Clip
 from diffir_video.metrics import psnr_y
 from diffir_video.network import DiffIRS1, DiffIRS2, ModelConfig
 from diffir_video.restorer import Restorer
+from training.evaluate import main
 from training.evaluation.ffmpeg import FilterError, cut_lossless, encode, filter_planes, read_rgb
 from training.evaluation.filters import (
     FILTERS,
@@ -341,3 +342,13 @@ def test_a_recurrent_networks_priors_are_compared_in_turn(tmp_path: Path) -> Non
     restored = restorer.restore(Clip(picture[:3], (0, 1, 2), Fraction(1, 25))).data
     expected = float(psnr_y(restored, to_tensor(truth)[:3]).mean())
     assert comparison.stage2 == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("option", ["--json", "--markdown"])
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    nowhere = tmp_path / "no" / "report"
+    assert main(["--data", str(tmp_path / "data"), option, str(nowhere)]) == 4
+    assert f"there is no folder '{nowhere.parent}'" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import resource
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -199,6 +203,40 @@ def test_log_is_json_whatever_the_numbers(recipe: Recipe) -> None:
     folder.close()
     row = (recipe.folder / "run" / "log.jsonl").read_text()
     assert row == '{"step": 1, "loss": null, "lr": 0.5, "pixel": null}\n'
+
+
+_HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print(flush=True)
+input()
+"""
+
+
+def test_two_runs_do_not_write_to_one_folder(recipe: Recipe) -> None:
+    run = recipe.folder / "run"
+    run.mkdir()
+    command = [sys.executable, "-c", _HOLD, str(run / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(dv.OutputError, match=r"another run is writing to .*run; wait for it"):
+            train_stage1(recipe.config())
+        other.communicate(b"\n")
+    train_stage1(recipe.config())
+
+
+def test_what_a_killed_run_left_in_the_cache_is_removed_after_a_day(recipe: Recipe) -> None:
+    config = recipe.config()
+    config.data.cache.mkdir()
+    old, young = (config.data.cache / name for name in (".0-a.npy.7", ".1-b.npy.7"))
+    old.touch()
+    young.touch()
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(old, (two_days_ago, two_days_ago))
+    load_source(config.data.train[0], config.data.cache)
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_resumed_run_takes_the_betas_of_its_recipe(recipe: Recipe) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +22,8 @@ from training.writing import make_folder, written_whole
 
 # Mean absolute difference of two consecutive frames, in code values, from which they count as a cut.
 CUT_DIFFERENCE = 30.0
+
+_ABANDONED_SECONDS = 86400.0
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ def load_source(source: SourceConfig, cache: Path) -> list[Footage]:
         raise UsageError(
             f"training folder {source.root} does not exist; see `diffir-train data fetch --help`"
         )
+    _remove_abandoned(cache)
     suffixes = CLIP_SUFFIXES if source.kind == "clips" else PHOTO_SUFFIXES
     footage: list[Footage] = []
     skipped = 0
@@ -90,6 +95,14 @@ def _load_cached(path: Path, source: SourceConfig, cache: Path) -> Footage:
         save_array(frames_file, frames)
     cuts = tuple(int(c) for c in np.load(cuts_file))
     return Footage(path.stem, np.load(frames_file, mmap_mode="r"), cuts, digest, path)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """What killed runs left of arrays; those of other runs that still write are younger than a day."""
+    for left in cache.glob(".*.npy.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                left.unlink()
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:

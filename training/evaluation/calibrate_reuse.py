@@ -31,6 +31,7 @@ from diffir_video.media import VideoReader, transcode
 from diffir_video.metrics import luma, psnr_y
 from diffir_video.network import DiffIRS2
 from diffir_video.prior import REFRESH_THRESHOLDS, CutDetector, FrameStatistics
+from diffir_video.small_files import check_picture_name
 from diffir_video.tiling import pad_to_multiple
 from training.data.fetch import fetch
 from training.evaluation.material import add_noise, shrink_by_averaging, to_bytes, to_tensor
@@ -250,6 +251,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def calibrate() -> None:
+        if options.plot is not None:
+            check_picture_name(options.plot)
         pairs = measure(options.model, options.data)
         write_if_asked(options.json, json.dumps([asdict(pair) for pair in pairs]))
         print(table(pairs))
@@ -257,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.plot is not None:
             plot(pairs, options.plot)
 
-    return exit_code_of(calibrate)
+    return exit_code_of(calibrate, options.json)
 
 
 if __name__ == "__main__":

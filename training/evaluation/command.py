@@ -28,6 +28,7 @@ from diffir_video.metrics import (
 )
 from diffir_video.network import DiffIRS1, DiffIRS2
 from diffir_video.restorer import Restorer
+from diffir_video.small_files import check_picture_name, check_place
 from training.evaluation.ablations import Ablations, ablate
 from training.evaluation.folder import inputs_in, parse_damage
 from training.evaluation.material import to_bytes, to_tensor
@@ -82,6 +83,10 @@ def evaluate_folder(
     stage-1 checkpoint or of another kind of network than the model.
     """
     _check_counts(frames, crop)
+    if json_file is not None:
+        check_place(json_file)
+    if plot is not None:
+        check_picture_name(plot)
     restorer = Restorer.from_pretrained(model, device="cpu", precision="fp32", seed=0)
     scale = restorer.scale
     border = crop if crop is not None else (scale if scale > 1 else 0)

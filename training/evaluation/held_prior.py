@@ -21,6 +21,7 @@ from diffir_video.chart import BLUE, GREEN, ORANGE, PURPLE, RED, Axis, Chart
 from diffir_video.errors import UsageError
 from diffir_video.metrics import mean_psnr, psnr_y, temporal_flicker
 from diffir_video.network import DiffIR
+from diffir_video.small_files import check_picture_name
 from diffir_video.tiling import pad_to_multiple
 from training.evaluation.material import CLIPS, EvaluationClip, add_noise, ground_truth, to_bytes, to_tensor
 from training.evaluation.programmes import noise_rising
@@ -191,6 +192,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def compare() -> None:
+        if options.plot is not None:
+            check_picture_name(options.plot)
         clips = chosen_clips(options.clips)
         result = evaluate(
             options.model, options.data, ages=options.ages, clips=clips, frame_limit=options.frames
@@ -200,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.plot is not None:
             result.draw(options.plot)
 
-    return exit_code_of(compare)
+    return exit_code_of(compare, options.json)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_if_asked(options.json, json.dumps([asdict(row) for row in rows], indent=1))
         write_if_asked(options.markdown, to_markdown(rows) + "\n")
 
-    return exit_code_of(measure)
+    return exit_code_of(measure, options.json, options.markdown)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_if_asked(options.json, json.dumps(figures, indent=1))
         write_if_asked(options.markdown, result.to_markdown() + "\n")
 
-    return exit_code_of(measure)
+    return exit_code_of(measure, options.json, options.markdown)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
+from diffir_video.small_files import check_place
 from training.evaluation.material import CLIPS, EvaluationClip, to_tensor
 from training.evaluation.networks import load_network
 from training.evaluation.stages import shots_of
@@ -90,10 +91,16 @@ def chosen_clips(names: Sequence[str] | None) -> list[EvaluationClip]:
     return [clip for clip in CLIPS if names is None or clip.name in names]
 
 
-def exit_code_of(work: Callable[[], None]) -> int:
-    """Do the work with its progress on stderr; an error of ours is one line there, and its exit code."""
+def exit_code_of(work: Callable[[], None], *outputs: Path | None) -> int:
+    """Do the work with its progress on stderr; an error of ours is one line there, and its exit code.
+
+    outputs: files that it ends with, None for one not asked for; where one can't be, no work is begun.
+    """
     print_messages("stderr")
     try:
+        for path in outputs:
+            if path is not None:
+                check_place(path)
         work()
     except DiffirVideoError as exc:
         print(f"error: {exc}", file=sys.stderr)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from diffir_video.metrics import mean_psnr, psnr_y
 from training.evaluation.material import fingerprint, resize, to_bytes, to_tensor
+from training.writing import written_whole
 
 FACTOR = 2
 BICUBIC = "bicubic"
@@ -62,7 +63,8 @@ def score_upscalers(small: Tensor, truth: Tensor, clip_name: str, cache: Path) -
         if name not in known:
             known[name] = mean_psnr(psnr_y(to_tensor(enlarge(frames)), truth))
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(known, indent=1))
+            with written_whole(path) as unfinished:
+                unfinished.write_text(json.dumps(known, indent=1))
     return {name: known[name] for name in ways}
 
 

@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(found.to_markdown())
         write_if_asked(options.json, json.dumps(asdict(found), indent=1))
 
-    return exit_code_of(compare)
+    return exit_code_of(compare, options.json)
 
 
 if __name__ == "__main__":
