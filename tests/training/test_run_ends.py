@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import pickle
 import resource
@@ -58,15 +59,25 @@ def test_signal_saves_between_two_steps(
     code: int,
     word: str,
 ) -> None:
-    """Long before the first checkpoint is due; what goes on from it ends as if nothing had happened."""
+    """Long before the first checkpoint is due; what goes on from it ends as if nothing had happened.
+
+    A terminal and a batch system signal all processes: those that read the material too.
+    """
 
     def signalled(step: int, config: TrainConfig) -> float:
         if step == 1:
+            readers = multiprocessing.active_children()
+            assert readers
+            # From elsewhere: torch lets a reader end in peace where its own run tells it to.
+            subprocess.run(["kill", f"-{number:d}", *(str(reader.pid) for reader in readers)], check=True)
+            # As long as a reader would take to die of it, and torch to notice.
+            time.sleep(0.3)
             signal.raise_signal(number)
         return learning_rate(step, config)
 
     recipe.config()
     command = ["stage1", "--config", str(recipe.folder / "recipe.yaml"), "--set", "checkpoint_every=100"]
+    command += ["--set", "data.workers=1"]
     with monkeypatch.context() as patch:
         patch.setattr("training.stage1.learning_rate", signalled)
         assert main(command) == code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +38,7 @@ def batches(
         batch_sampler=_Shares(config, first_step, rank, processes),
         num_workers=config.data.workers,
         prefetch_factor=8 if config.data.workers else None,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_begin_worker,
         collate_fn=_collated,
     )
     return _batches_of(loader, of_windows=config.data.samples == "windows")
@@ -83,5 +84,8 @@ class _Shares(Sampler[list[int]]):
             yield list(items[self._rank * count : (self._rank + 1) * count])
 
 
-def _use_one_thread(_worker: int) -> None:
+def _begin_worker(_worker: int) -> None:
     torch.set_num_threads(1)
+    # Batch systems and terminals signal all processes of a run: the one that trains saves, then ends these.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
