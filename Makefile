@@ -108,6 +108,7 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-decoded.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-weak.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/compensated.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/compensated-longer.yaml
 
 train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
@@ -119,6 +120,7 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/refine-longer.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-longer.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-longest.yaml
 
 train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
