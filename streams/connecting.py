@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffir_video.errors import LiveInputError, UsageError
-from diffir_video.media import LiveInput, Readable, is_input_option, similar_input_option
+from diffir_video.media import Deinterlace, LiveInput, Readable, is_input_option, similar_input_option
 from streams.addresses import Address
 from streams.children import FFmpegChild
 from streams.mailbox import Policy
@@ -48,6 +48,8 @@ class SourceConfig:
     stall_seconds: without a frame for this long the connection counts as dead; None waits for ever.
     mailbox, policy: see `Mailbox`; the policy None is "wait" for pipes and unpaced files, which can wait,
     and "newest" for all else.
+    deinterlace: "auto" makes pictures progressive from the first that says it is interlaced, "bwdif" all,
+    "off" none; each then waits for the next.
     outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
     ("slate"), or nothing ("pause"). outage_seconds: the silence after which that begins; 2.5 frames of a
     source of few frames, if that is longer.
@@ -62,6 +64,7 @@ class SourceConfig:
     stall_seconds: float | None = 3.0
     mailbox: int = 2
     policy: Policy | None = None
+    deinterlace: Deinterlace = "auto"
     outage: Outage = "hold"
     outage_seconds: float = 0.6
 
@@ -155,6 +158,7 @@ class Connector:
                 options=_input_options(address) | probe | dict(config.options),
                 open_seconds=config.open_seconds,
                 stall_seconds=math.inf if config.stall_seconds is None else config.stall_seconds,
+                deinterlace=config.deinterlace,
             )
         )
 

@@ -24,6 +24,7 @@ from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
+from diffir_video.media.deinterlace import Deinterlace, LiveDeinterlacer
 from diffir_video.media.live_output import MediaPacket, TrackFormat
 from diffir_video.media.probe import largest_pixel_count
 
@@ -80,10 +81,12 @@ class LiveInput:
 
     source: an FFmpeg address, or an object to read from. name: what errors call it; an address may hold
     a password, so it never appears in a message. open_seconds, stall_seconds: how long connecting and
-    each read may take. audio: the format of the audio track that is delivered, None without one, and
-    where the codec is none that can be passed on, which the log says; it follows what arrives. missed_sound:
-    why a new connection would probably find sound that this one doesn't deliver, None if nothing says so:
-    a track began after this one was opened, or another sender took over and none of its sound arrives.
+    each read may take. deinterlace: as of `LiveDeinterlacer`.
+
+    audio: the format of the audio track that is delivered, None without one, and where the codec is none that
+    can be passed on, which the log says; it follows what arrives. missed_sound: why a new connection would
+    probably find sound that this one doesn't deliver, None if nothing says so: a track began after this one
+    was opened, or another sender took over and none of its sound arrives.
 
     Everything of FFmpeg's that waits for the network happens with the interpreter lock released and
     ends after these times at the latest (connecting and probing take their own time each).
@@ -99,8 +102,10 @@ class LiveInput:
         options: Mapping[str, str] | None = None,
         open_seconds: float = 5.0,
         stall_seconds: float = 5.0,
+        deinterlace: Deinterlace = "auto",
     ) -> None:
         self.name = name
+        self._deinterlacer = LiveDeinterlacer(deinterlace, self._tell_of_interlacing)
         try:
             self._container = av.open(
                 source,
@@ -205,7 +210,7 @@ class LiveInput:
     def _demux(self) -> Generator[LivePicture | MediaPacket | NoPicture]:
         try:
             for packet in self._container.demux():
-                is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
+                is_flush = _is_flush(packet)
                 self._watch_sender(packet)
                 if self._may_find_sound and not is_flush:
                     self._has_new_sound = self._has_new_sound or self._brings_sound(packet)
@@ -251,10 +256,16 @@ class LiveInput:
         except av.error.FFmpegError:
             # Damage on the way, or a stream joined between keyframes: the next keyframe heals it.
             pictures = []
-        if not pictures:
+        ready = [each for picture in pictures for each in self._deinterlacer.push(picture)]
+        if packet is None or _is_flush(packet):
+            ready += self._deinterlacer.flush()
+        if not ready:
             yield _NO_PICTURE
-        for picture in pictures:
+        for picture in ready:
             yield self._delivered(picture)
+
+    def _tell_of_interlacing(self) -> None:
+        _log.info("%s: interlaced; each picture is made progressive, and waits for the next", self.name)
 
     def _delivered(self, picture: av.VideoFrame) -> LivePicture:
         context = self._video.codec_context
@@ -294,6 +305,11 @@ class LiveInput:
     def _rate(self) -> Fraction | None:
         rate = self._video.average_rate or self._video.guessed_rate or None
         return rate if rate is not None and 1 <= rate <= 300 else None
+
+
+def _is_flush(packet: Packet[Any]) -> bool:
+    """Whether it is the empty one that ends a track."""
+    return packet.size == 0 and packet.pts is None and packet.dts is None
 
 
 def _new_header(packet: Packet[Any]) -> bytes | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffir_video.frame import Frame
-from diffir_video.media import VideoReader
+from diffir_video.media import LiveInput, LivePicture, VideoReader
 from diffir_video.media.deinterlace import Deinterlace
 from tests.media_samples import sample, video_pts
 
@@ -63,3 +63,32 @@ def test_progressive_pictures_are_left_alone(name: str) -> None:
 def test_interlaced_pictures_left_so_are_told() -> None:
     _, notes = read("interlaced.mp4", "off")
     assert "interlaced and stay so" in notes[0]
+
+
+def live(name: str, how: Deinterlace) -> list[LivePicture]:
+    with LiveInput(str(sample(name)), name=name, deinterlace=how) as connection:
+        return [item for item in connection if isinstance(item, LivePicture)]
+
+
+@pytest.mark.parametrize("how", ["auto", "off", "bwdif"])
+@pytest.mark.parametrize("name", ["interlaced.ts", "interlaced_later.ts", "mpeg2.ts"])
+def test_a_live_stream_is_made_progressive_as_a_file_is(name: str, how: Deinterlace) -> None:
+    pictures, (frames, _) = live(name, how), read(name, how)
+    assert [picture.pts for picture in pictures] == [frame.pts for frame in frames]
+    assert [picture.duration for picture in pictures] == [frame.duration for frame in frames]
+    for picture, frame in zip(pictures, frames, strict=True):
+        assert torch.equal(picture.to_rgb(), frame.data)
+
+
+def test_a_live_stream_that_changes_its_size_loses_no_picture_to_the_filter() -> None:
+    left, made = live("resized.ts", "off"), live("resized.ts", "bwdif")
+    assert len({picture.stream.width for picture in left}) == 2
+    assert [(p.pts, p.stream.width) for p in made] == [(p.pts, p.stream.width) for p in left]
+
+
+def test_interlacing_in_a_live_stream_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        live("interlaced_later.ts", "auto")
+    assert [r.message for r in caplog.records if "interlaced" in r.message] == [
+        "interlaced_later.ts: interlaced; each picture is made progressive, and waits for the next"
+    ]

@@ -13,8 +13,10 @@ import av
 import pytest
 
 import diffir_video as dv
+from diffir_video.media import Deinterlace
 from streams import LiveConfig, LiveFilter, LiveSource, SourceConfig
 from streams.governor import GovernorConfig
+from tests.media_samples import sample
 from tests.streams.peers import Received, clip, ffmpeg, free_port, publish, running, wait_until
 from tests.streams.servers import rtmp_server
 
@@ -101,6 +103,20 @@ def test_sound_that_another_sender_of_datagrams_brings_is_found_and_sought_once(
                 assert wait_until(lambda: live.stats.count("in") > before + 70), live.stats.events()  # noqa: B023
         assert live.stats.sample("diffir_reconnects_total", end="source") == 1
     assert len(Received(tmp_path / "out-2.mkv").audio_seconds) > 20
+
+
+@pytest.mark.parametrize(("how", "said"), [("auto", 1), ("off", 0)])
+def test_an_interlaced_source_is_made_progressive_unless_told_otherwise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: Deinterlace, said: int
+) -> None:
+    interlaced = sample("interlaced.ts")
+    with caplog.at_level("INFO"):
+        live = filter_of(interlaced, tmp_path / "out.mkv", deinterlace=how).start()
+        assert live.wait(20)
+    assert live.failure is None
+    assert len([r for r in caplog.records if "made progressive" in r.message]) == said
+    with av.open(str(tmp_path / "out.mkv")) as restored, av.open(str(interlaced)) as source:
+        assert len(list(restored.decode(video=0))) == len(list(source.decode(video=0)))
 
 
 def test_a_file_without_times_is_placed_by_its_frame_rate(
