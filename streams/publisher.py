@@ -234,12 +234,15 @@ class Publisher:
 
     def _begin(self, first: Outgoing) -> None:
         formats = first.formats
-        self._begins_at = first.packet.pts or 0
+        packet = first.packet
+        self._begins_at = packet.pts or 0
+        decoded_at = self._begins_at if packet.dts is None else packet.dts
         audio = formats[1].codec if len(formats) > 1 else None
         arguments = arguments_for(
             self._address,
             audio_codec=audio,
-            begins_seconds=float(self._begins_at * first.packet.time_base),
+            begins_seconds=float(self._begins_at * packet.time_base),
+            decoding_begins_seconds=float(decoded_at * packet.time_base),
             continues=self._has_written_playlist,
         )
         with self._opened_output() as output:

@@ -29,6 +29,7 @@ class Container:
 
     An audio codec that is not among `audio` is transcoded to `transcode_to`, with `transcode_options`.
     in_band_headers: decoders join in the middle, so every keyframe repeats the stream's headers.
+    starts_at_zero: its times count from the first picture's.
     encoder_options: what frames for it must be coded with, by encoder. plays: what decodes it in the end;
     see `pixel_formats_for`.
     """
@@ -39,20 +40,22 @@ class Container:
     transcode_to: str = "aac"
     transcode_options: Mapping[str, str] = field(default_factory=dict[str, str])
     in_band_headers: bool = False
+    starts_at_zero: bool = False
     encoder_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     plays: Reader = "any"
 
 
 _TS_AUDIO = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus"})
 _TS_OPTIONS = {"muxdelay": "0", "muxpreload": "0", "mpegts_copyts": "1", "pes_payload_size": "0"}
-_FRAGMENTS = {"movflags": "+frag_keyframe+empty_moov+default_base_moof"}
+# Without the last one each track's first packet is at 0, however long after the pictures the sound began.
+_FRAGMENTS = {"movflags": "+frag_keyframe+empty_moov+default_base_moof+frag_discont"}
 # FFmpeg would end the playlist with every one of its processes; `end_playlist` does it with the last.
 _HLS_FLAGS = "delete_segments+independent_segments+temp_file+omit_endlist"
 _HLS_CONTINUED = _HLS_FLAGS + "+append_list"
 _HLS_END = "#EXT-X-ENDLIST"
 _TS = Container("mpegts", _TS_OPTIONS, _TS_AUDIO, in_band_headers=True)
 # Of AC-3 and E-AC-3 its header says what only the packets tell, and in fragments the header comes first.
-_MP4 = Container("mp4", _FRAGMENTS, frozenset({"aac", "mp3", "opus"}))
+_MP4 = Container("mp4", _FRAGMENTS, frozenset({"aac", "mp3", "opus"}), starts_at_zero=True)
 _WHIP = Container(
     "whip",
     audio=frozenset({"opus"}),
@@ -87,7 +90,7 @@ _BY_SCHEME: Mapping[str, Container] = {
 _BY_SUFFIX: Mapping[str, Container] = {
     ".mp4": _MP4,
     ".m4v": _MP4,
-    ".mov": Container("mov", _FRAGMENTS, frozenset({"aac", "mp3", "ac3", "eac3"})),
+    ".mov": Container("mov", _FRAGMENTS, frozenset({"aac", "mp3", "ac3", "eac3"}), starts_at_zero=True),
     ".mkv": Container("matroska", {"cluster_time_limit": "2000"}),
     ".ts": _TS,
     ".flv": _FLV,
@@ -171,12 +174,18 @@ def is_recording(address: Address) -> bool:
 
 
 def arguments_for(
-    address: Address, *, audio_codec: str | None, begins_seconds: float = 0.0, continues: bool = False
+    address: Address,
+    *,
+    audio_codec: str | None,
+    begins_seconds: float = 0.0,
+    decoding_begins_seconds: float = 0.0,
+    continues: bool = False,
 ) -> list[str]:
     """FFmpeg's arguments for copying NUT from its standard input to `address`.
 
     A recording goes to FFmpeg's standard output: FFmpeg can overwrite no file whose name it isn't told.
-    begins_seconds: the time of the first picture, before which nothing may be.
+    begins_seconds: the time of the first picture, before which nothing may be; decoding_begins_seconds: its
+    decoding time, which an encoder that reorders pictures puts before it.
     continues: go on in the playlist that an earlier child of the same sink has written.
     """
     container = container_for(address)
@@ -192,6 +201,8 @@ def arguments_for(
         # An encoder's first packet lies before the sound that it was made of. FLV takes nothing earlier than
         # its first packet, which may be a picture.
         settings["bsf:a"] = f"noise=amount=0:drop=lt(pts*tb\\,{begins_seconds:.6f})"
+    if container.starts_at_zero:
+        settings["output_ts_offset"] = f"{-decoding_begins_seconds:.6f}"
     if address.scheme in ("rtmp", "rtmps", "tcp"):
         settings["rw_timeout"] = _PEER_MICROSECONDS
     settings |= container.options

@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
 
 import diffir_video as dv
-from streams import LiveConfig, LiveFilter, SourceConfig
+from streams import LiveConfig, LiveFilter, SinkConfig, SourceConfig
 from streams.governor import GovernorConfig
 from tests.streams.peers import SILENT, Received, clip, ffmpeg, wait_until
 
@@ -59,6 +60,27 @@ def test_a_recording_holds_all_pictures_and_the_sound_in_a_codec_that_it_knows(
     received = Received(recordings[0])
     assert received.numbers == list(range(SILENT, SILENT + 50))
     assert received.audio_seconds[0] < 0.05
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize("pictures", [{}, {"tune": "film", "bf": "2"}], ids=["in order", "reordered"])
+def test_sound_that_begins_after_the_pictures_keeps_its_distance_in_a_recording(
+    tmp_path: Path, container: str, pictures: dict[str, str]
+) -> None:
+    source, out = tmp_path / "source.mkv", tmp_path / f"out.{container}"
+    tone = ["-itsoffset", "1.5", "-f", "lavfi", "-i", "sine=d=3:r=48000", "-i", str(clip(5, audio=False))]
+    into = ["-c:v", "copy", "-c:a", "aac", "-copyts", "-output_ts_offset", "95000", str(source)]
+    subprocess.run([ffmpeg(), "-v", "error", *tone, *into], check=True)
+    config = replace(UNHURRIED, sink=SinkConfig(encoder_options=pictures))
+    live = LiveFilter(str(source), dv.Restorer.from_pretrained("identity", device="cpu"), str(out), config)
+    assert live.start().wait(30)
+    assert live.failure is None
+    sent, received = Received(source), Received(out)
+    late = received.audio_seconds[0] - received.video_seconds[0]
+    assert late == pytest.approx(sent.audio_seconds[0] - sent.video_seconds[0], abs=0.002)
+    if container != "mkv":
+        # As long as reordering takes, at most.
+        assert 0 <= min(received.video_dts) <= 0.08
 
 
 _SOUND, _PICTURES, _TAG_HEADER = 8, 9, 11
