@@ -206,13 +206,24 @@ def arguments_for(
     if address.scheme in ("rtmp", "rtmps", "tcp"):
         settings["rw_timeout"] = _PEER_MICROSECONDS
     settings |= container.options
-    if continues and is_playlist(address):
-        settings["hls_flags"] = _HLS_CONTINUED
+    if is_playlist(address):
+        settings["hls_segment_filename"] = _segment_names(address.path)
+        if continues:
+            settings["hls_flags"] = _HLS_CONTINUED
     source = _library.input("pipe:0", format="nut", probesize=32, analyzeduration=0, copyts=None)
     output = source.output(_target(address), **settings)
     overwrites = "-y" if is_playlist(address) else "-n"
     quiet = output.global_args("-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", overwrites)
     return cast(list[str], quiet.get_args())
+
+
+def _segment_names(playlist: Path) -> str:
+    """The pattern of a playlist's segments, which no other playlist in its folder has, and no recording.
+
+    FFmpeg's own puts nothing before the number: the segment 11 of cam.m3u8 would be the segment 1 of cam1.m3u8.
+    A dash would make it the name that a second recording to cam.ts takes.
+    """
+    return str(playlist.with_suffix("")).replace("%", "%%") + "_%d.ts"
 
 
 def _target(address: Address) -> str:

@@ -255,6 +255,17 @@ def test_a_playlist_goes_on_at_a_new_size_and_ends_once(tmp_path: Path) -> None:
     assert sizes == [{SMALL}] * 3 + [{LARGE}] * 3
 
 
+def test_playlists_in_one_folder_share_no_segment(tmp_path: Path) -> None:
+    playlists = [tmp_path / name for name in ("cam.m3u8", "cam1.m3u8", "cam_1.m3u8", "50%d.m3u8")]
+    sink = LiveSink(list(map(str, playlists)), SinkConfig(gop_seconds=0.4))
+    sink.open(waits=True)
+    write(sink, SMALL, range(25 * 2 * 12))
+    sink.close()
+    listed = [line for path in playlists for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert len(listed) == len(set(listed)) == 24
+    assert all((tmp_path / name).stat().st_size for name in listed)
+
+
 def test_names_may_hold_a_colon_as_times_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     source = Path("camera-10:00:00.flv")
