@@ -36,8 +36,10 @@ _log = logging.getLogger(__name__)
 
 SizeChange = Literal["follow", "fit"]
 
-# A child that took more than a pipe holds, and than FFmpeg reads ahead, has reached its peer.
+# A child that took more than a pipe holds, and than FFmpeg reads ahead, has reached its peer. It reads the
+# whole first picture to learn what it is, and keeps some packets in queues while a muxer greets its peer.
 _AHEAD_BYTES = 3 * 65536
+_AHEAD_PACKETS = 24
 _POLL_SECONDS = 0.2
 
 
@@ -95,7 +97,9 @@ class Publisher:
         self._child: FFmpegChild | None = None
         self._muxer: PacketMuxer | None = None
         self._formats: tuple[TrackFormat, ...] = ()
-        self._sent_bytes = 0
+        self._sent_bytes = self._sent_packets = 0
+        self._ahead_bytes = _AHEAD_BYTES
+        self._has_reached = False
         self._begins_at = 0
         self._recording: Recording | None = None
         self._next_number = 1
@@ -250,8 +254,9 @@ class Publisher:
             self._child = FFmpegChild(
                 arguments, name=self._address.scheme, hide=self._address.hide_in, reads=True, stdout=output
             )
-        self._formats, self._sent_bytes = formats, 0
-        self._has_asked = False
+        self._formats, self._ahead_bytes = formats, _AHEAD_BYTES + len(packet.data)
+        self._sent_bytes = self._sent_packets = 0
+        self._has_reached = self._has_asked = False
 
     @contextmanager
     def _opened_output(self) -> Generator[int]:
@@ -274,11 +279,12 @@ class Publisher:
         assert self._child is not None
         assert self._muxer is not None
         data = self._muxer.mux(outgoing.track, outgoing.packet)
-        is_connected = self._sent_bytes > _AHEAD_BYTES
-        self._child.write(data, self._patience if is_connected else self._opening_patience)
+        self._child.write(data, self._patience if self._has_reached else self._opening_patience)
         self._sent_bytes += len(data)
-        if not is_connected and self._sent_bytes > _AHEAD_BYTES:
-            self._has_delivered = True
+        self._sent_packets += 1
+        is_ahead = self._sent_bytes > self._ahead_bytes and self._sent_packets > _AHEAD_PACKETS
+        if is_ahead and not self._has_reached:
+            self._has_reached = self._has_delivered = True
             self._backoff.reset()
             self._stats.set_up(f"sink:{self._address}", True)
 

@@ -220,7 +220,7 @@ def arguments_for(
 def _segment_names(playlist: Path) -> str:
     """The pattern of a playlist's segments, which no other playlist in its folder has, and no recording.
 
-    FFmpeg's own puts nothing before the number: the segment 11 of cam.m3u8 would be the segment 1 of cam1.m3u8.
+    FFmpeg's own puts nothing before the number: segment 11 of cam.m3u8 would be segment 1 of cam1.m3u8.
     A dash would make it the name that a second recording to cam.ts takes.
     """
     return str(playlist.with_suffix("")).replace("%", "%%") + "_%d.ts"

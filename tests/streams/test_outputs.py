@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -235,6 +236,33 @@ def test_a_sink_that_got_nothing_is_a_failure_when_the_source_has_ended(tmp_path
     assert not any(SECRET in text for text in said)
 
 
+def test_large_pictures_that_a_peer_never_took_count_as_nothing_delivered() -> None:
+    sink = LiveSink([f"rtmp://127.0.0.1:{free_port()}/live/x"], SinkConfig(encoder_options={"crf": "1"}))
+    sink.open(waits=True)
+    write_noise(sink, range(20))
+    with pytest.raises(OutputError, match="Connection refused"):
+        sink.close()
+
+
+def test_a_peer_has_the_time_for_connecting_however_large_the_pictures_are() -> None:
+    config = SinkConfig(encoder_options={"crf": "1"}, open_seconds=1.5, stall_seconds=0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sink = LiveSink([f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/x"], config)
+        sink.open()
+        write_noise(sink, range(20))
+        assert wait_until(sink.stats.events, 5)
+        assert "took nothing for 1.5 s" in sink.stats.events()[0].text
+        sink.abort()
+
+
+def write_noise(sink: LiveSink, frames: range) -> None:
+    """Frames that an encoder can't make small: each is larger than what waits between it and a peer."""
+    info = StreamInfo(width=640, height=360, time_base=TICK, pixel_format="yuv420p")
+    for number in frames:
+        noise = torch.rand(3, 360, 640)
+        sink.write(LiveFrame(noise, 3600 * number, TICK, stream=info, arrived=0.0, epoch=0))
+
+
 def test_a_playlist_goes_on_at_a_new_size_and_ends_once(tmp_path: Path) -> None:
     playlist = tmp_path / "live.m3u8"
     playlist.write_text("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:70\n#EXTINF:2.0,\nearlier70.ts\n#EXT-X-ENDLIST\n")
@@ -261,7 +289,8 @@ def test_playlists_in_one_folder_share_no_segment(tmp_path: Path) -> None:
     sink.open(waits=True)
     write(sink, SMALL, range(25 * 2 * 12))
     sink.close()
-    listed = [line for path in playlists for line in path.read_text().splitlines() if not line.startswith("#")]
+    lines = [line for path in playlists for line in path.read_text().splitlines()]
+    listed = [line for line in lines if not line.startswith("#")]
     assert len(listed) == len(set(listed)) == 24
     assert all((tmp_path / name).stat().st_size for name in listed)
 
