@@ -240,7 +240,8 @@ class Publisher:
         formats = first.formats
         packet = first.packet
         self._begins_at = packet.pts or 0
-        decoded_at = self._begins_at if packet.dts is None else packet.dts
+        # NUT has no negative times: what begins there is moved to 0 on its way already.
+        decoded_at = max(self._begins_at if packet.dts is None else packet.dts, 0)
         audio = formats[1].codec if len(formats) > 1 else None
         arguments = arguments_for(
             self._address,

@@ -74,6 +74,7 @@ class LiveSink:
         self._lock = threading.Lock()
         self._early_audio: deque[MediaPacket] = deque(maxlen=_AUDIO_KEPT)
         self._video_ticks: int | None = None
+        self._keyframe_ticks: int | None = None
         self._waits = False
         self._stopped = threading.Event()
 
@@ -101,7 +102,10 @@ class LiveSink:
         started = time.monotonic()
         encoder, data = self._encoder_for(frame)
         requests = [publisher.take_keyframe_request() for publisher in self._publishers]
-        for packet in encoder.encode(frame.with_data(data), keyframe=any(requests)):
+        is_keyframe = any(requests) or self._is_keyframe_due(frame.pts)
+        if is_keyframe:
+            self._keyframe_ticks = frame.pts
+        for packet in encoder.encode(frame.with_data(data), keyframe=is_keyframe):
             self._send_with_audio(packet)
         now = time.monotonic()
         self.stats.observe("encode", now - started)
@@ -156,8 +160,15 @@ class LiveSink:
     def _is_in_vain(self) -> bool:
         return bool(self._publishers) and all(publisher.is_gone for publisher in self._publishers)
 
+    def _is_keyframe_due(self, ticks: int) -> bool:
+        """Whether `gop_seconds` have passed: an encoder counts frames, and fewer may come than were told."""
+        since = self._keyframe_ticks
+        return since is not None and ticks - since >= self.config.gop_seconds * TICKS_PER_SECOND
+
     def _send_with_audio(self, packet: MediaPacket) -> None:
         assert packet.pts is not None
+        if packet.is_keyframe:
+            self._keyframe_ticks = max(packet.pts, self._keyframe_ticks or packet.pts)
         with self._lock:
             self._release_audio(packet.pts - 1)
             self._send(Outgoing(0, packet, self._formats))
