@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -114,6 +115,16 @@ class Address:
         for secret in self.secrets:
             text = text.replace(secret, _HIDDEN)
         return text
+
+
+def told_apart(addresses: Sequence[Address]) -> list[str]:
+    """Each as it may be shown; those that look the same without their secrets are numbered, as in … (2)."""
+    shown = [str(address) for address in addresses]
+    names = list[str]()
+    for index, name in enumerate(shown):
+        earlier = shown[:index].count(name)
+        names.append(f"{name} ({earlier + 1})" if earlier else name)
+    return names
 
 
 def _parts(rest: str) -> tuple[str, str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from diffir_video.cli.printing import fail
 from diffir_video.cli.restoring import DEVICES, PRECISIONS, REUSE_LEVELS
 from diffir_video.errors import DiffirVideoError, UsageError
-from streams.addresses import Address
+from streams.addresses import Address, told_apart
 from streams.default_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         if service.http is not None:
             server = stack.enter_context(StatusServer(live, service.http, token=service.http_token))
             _log.info("page and metrics at %s", server.url)
-        _log.info("%s → %s, model %s", addresses[0], ", ".join(map(str, addresses[1:])), service.model)
+        _log.info("%s → %s, model %s", addresses[0], ", ".join(told_apart(addresses[1:])), service.model)
         _warn_of_lookahead(restorer.window[1], service.model)
         return _run(live, arguments, hung_up)
 

@@ -85,10 +85,14 @@ class Outgoing:
 
 
 class Publisher:
-    """One address: a queue, a thread, and a child that is replaced when it ends or stops reading."""
+    """One address: a queue, a thread, and a child that is replaced when it ends or stops reading.
 
-    def __init__(self, address: Address, config: SinkConfig, stats: LiveStats) -> None:
+    name: what the log, the page and the metrics call it, without secrets.
+    """
+
+    def __init__(self, address: Address, config: SinkConfig, stats: LiveStats, *, name: str) -> None:
         self._address, self._config, self._stats = address, config, stats
+        self._name = name
         self._queue: deque[Outgoing] = deque()
         self._changed = threading.Condition()
         self._ending = self._must_stop = self._has_gap = False
@@ -136,7 +140,7 @@ class Publisher:
             return None
         if self._latest_failure is None and self._has_delivered:
             return None
-        return f"{self._address}: {self._latest_failure or 'nothing was sent'}"
+        return f"{self._name}: {self._latest_failure or 'nothing was sent'}"
 
     def put(self, outgoing: Outgoing) -> None:
         with self._changed:
@@ -225,7 +229,7 @@ class Publisher:
         except (ChildError, OutputError) as failure:
             self._lose_child(str(failure))
         except Exception as exc:  # noqa: BLE001 - one sink's trouble must not end the others
-            _log.exception("%s: failed", self._address)
+            _log.exception("%s: failed", self._name)
             self._stats.count_error("sink")
             self._lose_child(f"{type(exc).__name__}")
 
@@ -287,16 +291,16 @@ class Publisher:
         if is_ahead and not self._has_reached:
             self._has_reached = self._has_delivered = True
             self._backoff.reset()
-            self._stats.set_up(f"sink:{self._address}", True)
+            self._stats.set_up(f"sink:{self._name}", True)
 
     def _lose_child(self, why: str) -> None:
         self._is_gone = self._address.scheme == "pipe" and _nobody_reads(sys.stdout.fileno())
         self._latest_failure = "nobody reads it any more" if self._is_gone else why
         wait = self._backoff.next_seconds()
         follows = "" if self._is_gone else f"; next attempt in {wait:.1f} s"
-        self._tell(f"{self._address}: {self._latest_failure}{follows}")
+        self._tell(f"{self._name}: {self._latest_failure}{follows}")
         self._stats.count_reconnect("sink")
-        self._stats.set_up(f"sink:{self._address}", False)
+        self._stats.set_up(f"sink:{self._name}", False)
         child, muxer = self._child, self._muxer
         self._child = self._muxer = None
         if child is not None:
@@ -326,7 +330,7 @@ class Publisher:
             self._has_delivered = True
         else:
             self._stats.count_error("sink")
-            self._tell(f"{self._address}: {why}")
+            self._tell(f"{self._name}: {why}")
         self._leave_recording()
 
     def _leave_recording(self) -> None:
@@ -353,7 +357,7 @@ class Publisher:
             end_playlist(self._address.path)
         except OSError as exc:
             self._stats.count_error("sink")
-            self._tell(f"{self._address}: can't end the playlist: {exc.strerror}")
+            self._tell(f"{self._name}: can't end the playlist: {exc.strerror}")
 
     @property
     def _patience(self) -> float | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from diffir_video.errors import OutputError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media import LiveEncoder, MediaPacket, TrackFormat, choose_pixel_format
-from streams.addresses import Address
+from streams.addresses import Address, told_apart
 from streams.frames import TICK, TICKS_PER_SECOND, LiveFrame
 from streams.publisher import Outgoing, Publisher, SinkConfig
 from streams.publishing import check_sink, container_for, pixel_formats_for
@@ -66,7 +66,10 @@ class LiveSink:
         )
         # Now, because the first picture may be hours away.
         self._begun_encoder(_TRIED).close()
-        self._publishers = [Publisher(address, self.config, self.stats) for address in parsed]
+        self._publishers = [
+            Publisher(address, self.config, self.stats, name=name)
+            for address, name in zip(parsed, told_apart(parsed), strict=True)
+        ]
         self._encoder: LiveEncoder | None = None
         self._encoded: StreamInfo | None = None
         self._audio: TrackFormat | None = None

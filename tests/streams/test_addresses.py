@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from diffir_video.errors import UsageError
-from streams.addresses import Address
+from streams.addresses import Address, told_apart
 from streams.backoff import Backoff
 from streams.connecting import check_source
 from streams.logs import set_up_logs
@@ -114,3 +114,18 @@ def test_waits_double_up_to_a_cap_with_some_chance_and_begin_again_after_success
     assert len(set(waits[10:])) > 900
     backoff.reset()
     assert backoff.next_seconds() <= 0.25
+
+
+def test_addresses_that_differ_in_their_secrets_alone_are_told_apart_without_them() -> None:
+    sinks = [
+        f"rtmp://server/live/{SECRET}-1",
+        "out.mkv",
+        f"rtmp://server/live/{SECRET}-2",
+        "rtmp://other/live/x",
+    ]
+    assert told_apart(list(map(Address, sinks))) == [
+        "rtmp://server/***",
+        "out.mkv",
+        "rtmp://server/*** (2)",
+        "rtmp://other/***",
+    ]
