@@ -6,11 +6,12 @@ import argparse
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from diffir_video.cli.printing import fail
 from diffir_video.cli.restoring import DEVICES, PRECISIONS, REUSE_LEVELS
@@ -50,12 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
+    given = sys.argv[1:] if argv is None else argv
     try:
         return _serve(arguments)
     except DiffirVideoError as exc:
-        return _failed(str(exc), exc.exit_code, arguments)
+        return _failed(_hidden(str(exc), given), exc.exit_code, arguments)
     except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
-        return _failed(f"{type(exc).__name__}: {exc}", 1, arguments)
+        return _failed(_hidden(f"{type(exc).__name__}: {exc}", given), 1, arguments)
 
 
 def _failed(message: str, code: int, arguments: argparse.Namespace) -> int:
@@ -186,8 +188,29 @@ def _from_environment(address: str) -> str:
     return os.environ[name]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Shows no secret of an address that is where none belongs."""
+
+    _given: Sequence[str] = ()
+
+    def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._given = sys.argv[1:] if args is None else args
+        return super().parse_args(args)
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_hidden(message, self._given))
+
+
+def _hidden(message: str, arguments: Sequence[str]) -> str:
+    """`message` without the secrets of these arguments."""
+    for argument in arguments:
+        value = argument.partition("=")[2] if argument.startswith("--") else argument
+        message = Address(value).hide_in(message) if value else message
+    return message
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=_PROGRAM,
         description="Restore a live stream with DiffIR.",
         epilog=_EXIT_CODES,

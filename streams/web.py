@@ -135,7 +135,11 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "diffir-stream"
 
     def do_GET(self) -> None:
-        path = urlsplit(self.path).path
+        try:
+            path = urlsplit(self.path).path
+        except ValueError:
+            self._answer(HTTPStatus.BAD_REQUEST, _TEXT, b"no address\n")
+            return
         live = self.server.live
         if path == "/healthz":
             self._say(live.is_live, "live", "ended")

@@ -32,7 +32,10 @@ def write(sink: LiveSink, seconds: list[float], *, told: int = 25) -> None:
 
 def keyframe_seconds(path: Path) -> list[float]:
     with av.open(str(path)) as recording:
-        return [float(packet.pts * packet.time_base) for packet in recording.demux() if packet.is_keyframe]
+        keyframes = [packet.pts for packet in recording.demux(video=0) if packet.is_keyframe]
+        time_base = recording.streams.video[0].time_base
+    assert time_base is not None
+    return [float(pts * time_base) for pts in keyframes if pts is not None]
 
 
 @pytest.mark.parametrize("told", [5, 25, 100])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -71,6 +73,15 @@ def test_the_page_its_figures_and_its_picture_follow_the_stream(tmp_path: Path) 
         "diffir_prior_age_frames ",
     ):
         assert name in text
+
+
+def test_a_request_that_makes_no_sense_is_answered_and_leaves_no_trace_in_the_log(
+    tmp_path: Path, capfd
+) -> None:
+    with served(tmp_path) as (_, url), socket.create_connection(("127.0.0.1", urlsplit(url).port)) as visitor:
+        visitor.sendall(b"GET http://[ HTTP/1.0\r\n\r\n")
+        assert b" 400 " in visitor.recv(100)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("can_warm_up", [True, False])
@@ -276,6 +287,27 @@ def test_where_the_log_is_json_so_is_the_last_line(
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert lines[-1]["level"] == "error"
     assert arguments[code == 2] in lines[-1]["message"]
+
+
+@pytest.mark.parametrize(
+    "misplaced",
+    [
+        pytest.param(["in.mp4", "out.mkv", "rtmp://host/live/{key}"], id="no --tee before it"),
+        pytest.param(["in.mp4", "out.mkv", "--throttle", "rtmp://host/live/{key}"], id="no number"),
+        pytest.param(["in.mp4", "out.mkv", "--device=rtmp://host/live/{key}"], id="no choice"),
+        pytest.param(["in.mp4", "out.mkv", "--latency", "rtmp://host/live/{key}"], id="no time"),
+        pytest.param(["in.mp4", "out.mkv", "--http", "rtmp://host/live/{key}"], id="no host"),
+    ],
+)
+def test_an_address_where_none_belongs_keeps_its_key(misplaced: list[str], capsys) -> None:
+    assert main([argument.format(key=SECRET) for argument in misplaced] + ["--model", "identity"]) in (
+        2,
+        3,
+        4,
+    )
+    said = capsys.readouterr().err
+    assert said
+    assert SECRET not in said
 
 
 @pytest.mark.parametrize("output", ["encoder: no-such-encoder", "encoder_options: {preset: no-such-preset}"])
