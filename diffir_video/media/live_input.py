@@ -21,12 +21,12 @@ from torch import Tensor
 
 from diffir_video.errors import LiveInputError
 from diffir_video.frame import ColorTags, StreamInfo
-from diffir_video.media.adts import adts_config, is_adts, without_adts
+from diffir_video.media.adts import SYNCED_CODECS, adts_config, has_sync_of, is_adts, without_adts
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
 from diffir_video.media.deinterlace import Deinterlace, LiveDeinterlacer
 from diffir_video.media.live_output import MediaPacket, TrackFormat
-from diffir_video.media.probe import largest_pixel_count
+from diffir_video.media.probe import codec_name, largest_pixel_count
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class Readable(Protocol):
     """What a live stream may be read from instead of an address."""
 
-    def read(self, size: int) -> bytes: ...
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,9 @@ class LivePicture:
 # A sender's sound comes with its pictures, or it has none.
 _SOUND_FOLLOWS_SECONDS = 1
 
+# Packets in a row that are of no such codec as those before: one alone may be damaged.
+_OF_ANOTHER_CODEC = 3
+
 
 class NoPicture:
     """Something arrived that no picture came of: damage, or what belongs to none of the tracks in use."""
@@ -86,7 +89,7 @@ class LiveInput:
     audio: the format of the audio track that is delivered, None without one, and where the codec is none that
     can be passed on, which the log says; it follows what arrives. missed_sound: why a new connection would
     probably find sound that this one doesn't deliver, None if nothing says so: a track began after this one
-    was opened, or another sender took over and none of its sound arrives.
+    was opened, another sender took over and none of its sound arrives, or it is of another codec.
 
     Everything of FFmpeg's that waits for the network happens with the interpreter lock released and
     ends after these times at the latest (connecting and probing take their own time each).
@@ -137,6 +140,9 @@ class LiveInput:
         self._latest: Fraction | None = None
         self._taken_over_at: Fraction | None = None
         self._has_new_sound = False
+        self._synced_codec: str | None = None
+        self._may_be_synced = True
+        self._out_of_sync = 0
 
     def __iter__(self) -> Iterator[LivePicture | MediaPacket | NoPicture]:
         return self._items
@@ -145,6 +151,8 @@ class LiveInput:
     def missed_sound(self) -> str | None:
         if self._has_new_sound:
             return "its sound has begun"
+        if self._out_of_sync >= _OF_ANOTHER_CODEC:
+            return "its sound is of another codec now"
         taken_over, latest = self._taken_over_at, self._latest
         if taken_over is not None and latest is not None and latest - taken_over > _SOUND_FOLLOWS_SECONDS:
             return "another sender, and no sound of it"
@@ -207,6 +215,24 @@ class LiveInput:
             self.audio = TrackFormat.of(self._audio, extradata=config)
         return replace(delivered, data=data)
 
+    def _is_of_its_codec(self, packet: Packet[Any]) -> bool:
+        """Whether a packet begins as those before: another sender's sound arrives in the same track."""
+        if self._audio is None:
+            return False
+        data = bytes(packet)
+        if self._may_be_synced:
+            codec = codec_name(self._audio)
+            self._may_be_synced = False
+            if codec in SYNCED_CODECS and has_sync_of(codec, data):
+                self._synced_codec = codec
+        if self._synced_codec is None or has_sync_of(self._synced_codec, data):
+            self._out_of_sync = 0
+            return True
+        self._out_of_sync += 1
+        if self._out_of_sync == _OF_ANOTHER_CODEC:
+            _log.warning("%s: its sound is no %s any more", self.name, self._synced_codec)
+        return False
+
     def _demux(self) -> Generator[LivePicture | MediaPacket | NoPicture]:
         try:
             for packet in self._container.demux():
@@ -218,7 +244,7 @@ class LiveInput:
                     yield from self._decode(packet)  # pyright: ignore[reportArgumentType]
                 elif self._audio is not None and packet.stream_index == self._audio.index:
                     if not is_flush:
-                        yield self._audio_packet(packet)
+                        yield self._audio_packet(packet) if self._is_of_its_codec(packet) else _NO_PICTURE
                 else:
                     yield _NO_PICTURE
         except IndexError:
