@@ -1,12 +1,9 @@
-"""Sound as MPEG-TS carries it: how its packets begin, and AAC's headers there, ADTS (ISO/IEC 13818-7)."""
+"""AAC as MPEG-TS carries it: each packet has an ADTS header (ISO/IEC 13818-7), as in no other container."""
 
 from __future__ import annotations
 
 _RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _LOW_COMPLEXITY = 2
-
-# Of which each packet begins with a word that is always the same; AAC's does so in MPEG-TS only.
-SYNCED_CODECS = frozenset({"aac", "ac3", "eac3", "mp1", "mp2", "mp3"})
 # The last of the object types without extensions, which would bring another rate.
 _LONG_TERM_PREDICTION = 4
 
@@ -14,16 +11,6 @@ _LONG_TERM_PREDICTION = 4
 def is_adts(data: bytes) -> bool:
     """Whether a packet begins with an ADTS header."""
     return len(data) >= 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0
-
-
-def has_sync_of(codec: str, data: bytes) -> bool:
-    """Whether a packet of one of SYNCED_CODECS begins as each of them does."""
-    if codec == "aac":
-        return is_adts(data)
-    if codec in ("ac3", "eac3"):
-        return data[:2] in (b"\x0b\x77", b"\x77\x0b")
-    # Layers are 1 to 3 there (ISO/IEC 11172-3), and 0 in ADTS.
-    return len(data) >= 4 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0 and data[1] & 0x06 != 0
 
 
 def without_adts(data: bytes) -> tuple[bytes, bytes]:

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from diffir_video.errors import LiveInputError
 from diffir_video.frame import ColorTags, StreamInfo
-from diffir_video.media.adts import SYNCED_CODECS, adts_config, has_sync_of, is_adts, without_adts
+from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
 from diffir_video.media.deinterlace import Deinterlace, LiveDeinterlacer
 from diffir_video.media.live_output import MediaPacket, TrackFormat
-from diffir_video.media.probe import codec_name, largest_pixel_count
+from diffir_video.media.probe import largest_pixel_count
+from diffir_video.media.self_framed import SELF_FRAMED, framed_codec
 
 _log = logging.getLogger(__name__)
 
@@ -65,9 +66,8 @@ class LivePicture:
 
 # A sender's sound comes with its pictures, or it has none.
 _SOUND_FOLLOWS_SECONDS = 1
-
-# Packets in a row that are of no such codec as those before: one alone may be damaged.
-_OF_ANOTHER_CODEC = 3
+# In a row; a single one is damage.
+_FOREIGN_PACKETS = 3
 
 
 class NoPicture:
@@ -89,7 +89,8 @@ class LiveInput:
     audio: the format of the audio track that is delivered, None without one, and where the codec is none that
     can be passed on, which the log says; it follows what arrives. missed_sound: why a new connection would
     probably find sound that this one doesn't deliver, None if nothing says so: a track began after this one
-    was opened, another sender took over and none of its sound arrives, or it is of another codec.
+    was opened, or another sender took over and none of its sound arrives, or it comes in another codec:
+    packets of that are left out, since FFmpeg goes on calling them what they were.
 
     Everything of FFmpeg's that waits for the network happens with the interpreter lock released and
     ends after these times at the latest (connecting and probing take their own time each).
@@ -128,6 +129,8 @@ class LiveInput:
             self._video = self._choose_video()
             self._audio = self._choose_audio()
             self._adts_config: bytes | None = None
+            self._framed_as: str | None = None
+            self._foreign_packets = 0
             self._may_find_sound = self._audio is None
             self.audio = self._describe_audio()
         except BaseException:
@@ -140,9 +143,6 @@ class LiveInput:
         self._latest: Fraction | None = None
         self._taken_over_at: Fraction | None = None
         self._has_new_sound = False
-        self._synced_codec: str | None = None
-        self._may_be_synced = True
-        self._out_of_sync = 0
 
     def __iter__(self) -> Iterator[LivePicture | MediaPacket | NoPicture]:
         return self._items
@@ -151,8 +151,8 @@ class LiveInput:
     def missed_sound(self) -> str | None:
         if self._has_new_sound:
             return "its sound has begun"
-        if self._out_of_sync >= _OF_ANOTHER_CODEC:
-            return "its sound is of another codec now"
+        if self._foreign_packets >= _FOREIGN_PACKETS:
+            return "its sound is in another codec now"
         taken_over, latest = self._taken_over_at, self._latest
         if taken_over is not None and latest is not None and latest - taken_over > _SOUND_FOLLOWS_SECONDS:
             return "another sender, and no sound of it"
@@ -200,14 +200,17 @@ class LiveInput:
             self._audio = None
             return None
 
-    def _audio_packet(self, packet: Packet[Any]) -> MediaPacket:
+    def _audio_packet(self, packet: Packet[Any]) -> MediaPacket | NoPicture:
         """The packet as containers want it: the headers that AAC carries in MPEG-TS are only there."""
         delivered = MediaPacket.of(packet)
+        if self._is_foreign(delivered.data):
+            return _NO_PICTURE
         if (config := _new_header(packet)) is not None:
             assert self._audio is not None
             self.audio = TrackFormat.of(self._audio, extradata=config)
         if self._adts_config is None or not is_adts(delivered.data):
             return delivered
+        self._framed_as = "aac"
         config, data = without_adts(delivered.data)
         if config != self._adts_config:
             assert self._audio is not None
@@ -215,23 +218,20 @@ class LiveInput:
             self.audio = TrackFormat.of(self._audio, extradata=config)
         return replace(delivered, data=data)
 
-    def _is_of_its_codec(self, packet: Packet[Any]) -> bool:
-        """Whether a packet begins as those before: another sender's sound arrives in the same track."""
-        if self._audio is None:
+    def _is_foreign(self, data: bytes) -> bool:
+        """Whether a packet is of another codec than the track was opened with, which the log says once."""
+        if self._framed_as is None and self.audio is not None and self.audio.codec in SELF_FRAMED:
+            # Not as the container calls it: NUT has one name for AC-3 and E-AC-3.
+            self._framed_as = framed_codec(data)
+        if self._framed_as is None or framed_codec(data) == self._framed_as:
+            self._foreign_packets = 0
             return False
-        data = bytes(packet)
-        if self._may_be_synced:
-            codec = codec_name(self._audio)
-            self._may_be_synced = False
-            if codec in SYNCED_CODECS and has_sync_of(codec, data):
-                self._synced_codec = codec
-        if self._synced_codec is None or has_sync_of(self._synced_codec, data):
-            self._out_of_sync = 0
-            return True
-        self._out_of_sync += 1
-        if self._out_of_sync == _OF_ANOTHER_CODEC:
-            _log.warning("%s: its sound is no %s any more", self.name, self._synced_codec)
-        return False
+        self._foreign_packets += 1
+        if self._foreign_packets == _FOREIGN_PACKETS:
+            now = framed_codec(data) or "something else"
+            text = "%s: its sound was %s and is %s now, which is left out of this connection"
+            _log.warning(text, self.name, self._framed_as, now)
+        return True
 
     def _demux(self) -> Generator[LivePicture | MediaPacket | NoPicture]:
         try:
@@ -244,7 +244,7 @@ class LiveInput:
                     yield from self._decode(packet)  # pyright: ignore[reportArgumentType]
                 elif self._audio is not None and packet.stream_index == self._audio.index:
                     if not is_flush:
-                        yield self._audio_packet(packet) if self._is_of_its_codec(packet) else _NO_PICTURE
+                        yield self._audio_packet(packet)
                 else:
                     yield _NO_PICTURE
         except IndexError:

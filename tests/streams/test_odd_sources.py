@@ -119,6 +119,33 @@ def test_an_interlaced_source_is_made_progressive_unless_told_otherwise(
         assert len(list(restored.decode(video=0))) == len(list(source.decode(video=0)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "second"), [("aac", "mp2"), ("mp2", "aac"), ("mp2", "mp3"), ("mp2", "ac3")]
+)
+def test_the_sound_of_another_sender_of_datagrams_goes_out_as_what_it_is_coded_in(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    encoders = {"mp3": "libmp3lame"}
+    source = f"udp://127.0.0.1:{free_port()}"
+    target = ("-f", "mpegts", f"{source}?pkt_size=1316")
+    with filter_of(source, tmp_path / "out.ts") as live:
+        for codec in (first, second):
+            before = live.stats.count("in")
+            with running(publish(clip(6), "-c:a", encoders.get(codec, codec), *target)):
+                assert wait_until(lambda: live.stats.count("in") > before + 70), live.stats.events()  # noqa: B023
+        assert live.stats.sample("diffir_reconnects_total", end="source") == 1
+    assert any("another codec" in event.text for event in live.stats.events())
+    for name, codec in (("out.ts", first), ("out-2.ts", second)):
+        with av.open(str(tmp_path / name)) as recording:
+            (track,) = recording.streams.audio
+            assert track.codec_context.codec.canonical_name == codec
+            packets = [bytes(packet) for packet in recording.demux(track) if packet.size]
+        assert len(packets) > 20
+        known = {"mp2": b"\xff\xfd", "mp3": b"\xff\xfb", "ac3": b"\x0b\x77"}
+        assert {packet[:2] == known.get(codec) for packet in packets} == {codec in known}
+
+
 def test_a_file_without_times_is_placed_by_its_frame_rate(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

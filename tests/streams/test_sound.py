@@ -19,7 +19,7 @@ import diffir_video as dv
 from diffir_video.media import LiveInput, MediaPacket
 from streams import LiveConfig, LiveFilter, SinkConfig, SourceConfig
 from streams.governor import GovernorConfig
-from tests.streams.peers import SILENT, Received, clip, ffmpeg, free_port, publish, running, wait_until
+from tests.streams.peers import SILENT, Received, clip, ffmpeg, wait_until
 
 UNHURRIED = LiveConfig(governor=GovernorConfig(latency_seconds=None))
 
@@ -153,45 +153,30 @@ def test_sound_that_a_live_publisher_begins_later_than_its_pictures_is_taken_up(
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("aac", "mp2"), ("mp2", "aac"), ("aac", "ac3"), ("ac3", "mp2"), ("aac", "aac")]
+    ("first", "second"), [("aac", "mp2"), ("mp2", "aac"), ("ac3", "mp2"), ("mp2", "mp3"), ("aac", "aac")]
 )
 def test_sound_of_another_codec_in_the_same_track_is_not_passed_on_as_that_of_the_first(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, first: str, second: str
 ) -> None:
-    senders = [with_sound(tmp_path / f"{number}.ts", codec) for number, codec in enumerate((first, second))]
+    encoders = {"mp3": "libmp3lame"}
+    senders = [
+        with_sound(tmp_path / f"{number}.ts", encoders.get(codec, codec))
+        for number, codec in enumerate((first, second))
+    ]
     joined = BytesIO(b"".join(path.read_bytes() for path in senders))
     with LiveInput(joined, name="joined", format="mpegts") as connection:
-        packets = [item for item in connection if isinstance(item, MediaPacket)]
+        count = sum(1 for item in connection if isinstance(item, MediaPacket))
         missed = connection.missed_sound
-    count, whole = len(packets), [sum(1 for _ in packets_of(path)) for path in senders]
+    whole = [sum(1 for _ in packets_of(path)) for path in senders]
     if first == second:
         assert (count, missed) == (sum(whole), None)
         return
     # What FFmpeg makes of the packet between them is not for us to say.
     assert whole[0] - 1 <= count <= whole[0]
-    assert missed == "its sound is of another codec now"
-    assert [r.message for r in caplog.records] == [f"joined: its sound is no {first} any more"]
+    assert missed == "its sound is in another codec now"
+    assert len([r for r in caplog.records if f"was {first} and is {second} now" in r.message]) == 1
 
 
 def packets_of(path: Path) -> Iterator[av.Packet]:
     with av.open(str(path)) as container:
         yield from (packet for packet in container.demux(audio=0) if packet.size)
-
-
-@pytest.mark.slow
-def test_sound_of_another_codec_from_the_next_sender_is_recorded_as_what_it_is(tmp_path: Path) -> None:
-    source = f"udp://127.0.0.1:{free_port()}"
-    target = ("-f", "mpegts", f"{source}?pkt_size=1316")
-    restorer = dv.Restorer.from_pretrained("identity", device="cpu")
-    with LiveFilter(source, restorer, str(tmp_path / "out.ts"), UNHURRIED) as live:
-        for codec in ("aac", "mp2"):
-            before = live.stats.count("in")
-            with running(publish(clip(8), "-c:a", codec, *target)):
-                assert wait_until(lambda: live.stats.count("in") > before + 100), live.stats.events()  # noqa: B023
-    found = []
-    for path in sorted(tmp_path.glob("out*.ts"), key=lambda path: len(path.name)):
-        with av.open(str(path)) as recording:
-            (track,) = recording.streams.audio
-            found.append(track.codec_context.codec.canonical_name)
-            assert sum(frame.samples for frame in recording.decode(track)) > 44_100
-    assert found == ["aac", "mp2"]
