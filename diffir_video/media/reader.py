@@ -61,6 +61,7 @@ class VideoReader:
     info: the stream, read from the headers and the first frame, which is decoded at once.
     losses: what could not be read; complete after the last frame.
     has_captions: whether closed captions lay in any frame so far.
+    other_tracks: how many tracks the file has beside the video that is read.
     deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
         pictures whatever they say, "off" none.
     start, end: seconds of that clock; frames before `start`, and from `end` on, are left out. What lies
@@ -91,6 +92,8 @@ class VideoReader:
         self._container = open_input(path)
         try:
             self._stream = main_video_stream(self._container, path)
+            # It is asked for when all is done, and a closed container has no streams.
+            self.other_tracks = len(self._container.streams) - 1
             self._stream.codec_context.thread_type = "AUTO"
             options = {"max_pixels": str(largest_pixel_count())}
             if strict:
@@ -131,11 +134,6 @@ class VideoReader:
         after the last frame.
         """
         return (*self._notes, *self._notes_on_hdr, *self._continuous.notes)
-
-    @property
-    def other_tracks(self) -> int:
-        """How many tracks the file has beside the video that is read."""
-        return len(self._container.streams) - 1
 
     def skip_before(self, pts: int, *, decode: bool) -> None:
         """Leave out the frames before `pts`; to be called before the first frame is asked for.
