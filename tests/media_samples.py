@@ -127,6 +127,7 @@ _RECIPES = {
     ),
     "gray.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt gray -c:v ffv1",
     "alpha.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt yuva420p -c:v ffv1",
+    "alpha.webm": f"{_VIDEO} -frames:v 5 -pix_fmt yuva420p -c:v libvpx-vp9 -cpu-used 8 -deadline realtime",
     "packed_rgb.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt bgr0 -c:v ffv1",
     "nv12.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt nv12 -c:v rawvideo",
     "audio_only.m4a": f"{_AUDIO} -c:a aac",

@@ -238,7 +238,9 @@ class VideoReader:
     def _converter_for(self, picture: av.VideoFrame) -> PictureDecoder:
         self._coded_size = (picture.width, picture.height)
         self._pixel_format = picture.format.name
-        self._counts.alpha = has_alpha(self._pixel_format)
+        # VP8 and VP9 have their transparency beside the pictures, and FFmpeg's own decoders pass it by.
+        beside = self._stream.metadata.get("alpha_mode") == "1"
+        self._counts.alpha = beside or has_alpha(self._pixel_format)
         self._tags = self._tags_of(picture)
         return PictureDecoder(
             self._pixel_format,

@@ -308,9 +308,9 @@ def test_a_pattern_that_nothing_fits_is_one_clear_error(tmp_path: Path) -> None:
     assert main(["restore", str(tmp_path / "%d.png"), str(tmp_path / "out.mkv")]) == 3
 
 
-@pytest.mark.parametrize("name", ["alpha.mkv", "see-through.png", "palette.png", "%d.png"])
+@pytest.mark.parametrize("name", ["alpha.mkv", "alpha.webm", "see-through.png", "palette.png", "%d.png"])
 def test_transparency_is_refused_unless_it_is_given_up(name: str, tmp_path: Path) -> None:
-    source = sample("alpha.mkv") if name == "alpha.mkv" else tmp_path / name
+    source = sample(name) if name.startswith("alpha.") else tmp_path / name
     match name:
         case "see-through.png":
             make_pictures(tmp_path, name, "-pix_fmt", "rgba", count=1)

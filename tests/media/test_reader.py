@@ -83,8 +83,9 @@ def test_pixels_that_are_not_square_are_told() -> None:
         assert reader.info.sample_aspect_ratio == Fraction(4, 3)
 
 
-def test_an_alpha_channel_is_left_out_and_reported() -> None:
-    frames, losses = read(sample("alpha.mkv"))
+@pytest.mark.parametrize("name", ["alpha.mkv", "alpha.webm"])
+def test_an_alpha_channel_is_left_out_and_reported(name: str) -> None:
+    frames, losses = read(sample(name))
     assert len(frames) == 5
     assert losses.describe() == ["the alpha channel was left out"]
 
