@@ -17,7 +17,8 @@ class PictureKind:
 
     mode, samples: Pillow's names of the pixels it makes and of those in the file; empty where it doesn't know
     the format. has_transparent_color: a colour is, which FFmpeg's pixel formats tell of no palette.
-    is_animated: there are more pictures in the file.
+    is_animated: there are more pictures in the file. is_opaque: nothing shows through, though FFmpeg may
+    decode it into a format with alpha, as it does every lossless WebP and JPEGs of four inks.
     """
 
     suffix: str
@@ -25,6 +26,7 @@ class PictureKind:
     samples: str = ""
     has_transparent_color: bool = False
     is_animated: bool = False
+    is_opaque: bool = False
 
 
 def kinds_of(paths: Sequence[Path]) -> Mapping[PictureKind, int]:
@@ -49,6 +51,7 @@ def kind_of(path: Path) -> PictureKind:
                     _samples_of(image),
                     _has_transparent_color(image),
                     _is_animated(image),
+                    _is_opaque(image),
                 )
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return PictureKind(suffix)
@@ -72,3 +75,7 @@ def _has_transparent_color(image: Image.Image) -> bool:
 def _is_animated(image: Image.Image) -> bool:
     # Phones put previews into their JPEGs; those are no pictures of their own.
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    return image.format == "JPEG" or (image.format == "WEBP" and image.mode == "RGB")

@@ -15,7 +15,7 @@ from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.color import unpacked_layout
 from diffir_video.media.geometry import Crop
 from diffir_video.media.losses import ReadLosses
-from diffir_video.media.picture_kinds import PictureKind, kinds_of
+from diffir_video.media.picture_kinds import PictureKind, kind_of, kinds_of
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import VIDEO_SUFFIXES
 from diffir_video.media.read_options import check_read_options
@@ -166,7 +166,7 @@ class PictureReader:
     def _look_at(self, index: int) -> tuple[StreamInfo, bool]:
         """What a picture is, and whether it has an alpha channel."""
         with self._open(index) as reader:
-            return reader.info, reader.losses.alpha
+            return reader.info, self._losses_of(index, reader).alpha
 
     def _read(self, index: int) -> Frame:
         with self._open(index) as reader:
@@ -182,8 +182,12 @@ class PictureReader:
                     f"pictures ({self.info.pixel_format}) can show; convert them to one kind"
                 )
             frame = next(iter(reader))
-            self.losses = _added(self.losses, reader.losses)
+            self.losses = _added(self.losses, self._losses_of(index, reader))
         return Frame(frame.data, index, self.info.time_base, 1)
+
+    def _losses_of(self, index: int, reader: VideoReader) -> ReadLosses:
+        losses = reader.losses
+        return replace(losses, alpha=losses.alpha and not kind_of(self._paths[index]).is_opaque)
 
     def _open(self, index: int) -> VideoReader:
         return VideoReader(self._paths[index], crop=self._crop, excursions=self._excursions)

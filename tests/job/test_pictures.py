@@ -326,3 +326,21 @@ def test_transparency_is_refused_unless_it_is_given_up(name: str, tmp_path: Path
         restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY)
     report = restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY, options=JobOptions(alpha="drop"))
     assert report.lost() == ["the alpha channel was left out"]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("opaque.webp", "RGB"), ("inks.jpg", "CMYK"), ("see-through.webp", "RGBA")]
+)
+def test_only_what_shows_through_is_transparent(name: str, mode: str, tmp_path: Path) -> None:
+    """FFmpeg decodes all of these into formats with an alpha channel."""
+    made = Image.new(mode, (32, 24), (200, 100, 50, 90)[: len(mode)])
+    made.save(tmp_path / name, lossless=True)
+    if mode == "RGBA":
+        with pytest.raises(UsageError, match="alpha channel"):
+            restore_pictures(tmp_path / name, tmp_path / "out.png", restorer=IDENTITY)
+        return
+    report = restore_pictures(tmp_path / name, tmp_path / "out.png", restorer=IDENTITY)
+    assert not report.losses
+    with Image.open(tmp_path / name) as before, Image.open(tmp_path / "out.png") as after:
+        difference = np.asarray(before.convert("RGB"), int) - np.asarray(after.convert("RGB"), int)
+    assert np.abs(difference).max() <= 1
