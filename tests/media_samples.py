@@ -89,6 +89,7 @@ _RECIPES = {
         "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv "
         "-c:v libx265 -preset ultrafast -x265-params log-level=error"
     ),
+    "timecode.dv": "-f lavfi -i testsrc2=s=720x480:r=30000/1001:d=0.2 -pix_fmt yuv411p -c:v dvvideo",
     "timecode.mov": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -timecode 01:00:00:00",
     "flac.mkv": f"{_VIDEO} {_AUDIO} {_H264} -c:a flac",
     "wma.wmv": f"{_VIDEO} {_AUDIO} -c:v wmv2 -c:a wmav2",

@@ -37,6 +37,7 @@ from diffir_video.media import (
     PixelChoice,
     Segment,
     SegmentWriter,
+    Timeline,
     TimeRange,
     check_output,
     find_pictures,
@@ -234,7 +235,7 @@ class _Job:
                 refused_packets=muxer.refused_packets,
                 unreadable_tracks=muxer.unreadable_tracks,
             ),
-            dropped=(*muxer.dropped, *_tags_left_out(muxer.tags, found.tags)),
+            dropped=(*muxer.dropped, *_tags_left_out(muxer.tags, found)),
             notes=(
                 *source.notes,
                 *muxer.notes,
@@ -372,9 +373,11 @@ def _expected(segments: Sequence[Segment], muxer: Muxer, info: StreamInfo, origi
     )
 
 
-def _tags_left_out(given: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
-    """The tags that a container left out; it may have names of its own for them."""
-    names, values = {name.lower() for name in found}, {*found.values()}
+def _tags_left_out(given: Mapping[str, str], found: Timeline) -> tuple[str, ...]:
+    """The tags that a container left out; it may have its own names for them, and a track for a timecode."""
+    names, values = {name.lower() for name in found.tags}, {*found.tags.values()}
+    if any(track.is_timecode for track in found.tracks):
+        names.add("timecode")
     lost = sorted(name for name, value in given.items() if name.lower() not in names and value not in values)
     return (f"tags of the file: {', '.join(lost)}",) if lost else ()
 

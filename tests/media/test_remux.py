@@ -163,6 +163,14 @@ def test_a_timecode_stays_with_the_video(suffix: str, tmp_path: Path) -> None:
         assert [s.metadata.get("timecode") for s in container.streams] == ["01:00:00:00", None, "01:00:00:00"]
 
 
+def test_a_timecode_that_the_file_is_tagged_with_becomes_a_track(tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    report = restore_file(sample("timecode.dv"), output, restorer=Restorer(None))
+    assert report.dropped == ()
+    with av.open(str(output)) as container:
+        assert container.streams[-1].metadata["timecode"] == "00:00:00:00"
+
+
 def test_a_track_of_timecodes_that_the_container_can_not_hold_is_named(tmp_path: Path) -> None:
     report = restore_file(sample("timecode.mov"), tmp_path / "out.mkv", restorer=Restorer(None))
     assert report.lost() == []
