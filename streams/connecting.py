@@ -24,6 +24,8 @@ Outage = Literal["hold", "slate", "pause"]
 
 # A decoder of streams needs one group of pictures to be sure what is in it; most need far less.
 _PROBES = ({"analyzeduration": "500000", "probesize": "500000"}, {"analyzeduration": "3000000"})
+# Nothing is lost while a file is looked at, and it is opened once: sound may begin later than its pictures.
+_PROBE_OF_FILES = {"analyzeduration": "10000000", "probesize": "20000000"}
 _POLL_SECONDS = 0.02
 
 # Bytes as they come.
@@ -117,6 +119,8 @@ class Connector:
             yield self._connect(stack)
 
     def _connect(self, stack: ExitStack) -> LiveInput:
+        if self._is_file:
+            return self._open(stack, _PROBE_OF_FILES)
         if self._can_reopen:
             with ExitStack() as attempt:
                 try:
@@ -128,6 +132,11 @@ class Connector:
                     stack.push(attempt.pop_all())
                     return connection
         return self._open(stack, _PROBES[-1])
+
+    @property
+    def _is_file(self) -> bool:
+        address = self._address
+        return address.scheme == "file" and address.path.exists() and not is_device(address)
 
     @property
     def _can_reopen(self) -> bool:
@@ -143,7 +152,7 @@ class Connector:
             case "whep" | "wheps":
                 descriptor = stack.enter_context(watched(address))
                 source = stack.enter_context(self._read(descriptor, config.open_seconds, self._watch.seconds))
-            case "file" if address.path.exists() and not is_device(address):
+            case "file" if self._is_file:
                 # Absolute, because FFmpeg takes what precedes a colon for a protocol.
                 source = str(address.path.absolute())
             case "pipe":

@@ -85,6 +85,19 @@ def test_sound_that_begins_after_the_pictures_keeps_its_distance_in_a_recording(
         assert 0 <= min(received.video_dts) <= 0.08
 
 
+def test_sound_that_begins_late_in_a_file_of_mpeg_ts_is_recorded(tmp_path: Path) -> None:
+    source, out = tmp_path / "source.ts", tmp_path / "out.mkv"
+    tone = ["-itsoffset", "3", "-f", "lavfi", "-i", "sine=d=2:r=48000", "-i", str(clip(6, audio=False))]
+    subprocess.run([ffmpeg(), "-v", "error", *tone, "-c:v", "copy", "-c:a", "aac", str(source)], check=True)
+    live = LiveFilter(str(source), dv.Restorer.from_pretrained("identity", device="cpu"), str(out), UNHURRIED)
+    assert live.start().wait(30)
+    assert live.failure is None
+    sent, received = Received(source), Received(out)
+    assert len(received.audio_seconds) == len(sent.audio_seconds)
+    late = received.audio_seconds[0] - received.video_seconds[0]
+    assert late == pytest.approx(sent.audio_seconds[0] - sent.video_seconds[0], abs=0.002)
+
+
 _SOUND, _PICTURES, _TAG_HEADER = 8, 9, 11
 
 
