@@ -24,7 +24,7 @@ from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
-from diffir_video.media.deinterlace import Deinterlace, LiveDeinterlacer
+from diffir_video.media.deinterlace import Deinterlace, Deinterlacer
 from diffir_video.media.live_output import MediaPacket, TrackFormat
 from diffir_video.media.probe import largest_pixel_count
 from diffir_video.media.self_framed import SELF_FRAMED, framed_codec
@@ -84,7 +84,7 @@ class LiveInput:
 
     source: an FFmpeg address, or an object to read from. name: what errors call it; an address may hold
     a password, so it never appears in a message. open_seconds, stall_seconds: how long connecting and
-    each read may take. deinterlace: as of `LiveDeinterlacer`.
+    each read may take. deinterlace: as of `Deinterlacer`.
 
     audio: the format of the audio track that is delivered, None without one, and where the codec is none that
     can be passed on, which the log says; it follows what arrives. missed_sound: why a new connection would
@@ -109,7 +109,6 @@ class LiveInput:
         deinterlace: Deinterlace = "auto",
     ) -> None:
         self.name = name
-        self._deinterlacer = LiveDeinterlacer(deinterlace, self._tell_of_interlacing)
         try:
             self._container = av.open(
                 source,
@@ -127,6 +126,7 @@ class LiveInput:
             raise _translated(exc, name) from None
         try:
             self._video = self._choose_video()
+            self._deinterlacer = Deinterlacer(deinterlace, self._video.time_base, self._tell_of_interlacing)
             self._audio = self._choose_audio()
             self._adts_config: bytes | None = None
             self._framed_as: str | None = None

@@ -23,7 +23,7 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder, has_alpha
-from diffir_video.media.deinterlace import Deinterlace, deinterlaced, deinterlaced_from_first, is_interlaced
+from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
 from diffir_video.media.losses import ReadLosses
@@ -177,12 +177,15 @@ class VideoReader:
     def _deinterlace(self, first: av.VideoFrame, how: Deinterlace) -> tuple[str, ...]:
         found = is_interlaced(self._stream, first)
         if how == "bwdif" or (how == "auto" and found):
-            pictures = chain([first], self._decoded)
-            self._decoded = deinterlaced(pictures, self._stream, every_picture=how == "bwdif")
+            self._decoded = Deinterlacer(how, self._stream.time_base, begins=found).all_of(
+                chain([first], self._decoded)
+            )
             self._first = next(self._decoded, None)
             return (_DEINTERLACED,)
         if how == "auto":
-            self._decoded = deinterlaced_from_first(self._decoded, self._stream, self._note_deinterlaced)
+            self._decoded = Deinterlacer(how, self._stream.time_base, self._note_deinterlaced).all_of(
+                self._decoded
+            )
             return ()
         self._says_interlaced = True
         return (_LEFT_INTERLACED,) if found else ()
