@@ -21,6 +21,7 @@ from torch import Tensor
 
 from diffir_video.bench_material import load_network, write_sample_clip
 from diffir_video.bench_report import BenchReport, BenchRow, FloorRow, Stage
+from diffir_video.devices import Device
 from diffir_video.errors import UsageError
 from diffir_video.floors import MachineRates, floors_of, measure_rates
 from diffir_video.frame import Frame, StreamInfo
@@ -32,7 +33,7 @@ from diffir_video.network import DiffIRS2
 from diffir_video.pipeline import run
 from diffir_video.prior import ReuseLevel
 from diffir_video.reference import ReferenceRestorer
-from diffir_video.restorer import DTYPES, Device, Precision, Refresh, Restorer, products_of
+from diffir_video.restorer import DTYPES, Precision, Refresh, Restorer, products_of
 from diffir_video.stages import NullSink
 
 # Frames that the reference path restores, slow as it is, and that the others are compared with.
@@ -186,7 +187,7 @@ class _Clip:
             model=Path(self._plan.model).stem,
             width=self._info.width,
             height=self._info.height,
-            device=self._reference.device.type,
+            device=str(self._reference.device),
             precision=restorer.precision if restorer else "fp32" if is_reference else None,
             reuse=restorer.policy.level if restorer else "off" if is_reference else None,
             backend=restorer.inference.backend if restorer else "eager" if is_reference else None,

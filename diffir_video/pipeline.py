@@ -93,13 +93,19 @@ class RunReport:
         return {**asdict(self), "reuse": self.reuse.to_dict()}
 
 
-_NOTHING = StageTime(0.0, 0.0)
+def combined(
+    reports: Sequence[RunReport],
+    *,
+    frames: int,
+    wall_seconds: float,
+    closing_seconds: float = 0.0,
+    at_once: int = 1,
+    reading_seconds: float = 0.0,
+) -> RunReport:
+    """One report of runs that made `frames` frames of their own in `wall_seconds`.
 
-
-def combined(reports: Sequence[RunReport], *, frames: int, closing: StageTime = _NOTHING) -> RunReport:
-    """One report of runs that followed each other and made `frames` frames of their own.
-
-    closing: how long sinks were closed beside the runs, and how long all waited for that.
+    closing_seconds: how long sinks were closed beside the runs. at_once: how many runs there were at a time;
+    of several, whose waiting for the one source counts as work, `reading_seconds` is what decoding took.
     """
     names: tuple[StageName, ...] = get_args(StageName)
     stages: dict[StageName, StageTime] = {
@@ -110,21 +116,30 @@ def combined(reports: Sequence[RunReport], *, frames: int, closing: StageTime = 
         for name in names
     }
     encode = stages["encode"]
-    stages["encode"] = replace(encode, busy_seconds=encode.busy_seconds + closing.busy_seconds)
-    wall = sum(report.wall_seconds for report in reports) + closing.waiting_seconds
-    return _report(frames, frames, wall, stages, ReuseReport.combined([r.reuse for r in reports]))
+    stages["encode"] = replace(encode, busy_seconds=encode.busy_seconds + closing_seconds)
+    if at_once > 1:
+        stages["decode"] = replace(stages["decode"], busy_seconds=reading_seconds)
+    reuse = ReuseReport.combined([report.reuse for report in reports])
+    return _report(frames, frames, wall_seconds, stages, reuse, at_once)
 
 
 def _report(
-    frames_in: int, frames_out: int, wall: float, stages: dict[StageName, StageTime], reuse: ReuseReport
+    frames_in: int,
+    frames_out: int,
+    wall: float,
+    stages: dict[StageName, StageTime],
+    reuse: ReuseReport,
+    at_once: int = 1,
 ) -> RunReport:
+    """at_once: how many restored and encoded, while one decoded for them all."""
+    shares = {"decode": 1, "restore": at_once, "encode": at_once}
     return RunReport(
         frames_in=frames_in,
         frames_out=frames_out,
         wall_seconds=wall,
         fps=frames_out / wall if wall > 0 else 0.0,
         stages=stages,
-        bottleneck=max(stages, key=lambda name: stages[name].busy_seconds),
+        bottleneck=max(stages, key=lambda name: stages[name].busy_seconds / shares[name]),
         reuse=reuse,
     )
 

@@ -8,11 +8,11 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
+from diffir_video.devices import Device, choose_device
 from diffir_video.frame import Frame
 from diffir_video.inference import hasten_motion
 from diffir_video.network import DiffIRS2
 from diffir_video.prior import CutDetector, FrameStatistics, ReuseReport
-from diffir_video.restorer import Device, choose_device
 from diffir_video.shots import SeenFrame, ShotWindows, Window
 from diffir_video.tiling import crop, pad_to_multiple
 

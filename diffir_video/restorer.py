@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffir_video.allocator import LOOP_KEEPS_BYTES, prepare_allocator
 from diffir_video.checkpoint import load_checkpoint
+from diffir_video.devices import Device, as_current, choose_device
 from diffir_video.errors import UsageError
 from diffir_video.frame import Clip, Frame, StreamInfo
 from diffir_video.inference import (
@@ -43,7 +44,6 @@ from diffir_video.stages import FrameTransfers, NoTransfers
 from diffir_video.tiling import crop, pad_to_multiple
 from diffir_video.zoo import IDENTITY, find_weights
 
-Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "bf16x3", "int8"]
 Refresh = Literal["auto"] | int
 
@@ -94,11 +94,11 @@ class Restorer:
             trained meanwhile.
 
         seed: a whole number of at most 64 bits.
-        device "auto" is CUDA where there is one. precision "auto" is bf16 on CUDA, and on a CPU whose
-            compiled kernels multiply in bf16 while all else stays float32; elsewhere fp32. bf16x3 makes each
-            product of float32 of three in bf16, on CPUs with AMX: next to fp32 in what comes out, and faster.
-            int8 makes those of the blocks of integers of 8 bits, on CPUs with VNNI: faster than bf16 without
-            AMX, and less exact (docs/performance.md).
+        device: "cpu", "cuda", of several "cuda:1"; "auto" is CUDA where there is one.
+        precision "auto" is bf16 on CUDA, and on a CPU whose compiled kernels multiply in bf16 while all else
+            stays float32; elsewhere fp32. bf16x3 makes each product of float32 of three in bf16, on CPUs with
+            AMX: next to fp32 in what comes out, and faster. int8 makes those of the blocks of integers of 8
+            bits, on CPUs with VNNI: faster than bf16 without AMX, and less exact (docs/performance.md).
         reuse: a level or a whole policy (see `ReusePolicy`), with which every stream begins.
         refresh: "auto" refreshes a held prior as the policy says, a number every so many frames and at cuts.
         tile, batch, backend: how much of a frame and how many frames the network works on at a time, and what
@@ -294,8 +294,8 @@ class RestorerStream:
     @contextmanager
     def _as_by_itself(self) -> Generator[None]:
         """Whatever modes of torch the caller is in: results are the same in all of them."""
-        kind = self._restorer.device.type
-        with torch.inference_mode(), torch.autocast(kind, enabled=False):
+        device = self._restorer.device
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False), as_current(device):
             yield
 
     def _look_at(self, frames: Sequence[Frame]) -> Iterator[SeenFrame]:
@@ -394,17 +394,6 @@ def _choose_policy(reuse: ReuseLevel | ReusePolicy, refresh: Refresh) -> ReusePo
     if not is_count or refresh < 1:
         raise UsageError(f"refresh {refresh!r}: expected 'auto' or a number of frames, 1 or more")
     return replace(reuse, refresh_threshold=math.inf, max_prior_age=refresh)
-
-
-def choose_device(device: Device) -> torch.device:
-    """The device that "auto" stands for; raises UsageError for one that isn't here."""
-    if device not in get_args(Device):
-        raise UsageError(f"device {device!r}: expected one of {get_args(Device)}")
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device 'cuda' was asked for, but this torch sees no CUDA device; use cpu or auto")
-    return torch.device(device)
 
 
 def _choose_precision(precision: Precision, device: torch.device, backend: Backend) -> Precision:

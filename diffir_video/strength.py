@@ -27,6 +27,10 @@ class Blended:
         self._restorer, self._strength = restorer, strength
 
     @property
+    def device(self) -> torch.device:
+        return self._restorer.device
+
+    @property
     def scale(self) -> int:
         return self._restorer.scale
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from diffir_video.cli.printing import fail
-from diffir_video.cli.restoring import DEVICES, PRECISIONS, REUSE_LEVELS
+from diffir_video.cli.restoring import DEVICE, PRECISIONS, REUSE_LEVELS
 from diffir_video.errors import DiffirVideoError, UsageError
 from streams.addresses import Address, told_apart
 from streams.default_model import DEFAULT_MODEL
@@ -224,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tee", action="append", default=[], metavar="SINK", help="one more sink; repeat it")
     parser.add_argument("--model", metavar="NAME|PATH", help=f"default: {DEFAULT_MODEL}")
-    parser.add_argument("--device", choices=DEVICES, help="default: auto")
+    parser.add_argument("--device", metavar=DEVICE, help="default: auto")
     parser.add_argument("--precision", choices=PRECISIONS, help="default: auto")
     parser.add_argument("--reuse", choices=REUSE_LEVELS, help="default: prior")
     parser.add_argument(

@@ -12,9 +12,10 @@ from typing import Any, cast, get_type_hints
 
 import yaml
 
+from diffir_video.devices import Device
 from diffir_video.errors import InputError, UsageError
 from diffir_video.prior import ReuseLevel
-from diffir_video.restorer import Device, Precision
+from diffir_video.restorer import Precision
 from streams.connecting import SourceConfig
 from streams.default_model import DEFAULT_MODEL
 from streams.governor import GovernorConfig

@@ -176,7 +176,7 @@ def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest
         (["restore", "good.mp4", "out.mp4", "--strength", "2"], 2, "strength must be"),
         (["restore", "good.mp4", "out.mp4", "--preset", "web", "--encoder", "ffv1"], 2, "give one"),
         (["restore", "good.mp4", "out.mp4", "--segment-frames", "0"], 2, "segment_frames"),
-        (["restore", "good.mp4", "out.mp4", "--device", "tpu"], 2, "invalid choice"),
+        (["restore", "good.mp4", "out.mp4", "--device", "tpu"], 2, "expected auto, cpu, cuda"),
         (["restore", "good.mp4", "out.mp4", "--max-prior-age", "0"], 2, "max prior age 0"),
         (["restore", "good.mp4", "out.mp4", "--prior-smoothing", "1"], 2, "prior smoothing 1.0"),
         (["restore", "good.mp4", "out.mp4", "--refresh", "often"], 2, "expected auto or a whole number"),

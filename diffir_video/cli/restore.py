@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffir_video.cli.encoding import add_encoder_options, add_preset_option, encoder_of
 from diffir_video.cli.printing import progress_bar, write_json
-from diffir_video.cli.restoring import add_restorer_options, restorer_of
+from diffir_video.cli.restoring import add_restorer_options, restorers_of
 from diffir_video.cli.side_outputs import check_side_outputs, files_of, model_file
 from diffir_video.cli.values import crop, duration, rate, seconds, size
 from diffir_video.cli.worker import Supervisor, why_crashed
@@ -25,6 +25,7 @@ _PIPE = "-"
 
 _Kind = Literal["pipe", "pictures", "folder", "sample", "plan", "file"]
 _JOURNALED = ("verify", "report", "report_decisions", "plot_reuse", "restart", "segment_frames")
+_OF_ONE_DEVICE: tuple[_Kind, ...] = ("pipe", "pictures", "sample")
 _ENCODING = ("encoder", "encoder_option", "preset")
 
 # The options that need a job of another kind.
@@ -113,8 +114,8 @@ def _add_job_options(restore: argparse.ArgumentParser) -> None:
         "--segment-frames",
         type=int,
         metavar="N",
-        help="the most frames of a segment; a crash costs the one at work and the one before, if its "
-        "encoder is not through; default: 250",
+        help="the most frames of a segment; a crash costs the one at work on each device and the one before, "
+        "if its encoder is not through; default: 250",
     )
 
 
@@ -137,23 +138,24 @@ def _restore(arguments: argparse.Namespace) -> int:
     arguments.goes_on = kind in ("file", "folder")
     arguments.supervisor.is_at(arguments.input)
     _check(arguments, kind)
-    restorer = restorer_of(
+    restorers = restorers_of(
         arguments, record_decisions=arguments.report_decisions or arguments.plot_reuse is not None
     )
-    blended = restorer if arguments.strength == 1 else Blended(restorer, arguments.strength)
+    strength = arguments.strength
+    blended = restorers if strength == 1 else [Blended(restorer, strength) for restorer in restorers]
     match kind:
         case "pipe":
-            return _restore_pipe(arguments, blended, options)
+            return _restore_pipe(arguments, blended[0], options)
         case "pictures":
-            return _restore_pictures(arguments, blended, options)
+            return _restore_pictures(arguments, blended[0], options)
         case "folder":
             return _restore_folder(arguments, blended, options)
         case "sample":
-            return _restore_sample(arguments, blended, options)
+            return _restore_sample(arguments, blended[0], options)
         case "plan":
             return _plan(arguments, blended, options)
         case "file":
-            return _restore_file(arguments, blended, options, restorer.policy)
+            return _restore_file(arguments, blended, options, restorers[0].policy)
 
 
 def _kind_of(arguments: argparse.Namespace) -> _Kind:
@@ -226,6 +228,8 @@ def _refuse_unused(arguments: argparse.Namespace, kind: _Kind) -> None:
     given = [name for name in _REFUSED[kind] if _is_given(arguments, name)]
     if given:
         raise UsageError(f"{_option(given[0])} needs a file as input and output, and no --sample")
+    if kind in _OF_ONE_DEVICE and (arguments.device == "all" or "," in arguments.device):
+        raise UsageError(f"--device {arguments.device} shares the segments of files; name one device here")
     encoding = [name for name in _ENCODING if _is_given(arguments, name)]
     if encoding and (kind == "pictures" or arguments.output == _PIPE):
         raise UsageError(f"{_option(encoding[0])} is for a video; nothing is encoded in {arguments.output!r}")
@@ -256,10 +260,10 @@ def _files_of(arguments: argparse.Namespace, kind: _Kind) -> list[tuple[str, Str
     return [*(("the input", path) for path in read), *(("the output", path) for path in written)]
 
 
-def _plan(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:
+def _plan(arguments: argparse.Namespace, restorers: Sequence[FileRestorer], options: JobOptions) -> int:
     from diffir_video.job import plan_file
 
-    plan = plan_file(arguments.input, arguments.output, restorer=restorer, options=options)
+    plan = plan_file(arguments.input, arguments.output, restorer=restorers, options=options)
     print(plan)
     later = [
         name for name in ("verify", "restart", "plot_reuse", "report_decisions") if getattr(arguments, name)
@@ -272,14 +276,17 @@ def _plan(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOpt
 
 
 def _restore_file(
-    arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions, policy: ReusePolicy
+    arguments: argparse.Namespace,
+    restorers: Sequence[FileRestorer],
+    options: JobOptions,
+    policy: ReusePolicy,
 ) -> int:
     from diffir_video.job import restore_file, save_report
     from diffir_video.reuse_plot import plot_reuse
 
     with progress_bar(arguments.input) as progress:
         report = restore_file(
-            arguments.input, arguments.output, restorer=restorer, options=options, progress=progress
+            arguments.input, arguments.output, restorer=restorers, options=options, progress=progress
         )
     print(report)
     if options.verify:
@@ -293,7 +300,9 @@ def _restore_file(
     return report.exit_code
 
 
-def _restore_folder(arguments: argparse.Namespace, restorer: FileRestorer, options: JobOptions) -> int:
+def _restore_folder(
+    arguments: argparse.Namespace, restorers: Sequence[FileRestorer], options: JobOptions
+) -> int:
     from diffir_video.job import FolderEntry, restore_file, restore_folder
 
     supervisor: Supervisor = arguments.supervisor
@@ -303,7 +312,7 @@ def _restore_folder(arguments: argparse.Namespace, restorer: FileRestorer, optio
             raise MediaInputError(why_crashed(str(video), signal_name))
         supervisor.is_at(str(video), of_many=True)
         with progress_bar(str(video)) as progress:
-            return restore_file(video, place, restorer=restorer, options=options, progress=progress)
+            return restore_file(video, place, restorer=restorers, options=options, progress=progress)
 
     entries: list[FolderEntry] = []
     for entry in restore_folder(arguments.input, arguments.output, restore, overwrite=options.overwrite):

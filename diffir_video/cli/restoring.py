@@ -13,20 +13,29 @@ if TYPE_CHECKING:
     from diffir_video.restorer import Restorer
 
 
-DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "bf16x3", "int8")
 REUSE_LEVELS = ("off", "prior", "statistics")
 BACKENDS = ("auto", "eager", "compile", "tensorrt")
 
 
-def add_model_options(command: argparse.ArgumentParser) -> None:
+# What --device takes.
+DEVICE, DEVICES = "auto|cpu|cuda|cuda:N", "auto|cpu|cuda|cuda:N[,cuda:N…]|all"
+
+
+def add_model_options(command: argparse.ArgumentParser, *, several_devices: bool = False) -> None:
     command.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
-    command.add_argument("--device", default="auto", choices=DEVICES)
+    command.add_argument(
+        "--device",
+        default="auto",
+        metavar=DEVICES if several_devices else DEVICE,
+        help="default: %(default)s, the first GPU where there is one"
+        + ("; several share the segments of a file" if several_devices else ""),
+    )
 
 
 def add_restorer_options(command: argparse.ArgumentParser) -> None:
-    """The model's options, and all others that `restorer_of` reads."""
-    add_model_options(command)
+    """The model's options, and all others that `restorers_of` reads."""
+    add_model_options(command, several_devices=True)
     command.add_argument(
         "--precision",
         default="auto",
@@ -65,21 +74,26 @@ def add_size_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def restorer_of(arguments: argparse.Namespace, *, record_decisions: bool = False) -> Restorer:
+def restorers_of(arguments: argparse.Namespace, *, record_decisions: bool = False) -> list[Restorer]:
+    """One for each device that is named."""
+    from diffir_video.devices import devices_of
     from diffir_video.restorer import Restorer
 
-    return Restorer.from_pretrained(
-        arguments.model,
-        device=arguments.device,
-        precision=arguments.precision,
-        seed=arguments.seed,
-        reuse=_reuse_policy(arguments),
-        refresh=arguments.refresh,
-        tile=arguments.tile,
-        batch=arguments.batch,
-        backend=arguments.backend,
-        record_decisions=record_decisions,
-    )
+    return [
+        Restorer.from_pretrained(
+            arguments.model,
+            device=device,
+            precision=arguments.precision,
+            seed=arguments.seed,
+            reuse=_reuse_policy(arguments),
+            refresh=arguments.refresh,
+            tile=arguments.tile,
+            batch=arguments.batch,
+            backend=arguments.backend,
+            record_decisions=record_decisions,
+        )
+        for device in devices_of(arguments.device)
+    ]
 
 
 def _add_reuse_options(command: argparse.ArgumentParser) -> None:

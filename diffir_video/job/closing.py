@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from diffir_video.errors import DiffirVideoError
 from diffir_video.job.work_folder import WorkFolder
-from diffir_video.media import SegmentWriter
-from diffir_video.pipeline import StageTime
+from diffir_video.media import Segment, SegmentWriter
 
 # Two encoders hold twice as many frames; of larger ones that is more than what the wait costs.
 _LARGEST_CLOSED_LATER = 1920 * 1088
 
 
+class SegmentNotes:
+    """Notes segments in the journal in their order, in whichever they are finished."""
+
+    def __init__(self, work: WorkFolder) -> None:
+        self._work = work
+        self._noting = threading.Lock()
+        self._finished: dict[int, Segment] = {}
+
+    def add(self, number: int, segment: Segment) -> None:
+        """Note the segment after `number` others; one that is not the next waits for those before it."""
+        with self._noting:
+            self._finished[number] = segment
+            while (following := len(self._work.segments)) in self._finished:
+                self._work.add(self._finished.pop(following))
+
+
 class SegmentCloser:
-    """Closes segments, and notes them in the journal, in order and one at a time.
+    """Closes segments and has them noted, in order and one at a time.
 
     An encoder has dozens of frames left when a segment's last one comes; waiting for them, the network would
     stand still at the end of each segment.
     A context manager; what is still to be noted is noted at its end, also where an error ends it.
 
-    frames: of the segments that were closed.
+    frames: of the segments that were closed. busy_seconds: how long encoders took to finish.
     """
 
-    def __init__(self, work: WorkFolder, *, pixels: int) -> None:
+    def __init__(self, notes: SegmentNotes, *, pixels: int) -> None:
         """pixels: of a frame; large ones are waited for."""
-        self._work = work
+        self._notes = notes
         self._waits = pixels > _LARGEST_CLOSED_LATER
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="diffir-close")
         self._closing: Future[None] | None = None
-        self._busy_seconds = self._waited_seconds = 0.0
-        self._segments = len(work.segments)
+        self.busy_seconds = 0.0
         self.frames = 0
 
     def __enter__(self) -> Self:
@@ -52,25 +66,14 @@ class SegmentCloser:
         finally:
             self._executor.shutdown()
 
-    @property
-    def time(self) -> StageTime:
-        """How long encoders took to finish, and how long that was waited for."""
-        return StageTime(self._busy_seconds, self._waited_seconds)
-
-    @property
-    def next_segment(self) -> Path:
-        """Where the next segment is to be written."""
-        return self._work.segment_path(self._segments)
-
-    def close(self, writer: SegmentWriter, *, source_intact: bool) -> None:
+    def close(self, number: int, writer: SegmentWriter, *, source_intact: bool) -> None:
         """Have `writer` closed, and its segment noted at once; raises what closing the one before it raised.
 
-        source_intact: nothing was amiss with the input up to the segment's end.
+        number: of the segments before it. source_intact: nothing was amiss with the input up to its end.
         """
         self.wait()
-        self._segments += 1
         self.frames += writer.frames
-        self._closing = self._executor.submit(self._close, writer, source_intact)
+        self._closing = self._executor.submit(self._close, number, writer, source_intact)
         if self._waits:
             self.wait()
 
@@ -79,14 +82,12 @@ class SegmentCloser:
         if self._closing is None:
             return
         closing, self._closing = self._closing, None
-        started = time.perf_counter()
         closing.result()
-        self._waited_seconds += time.perf_counter() - started
 
-    def _close(self, writer: SegmentWriter, source_intact: bool) -> None:
+    def _close(self, number: int, writer: SegmentWriter, source_intact: bool) -> None:
         started = time.perf_counter()
         try:
             writer.close()
-            self._work.add(replace(writer.segment, source_intact=source_intact))
+            self._notes.add(number, replace(writer.segment, source_intact=source_intact))
         finally:
-            self._busy_seconds += time.perf_counter() - started
+            self.busy_seconds += time.perf_counter() - started

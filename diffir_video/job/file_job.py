@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +11,14 @@ from importlib.metadata import version
 from math import floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
 
-from diffir_video.errors import UsageError
-from diffir_video.frame import Frame, StreamInfo
-from diffir_video.job.closing import SegmentCloser
+from diffir_video.frame import StreamInfo
 from diffir_video.job.cutting import SegmentCutter, SegmentSource
 from diffir_video.job.options import JobOptions
 from diffir_video.job.plan import FilePlan
 from diffir_video.job.report import FileReport, StrPath
+from diffir_video.job.restorers import FileRestorer, check_memory, restorers_of
+from diffir_video.job.segments import DeviceShare, OwnFrames, restore_segments
 from diffir_video.job.sizing import ResizingSink, output_info
 from diffir_video.job.source import (
     Source,
@@ -47,8 +45,7 @@ from diffir_video.media import (
     video_extent,
 )
 from diffir_video.media.probe import earliest_time
-from diffir_video.pipeline import Progress, RunReport, StageTime, combined, run
-from diffir_video.stages import FrameRestorer, FrameSink
+from diffir_video.pipeline import Progress, RunReport, run
 from diffir_video.version import engine_version
 
 _DEFAULTS = JobOptions()
@@ -57,34 +54,11 @@ _DEFAULTS = JobOptions()
 _MEASURED_FRAMES = 16
 
 
-class FileRestorer(FrameRestorer, Protocol):
-    """What `restore_file` needs of a `Restorer`."""
-
-    @property
-    def scale(self) -> int: ...
-
-    @property
-    def reach(self) -> tuple[int, int]: ...
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """All that decides what it makes of a frame, the weights' digest included."""
-        ...
-
-
-def check_restorer(restorer: FileRestorer) -> None:
-    """Raise UsageError for what restores nothing, such as the name of a model."""
-    if not hasattr(restorer, "open_stream"):
-        raise UsageError(
-            f"restorer {restorer!r}: expected a Restorer; Restorer.from_pretrained makes one of a name"
-        )
-
-
 def restore_file(
     input: StrPath,
     output: StrPath,
     *,
-    restorer: FileRestorer,
+    restorer: FileRestorer | Sequence[FileRestorer],
     options: JobOptions = _DEFAULTS,
     progress: Callable[[Progress], None] | None = None,
 ) -> FileReport:
@@ -95,6 +69,10 @@ def restore_file(
     in whatever way, the same call goes on after its last finished segment, and the result is the one it
     would have been. The finished file is read back packet by packet.
 
+    restorer: one, or several alike, each on a device of its own: whichever is free takes the next segment.
+    Up to a segment for each but the first waits in memory then, and a job that ends early may have to redo
+    so many more. The result is that of one restorer where devices calculate alike.
+
     The output appears under its name only when it is whole. A readable prefix of a damaged input is
     restored, and the report says what was lost.
     Raises MediaInputError for an unreadable input, OutputError or EncoderError for an output that is
@@ -103,7 +81,7 @@ def restore_file(
     for what is no restorer, for a part of the input that holds no frame, and for an input with transparency
     unless `options` drop it.
     """
-    job = _Job(Path(input), Path(output), restorer, options)
+    job = _Job(Path(input), Path(output), restorers_of(restorer), options)
     settings = job.settings()
     if (finished := WorkFolder.finished(job.output, settings)) is not None:
         return FileReport.from_dict(finished)
@@ -116,14 +94,18 @@ def restore_file(
 
 
 def plan_file(
-    input: StrPath, output: StrPath, *, restorer: FileRestorer, options: JobOptions = _DEFAULTS
+    input: StrPath,
+    output: StrPath,
+    *,
+    restorer: FileRestorer | Sequence[FileRestorer],
+    options: JobOptions = _DEFAULTS,
 ) -> FilePlan:
     """What `restore_file` would do with the same arguments; writes nothing beside `output`.
 
     The first frames are restored and encoded, to measure. Raises what `restore_file` raises before its
     first frame.
     """
-    job = _Job(Path(input), Path(output), restorer, options)
+    job = _Job(Path(input), Path(output), restorers_of(restorer), options)
     check_output(output, copy_from=input, overwrite=options.overwrite)
     with open_source(input, options) as source, TemporaryDirectory() as scratch:
         return job.plan(source, Path(scratch))
@@ -133,14 +115,16 @@ def plan_file(
 class _Job:
     input: Path
     output: Path
-    restorer: FileRestorer
+    restorers: tuple[FileRestorer, ...]
     options: JobOptions
 
-    def __post_init__(self) -> None:
-        check_restorer(self.restorer)
+    @property
+    def _restorer(self) -> FileRestorer:
+        """Any of them: what they make of a frame is the same."""
+        return self.restorers[0]
 
     def plan(self, source: Source, scratch: Path) -> FilePlan:
-        info = output_info(source.info, self.restorer.scale, self.options)
+        info = output_info(source.info, self._restorer.scale, self.options)
         with self._open_muxer(scratch / "output", info, self.options.part) as muxer:
             writer = SegmentWriter(
                 scratch / "0",
@@ -149,11 +133,11 @@ class _Job:
                 global_header=muxer.global_header,
                 choice=muxer.choice,
             )
-            segment = next(iter(SegmentCutter(source, self.restorer.reach, _MEASURED_FRAMES)), None)
+            segment = SegmentCutter(source, self._restorer.reach, _MEASURED_FRAMES).take()
             if segment is None:
                 raise no_frames(self.input, self.options.part)
-            sink = _OwnFrames(segment, ResizingSink(writer, info), close=writer.close)
-            report = run(segment, self.restorer, sink)
+            sink = OwnFrames(segment, ResizingSink(writer, info), closes=True)
+            report = run(segment, self._restorer, sink)
             frames = self._count_frames(source)
             return FilePlan(
                 input=str(self.input),
@@ -164,7 +148,9 @@ class _Job:
                 encoder=self.options.encoder,
                 frames=frames,
                 measured_frames=writer.frames,
-                seconds=None if frames is None else report.wall_seconds * frames / writer.frames,
+                seconds=None
+                if frames is None
+                else report.wall_seconds / len(self.restorers) * frames / writer.frames,
                 size_bytes=None if frames is None else writer.segment.size * frames // writer.frames,
                 memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 dropped=muxer.dropped,
@@ -186,7 +172,7 @@ class _Job:
         return {
             **identity_of(self.input),
             **self.options.settings,
-            **{f"model {key}": value for key, value in self.restorer.settings.items()},
+            **{f"model {key}": value for key, value in self._restorer.settings.items()},
             "version of diffir-video": engine_version(),
             **{f"version of {name}": version(name) for name in ("av", "torch")},
         }
@@ -197,14 +183,15 @@ class _Job:
         work: WorkFolder,
         progress: Callable[[Progress], None] | None,
     ) -> FileReport:
-        info = output_info(source.info, self.restorer.scale, self.options)
+        info = output_info(source.info, self._restorer.scale, self.options)
         part = work.path / f"output{self.output.suffix.lower()}"
         # All that the container or the encoder refuses is refused here, before the first frame.
         with self._open_muxer(part, info, self.options.part) as muxer:
             global_header, choice = muxer.global_header, muxer.choice
             keeps_origin = muxer.holds_negative_times
         resumed = len(work.segments)
-        runs, closing = self._restore_segments(
+        check_memory(self.restorers, source.info, self.options.longest_segment)
+        run_report, devices = self._restore_segments(
             source, work, info, progress, global_header=global_header, choice=choice
         )
         if not work.segments:
@@ -226,10 +213,9 @@ class _Job:
             encoder=self.options.encoder,
             segments=len(work.segments),
             resumed_segments=resumed,
-            model=dict(self.restorer.settings),
-            run=combined(
-                runs, frames=sum(len(segment.packets) for segment in work.segments[resumed:]), closing=closing
-            ),
+            model=dict(self._restorer.settings),
+            devices=devices,
+            run=run_report,
             losses=replace(
                 source.losses,
                 refused_packets=muxer.refused_packets,
@@ -277,82 +263,31 @@ class _Job:
         *,
         global_header: bool,
         choice: PixelChoice,
-    ) -> tuple[list[RunReport], StageTime]:
-        """What the loop did of each segment, and what encoders took to finish them beside it."""
-        cutter = SegmentCutter(source, self.restorer.reach, self.options.longest_segment)
+    ) -> tuple[RunReport, tuple[DeviceShare, ...]]:
+        def open_writer(segment: SegmentSource, path: Path) -> SegmentWriter:
+            return SegmentWriter(
+                path,
+                info,
+                self.options.encoding,
+                global_header=global_header,
+                choice=choice,
+                follows_another=segment.follows_another,
+                is_followed=lambda: segment.is_followed,
+            )
+
+        cutter = SegmentCutter(source, self._restorer.reach, self.options.longest_segment)
         if work.last_pts is not None:
-            source.skip_before(work.pts_before_end(self.restorer.reach[0]), decode=not work.source_intact)
+            source.skip_before(work.pts_before_end(self._restorer.reach[0]), decode=not work.source_intact)
             cutter.pass_over(work.last_pts)
-        tell = _JobProgress(work, info.frame_count if self.options.part == TimeRange() else None, progress)
-        runs: list[RunReport] = []
-        with SegmentCloser(work, pixels=info.width * info.height) as closer:
-            tell.closer = closer
-            for segment in cutter:
-                end = _SegmentEnd(segment)
-                writer = SegmentWriter(
-                    closer.next_segment,
-                    info,
-                    self.options.encoding,
-                    global_header=global_header,
-                    choice=choice,
-                    follows_another=segment.follows_another,
-                    is_followed=lambda end=end: end.is_followed,
-                )
-                tell.writer = writer
-                sink = _OwnFrames(segment, ResizingSink(writer, info), close=end.reach)
-                runs.append(run(segment, self.restorer, sink, progress=tell))
-                tell.writer = None
-                closer.close(writer, source_intact=source.is_intact)
-                tell()
-        return runs, closer.time
-
-
-class _OwnFrames:
-    """The sink of a segment's own frames; those of its neighbours end here."""
-
-    def __init__(self, segment: SegmentSource, sink: FrameSink, close: Callable[[], None]) -> None:
-        self._segment, self._sink, self._close = segment, sink, close
-
-    def write(self, frame: Frame) -> None:
-        if self._segment.holds(frame):
-            self._sink.write(frame)
-
-    def close(self) -> None:
-        self._close()
-
-    def abort(self) -> None:
-        self._sink.abort()
-
-
-class _SegmentEnd:
-    """Whether a segment is followed by another, found out before the stream goes on with that."""
-
-    def __init__(self, segment: SegmentSource) -> None:
-        self._segment = segment
-        self.is_followed = False
-
-    def reach(self) -> None:
-        self.is_followed = self._segment.is_followed()
-
-
-class _JobProgress:
-    """Tells how far the whole job is, whenever the loop tells how far a segment is, and after each."""
-
-    def __init__(
-        self, work: WorkFolder, frames_total: int | None, tell: Callable[[Progress], None] | None
-    ) -> None:
-        self._total, self._tell = frames_total, tell
-        self._resumed = work.frames
-        self._started = time.perf_counter()
-        self.writer: SegmentWriter | None = None
-        self.closer: SegmentCloser | None = None
-
-    def __call__(self, _: Progress | None = None) -> None:
-        if self._tell is None:
-            return
-        done = sum(part.frames for part in (self.closer, self.writer) if part is not None)
-        self._tell(
-            Progress(self._resumed + done, self._total, time.perf_counter() - self._started, self._resumed)
+        return restore_segments(
+            cutter,
+            self.restorers,
+            work,
+            info,
+            open_writer,
+            source=source,
+            frames_total=info.frame_count if self.options.part == TimeRange() else None,
+            progress=progress,
         )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diffir_video.errors import OutputError
-from diffir_video.job.file_job import FileRestorer, check_restorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
+from diffir_video.job.restorers import FileRestorer, check_restorer
 from diffir_video.job.sizing import ResizingSink, output_info
 from diffir_video.job.source import no_frames, open_source
 from diffir_video.media import PictureReader, PictureWriter, StandardInput, find_pictures, picture_names

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
 
-from diffir_video.job.file_job import FileRestorer, check_restorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
+from diffir_video.job.restorers import FileRestorer, check_restorer
 from diffir_video.job.sizing import ResizingSink, output_info
 from diffir_video.job.source import notes_on_late_captions, open_source
 from diffir_video.media import StandardInput, VideoWriter, Y4mWriter

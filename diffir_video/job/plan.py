@@ -14,7 +14,8 @@ class FilePlan:
     frames: the container's count, or its duration times its rate, where these say it; of MPEG-TS and
     MPEG-PS, whose clock may be reset on the way, counted. None where there is neither, and with it the
     estimates. seconds, size_bytes (of the video alone): from the measured_frames at the beginning
-    of the file, which were restored and encoded to find out. memory_bytes: the most this process took.
+    of the file, which were restored and encoded to find out; several devices are taken to be as fast as the
+    first. memory_bytes: the most this process took.
     """
 
     input: str

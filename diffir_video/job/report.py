@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from diffir_video.job.segments import DeviceShare
 from diffir_video.job.verification import Check, Verification
 from diffir_video.media import ReadLosses
 from diffir_video.pipeline import RunReport, StageTime
@@ -23,7 +24,8 @@ class FileReport:
     output's container can't hold. notes: what the output has otherwise than the input, such as its pixel
     format. segments: how many the video was cut into; resumed_segments: those of them that an earlier,
     unfinished job had left. model: all that decided what it made of a frame, the device, precision and
-    backend that "auto" chose among it. run: what restoring the others took. exit_code: 0, or 5 with losses.
+    backend that "auto" chose among it. devices: what each of a job's restorers did. run: what restoring the
+    others took. exit_code: 0, or 5 with losses.
     """
 
     input: str
@@ -35,6 +37,7 @@ class FileReport:
     segments: int
     resumed_segments: int
     model: Mapping[str, str]
+    devices: tuple[DeviceShare, ...]
     run: RunReport
     losses: ReadLosses
     dropped: tuple[str, ...]
@@ -65,6 +68,7 @@ class FileReport:
         run["reuse"] = ReuseReport.from_dict(run["reuse"])
         verification["problems"] = tuple(verification["problems"])
         verification["checks"] = tuple(Check(**check) for check in verification["checks"])
+        plain["devices"] = tuple(DeviceShare(**share) for share in plain["devices"])
         plain["run"] = RunReport(**run)
         plain["losses"] = ReadLosses(**plain["losses"])
         plain["verification"] = Verification(**verification)
@@ -103,6 +107,7 @@ class FileReport:
             f"{self.output}: {check.frames} frames of {picture}",
             f"{run.wall_seconds:.1f} s, {run.fps:.1f} fps; busy: {stages}; bottleneck: {run.bottleneck}",
             *self._how_it_ran(),
+            *(map(str, self.devices) if len(self.devices) > 1 else ()),
             *([] if run.reuse.level == "off" or not run.reuse.frames else [str(run.reuse)]),
             f"timestamps {pts}; {check.copied_tracks} other tracks copied ({check.copied_packets} packets)",
             *self._resumed(),

@@ -12,9 +12,9 @@ import torch
 
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
-from diffir_video.job.file_job import FileRestorer, check_restorer
 from diffir_video.job.options import JobOptions
 from diffir_video.job.report import PlainReport, StrPath
+from diffir_video.job.restorers import FileRestorer, check_restorer
 from diffir_video.job.sizing import output_info
 from diffir_video.job.source import Source, no_frames, open_source
 from diffir_video.media import PictureReader, ReadLosses, TimeRange, VideoWriter, resized, video_extent
@@ -71,7 +71,9 @@ def sample_file(
                 losses.append((at_first, source.losses))
         if not both.frames:
             raise UsageError(f"no frame lies in {float(seconds)} s of {str(input)!r}; ask for more")
-    return PlainReport(combined(runs, frames=both.frames), _of_pictures(_joined(losses)), notes)
+    wall = sum(report.wall_seconds for report in runs)
+    whole = combined(runs, frames=both.frames, wall_seconds=wall)
+    return PlainReport(whole, _of_pictures(_joined(losses)), notes)
 
 
 def _end_of(source: Source, input: StrPath) -> Fraction | None:
