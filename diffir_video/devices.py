@@ -15,15 +15,16 @@ Device = str
 _NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
-def is_device_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None
+def check_device_name(device: Device) -> None:
+    """Raise UsageError for what names no device, here or elsewhere."""
+    # A setting may come from anywhere.
+    if not isinstance(device, str) or not _NAME.fullmatch(device):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"device {device!r}: expected auto, cpu, cuda or, of several, cuda:1")
 
 
 def choose_device(device: Device) -> torch.device:
     """The device of a name; "auto" is CUDA where there is one. Raises UsageError for one that isn't here."""
-    # A setting may come from anywhere.
-    if not isinstance(device, str) or not is_device_name(device):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(f"device {device!r}: expected auto, cpu, cuda or, of several, cuda:1")
+    check_device_name(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = torch.device(device)

@@ -12,7 +12,7 @@ from typing import Any, cast, get_type_hints
 
 import yaml
 
-from diffir_video.devices import Device
+from diffir_video.devices import Device, check_device_name
 from diffir_video.errors import InputError, UsageError
 from diffir_video.prior import ReuseLevel
 from diffir_video.restorer import Precision
@@ -91,6 +91,8 @@ def _service_settings(content: dict[str, Any], path: str) -> dict[str, Any]:
         for key in hints.keys() - {"sinks", "live", "http_token"}
         if key in content
     }
+    if "device" in settings:
+        check_device_name(settings["device"])
     if "sinks" in content:
         settings["sinks"] = _sinks(content["sinks"], f"{path}: sinks")
     if "http_token" in content:

@@ -172,7 +172,7 @@ def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path:
         ("model: 5", UsageError, "model.*5"),
         ("http: 8080", UsageError, "http.*8080"),
         ("reuse: sometimes", UsageError, "reuse.*off or prior or statistics.*'sometimes'"),
-        ("device: gpu", UsageError, "device.*auto or cpu or cuda"),
+        ("device: gpu", UsageError, "device.*auto, cpu, cuda"),
         ("1: 2", UsageError, "unknown 1"),
         ("source: 2024-13-45", UsageError, "YAML"),
         ("input: {1: 2}", UsageError, "input: unknown 1"),
