@@ -27,8 +27,11 @@ docs/images/reuse.png: demo
 	mkdir -p $(@D)
 	$(VENV)/bin/diffir-video restore demo/input.mkv demo/reused.mkv --overwrite --reuse prior --plot-reuse $@
 
+# Processes that share the quick tests. Of one thread each: more would wait for each other's.
+TEST_PROCESSES ?= 2
+
 test: $(STAMP)
-	$(PYTHON) -m pytest --benchmark-skip
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --benchmark-skip --numprocesses $(TEST_PROCESSES)
 
 # Every protocol through a real server, and the page in a browser.
 test-live: $(STAMP)
