@@ -55,6 +55,15 @@ def devices_of(names: str) -> list[Device]:
     return devices
 
 
+def keep_float32(device: torch.device) -> None:
+    """Have convolutions of float32 made of float32; by torch's default CUDA's are of TF32, which has 10 bits.
+
+    It is torch's setting, for all of the process.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+
+
 def as_current(device: torch.device) -> AbstractContextManager[object]:
     """Makes a CUDA device the thread's own for a while: kernels that are not torch's start on that one."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

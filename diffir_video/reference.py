@@ -8,7 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from diffir_video.devices import Device, choose_device
+from diffir_video.devices import Device, choose_device, keep_float32
 from diffir_video.frame import Frame
 from diffir_video.inference import hasten_motion
 from diffir_video.network import DiffIRS2
@@ -25,6 +25,7 @@ class ReferenceRestorer:
 
     def __init__(self, net: DiffIRS2, *, device: Device = "auto", seed: int = 0) -> None:
         self.device = choose_device(device)
+        keep_float32(self.device)
         self.net: DiffIRS2 = deepcopy(net).eval().to(self.device)
         self.net.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         # Plain torch's search would take longer than the network, and make everything else look fast.

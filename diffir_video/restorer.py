@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffir_video.allocator import LOOP_KEEPS_BYTES, prepare_allocator
 from diffir_video.checkpoint import load_checkpoint
-from diffir_video.devices import Device, as_current, choose_device
+from diffir_video.devices import Device, as_current, choose_device, keep_float32
 from diffir_video.errors import UsageError
 from diffir_video.frame import Clip, Frame, StreamInfo
 from diffir_video.inference import (
@@ -94,7 +94,8 @@ class Restorer:
             trained meanwhile.
 
         seed: a whole number of at most 64 bits.
-        device: "cpu", "cuda", of several "cuda:1"; "auto" is CUDA where there is one.
+        device: "cpu", "cuda", of several "cuda:1"; "auto" is CUDA where there is one. On CUDA torch's TF32 is
+            switched off in this process: float32 is to be float32.
         precision "auto" is bf16 on CUDA, and on a CPU whose compiled kernels multiply in bf16 while all else
             stays float32; elsewhere fp32. bf16x3 makes each product of float32 of three in bf16, on CPUs with
             AMX: next to fp32 in what comes out, and faster. int8 makes those of the blocks of integers of 8
@@ -113,6 +114,7 @@ class Restorer:
         # Before the threads of decoders, which would have pools of their own by then.
         prepare_allocator(LOOP_KEEPS_BYTES)
         self.device = choose_device(device)
+        keep_float32(self.device)
         self.precision = _choose_precision(precision, self.device, backend)
         self.seed = _checked_seed(seed)
         self.policy = _choose_policy(reuse, refresh)

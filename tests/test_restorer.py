@@ -211,7 +211,7 @@ def test_missing_gpu_is_an_error_not_a_fallback() -> None:
 def test_gpu_equals_cpu() -> None:
     torch.manual_seed(0)
     net = dv.DiffIRS2(tiny(past=1))
-    cpu = dv.Restorer(net, device="cpu").restore(clip()).data
+    cpu = dv.Restorer(copy.deepcopy(net), device="cpu", precision="fp32").restore(clip()).data
     gpu = dv.Restorer(net, device="cuda", precision="fp32").restore(clip()).data
     torch.testing.assert_close(gpu, cpu, atol=1e-4, rtol=0)
 

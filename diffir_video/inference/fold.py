@@ -55,13 +55,17 @@ class FoldedBlock(nn.Module):
     """The weights of one transformer block under one prior; what is done with them is a `BlockSteps`.
 
     qk, v, project_in: the folded 1x1 convolutions. qk_kernel (2·C, 1, 3, 3), v_kernel (C, 1, 3, 3),
-    hidden_kernel (2·hidden, 1, 3, 3): depthwise. project_out: (C, hidden), of the feed-forward.
+    hidden_kernel (2·hidden, 1, 3, 3): depthwise; qk_taps, v_taps, hidden_taps: the same as (9, channels).
+    project_out: (C, hidden), of the feed-forward.
     centred: whether the norm takes the mean out. folds: how many priors were folded so far.
     """
 
     qk_kernel: Tensor
     v_kernel: Tensor
     hidden_kernel: Tensor
+    qk_taps: Tensor
+    v_taps: Tensor
+    hidden_taps: Tensor
     project_out: Tensor
     _temperature: Tensor
     _project_attended: Tensor
@@ -81,10 +85,14 @@ class FoldedBlock(nn.Module):
         self.project_in = FoldedPointwise(feed_forward.project_in.weight, block.norm2, feed_forward, dtype)
         per_head = self.channels // self.heads
         by_head = attention.project_out.weight.detach().view(-1, self.heads, per_head).permute(1, 0, 2)
+        for name, depthwise in (
+            ("qk", kernel[:both]),
+            ("v", kernel[both:]),
+            ("hidden", feed_forward.dwconv.weight.detach().to(dtype)),
+        ):
+            self.register_buffer(f"{name}_kernel", depthwise)
+            self.register_buffer(f"{name}_taps", depthwise.flatten(1).t().contiguous())
         for name, constant in (
-            ("qk_kernel", kernel[:both]),
-            ("v_kernel", kernel[both:]),
-            ("hidden_kernel", feed_forward.dwconv.weight.detach().to(dtype)),
             ("project_out", feed_forward.project_out.weight.detach().flatten(1).to(dtype)),
             ("_temperature", attention.temperature.detach().float()),
             ("_project_attended", by_head.float().contiguous()),

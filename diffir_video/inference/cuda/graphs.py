@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,11 +11,36 @@ from torch import Tensor
 
 from diffir_video.inference.graph import FoldedGraph
 
-# A stream has one size and two numbers of frames, a full batch and the last; each with maps held or not.
+# A stream has one size and a few numbers of frames, each with maps held or not.
 _MOST_GRAPHS = 8
 _WARM_UPS = 3
 
+# Of what is compiled for a network: a folder's files may have as many sizes, and past torch's own limit of 8
+# there would be no result.
+_MOST_COMPILED = 1 << 20
+
 _Key = tuple[torch.Size, bool]
+
+# What torch.compile takes: a name, or a function as its documentation has it.
+CompilerBackend = str | Callable[..., Any]
+
+
+class CompiledNetwork:
+    """A `FoldedGraph` compiled whole, for one frame and for any other number; called as it is.
+
+    How many frames there are is no part of what is compiled: between two refreshes are now more, now fewer.
+    """
+
+    def __init__(self, graph: FoldedGraph, backend: CompilerBackend = "inductor") -> None:
+        compile_network = cast(Any, torch.compile)  # pyright: ignore[reportUnknownMemberType]
+        self._compiled = compile_network(graph, dynamic=False, fullgraph=True, backend=backend)
+
+    def __call__(self, lq: Tensor, *held_maps: Tensor) -> tuple[Tensor, ...]:
+        # Only what compiles has to wait for this.
+        dynamo = cast(Any, torch)._dynamo  # noqa: SLF001 - where torch.compile's settings are
+        dynamo.maybe_mark_dynamic(lq, 0)
+        with dynamo.config.patch(recompile_limit=_MOST_COMPILED, accumulated_recompile_limit=_MOST_COMPILED):
+            return self._compiled(lq, *held_maps)
 
 
 class GraphedNetwork:
@@ -25,16 +50,18 @@ class GraphedNetwork:
     """
 
     def __init__(self, graph: FoldedGraph) -> None:
-        compile_network = cast(Any, torch.compile)  # pyright: ignore[reportUnknownMemberType]
-        self._compiled = compile_network(graph, dynamic=False, fullgraph=True)
+        self._compiled = CompiledNetwork(graph)
         self._captured: OrderedDict[_Key, _Captured] = OrderedDict()
+        # Graphs replay one after the other, and nothing but their outputs outlasts a replay: all can work in
+        # the same memory.
+        self._pool: Any = cast(Any, torch.cuda).graph_pool_handle()
 
     def __call__(self, lq: Tensor, *held_maps: Tensor) -> tuple[Tensor, ...]:
         key = (lq.shape, bool(held_maps))
         if key not in self._captured:
             if len(self._captured) == _MOST_GRAPHS:
                 self._captured.popitem(last=False)
-            self._captured[key] = _Captured(self._compiled, lq, held_maps)
+            self._captured[key] = _Captured(self._compiled, lq, held_maps, self._pool)
         self._captured.move_to_end(key)
         return self._captured[key].replay(lq, held_maps)
 
@@ -42,7 +69,7 @@ class GraphedNetwork:
 class _Captured:
     """One graph with the tensors that it reads and writes."""
 
-    def __init__(self, run: Any, lq: Tensor, held_maps: Sequence[Tensor]) -> None:
+    def __init__(self, run: CompiledNetwork, lq: Tensor, held_maps: Sequence[Tensor], pool: Any) -> None:
         self._inputs = [tensor.clone() for tensor in (lq, *held_maps)]
         # Compiling and the libraries' first choices must not be captured.
         aside = torch.cuda.Stream(lq.device)
@@ -53,8 +80,8 @@ class _Captured:
         torch.cuda.current_stream(lq.device).wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads move frames meanwhile, and may allocate for it.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._outputs = cast(tuple[Tensor, ...], run(*self._inputs))
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+            self._outputs = run(*self._inputs)
 
     def replay(self, lq: Tensor, held_maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         for ours, given in zip(self._inputs, (lq, *held_maps), strict=True):

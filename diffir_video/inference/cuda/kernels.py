@@ -31,7 +31,8 @@ def norm_pointwise(
 ):
     """out (P, OUTPUTS) = norm(x (P, CHANNELS)) weightᵀ + bias; x is read once for its statistics, once more
     for the products, the second time from the cache."""
-    rows = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    # Of large frames, or many, there are more than 2^31 features.
+    rows = tl.program_id(0).to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
     columns = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)
     inside = rows < pixels
     total = tl.zeros((BLOCK_P,), tl.float32)
@@ -57,7 +58,7 @@ def norm_pointwise(
         normed = tl.where(mask, (values - offset[:, None]) * inverse[:, None], 0.0)
         wanted = (k < CHANNELS)[:, None] & (columns < OUTPUTS)[None, :]
         factors = tl.load(weight + columns[None, :] * CHANNELS + k[:, None], wanted, 0.0)
-        sums = tl.dot(normed.to(factors.dtype), factors, sums, input_precision="ieee")
+        sums = tl.dot(normed.to(factors.dtype), factors, sums, input_precision="tf32x3")
     sums += tl.load(bias + columns, columns < OUTPUTS, 0.0).to(tl.float32)[None, :]
     place = out + rows[:, None] * OUTPUTS + columns[None, :]
     tl.store(place, sums.to(out.dtype.element_ty), inside[:, None] & (columns < OUTPUTS)[None, :])
@@ -66,7 +67,7 @@ def norm_pointwise(
 @triton.jit
 def depthwise(
     features,
-    kernel,
+    taps,
     frame,
     y,
     x,
@@ -79,22 +80,22 @@ def depthwise(
 ):
     """3x3 around pixels (y, x) of a frame, some channels: (BLOCK_P, BLOCK_K) float32, zeros around the frame.
 
-    kernel: (WIDE, 9).
+    taps: (9, WIDE).
     """
     sums = tl.zeros((y.shape[0], channels.shape[0]), tl.float32)
-    for tap in tl.static_range(9):  # pyright: ignore[reportGeneralTypeIssues]
+    for tap in tl.range(0, 9, num_stages=1, loop_unroll_factor=1):
         row, column = y + (tap // 3 - 1), x + (tap % 3 - 1)
         there = inside & (row >= 0) & (row < HEIGHT) & (column >= 0) & (column < WIDTH)
         place = ((frame * HEIGHT + row) * WIDTH + column)[:, None] * WIDE + channels[None, :]
         values = tl.load(features + place, there[:, None] & valid[None, :], 0.0).to(tl.float32)
-        sums += values * tl.load(kernel + channels * 9 + tap, valid, 0.0).to(tl.float32)[None, :]
+        sums += values * tl.load(taps + tap * WIDE + channels, valid, 0.0).to(tl.float32)[None, :]
     return sums
 
 
 @triton.jit
 def depthwise_project(
     hidden,
-    kernel,
+    taps,
     weight,
     x,
     out,
@@ -123,16 +124,16 @@ def depthwise_project(
     for start in range(0, HIDDEN, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
         valid = k < HIDDEN
-        values = depthwise(hidden, kernel, frame, row, column, inside, k, valid, HEIGHT, WIDTH, wide)
+        values = depthwise(hidden, taps, frame, row, column, inside, k, valid, HEIGHT, WIDTH, wide)
         if GATED:
             second = depthwise(
-                hidden, kernel, frame, row, column, inside, HIDDEN + k, valid, HEIGHT, WIDTH, wide
+                hidden, taps, frame, row, column, inside, HIDDEN + k, valid, HEIGHT, WIDTH, wide
             )
             values = 0.5 * values * (1 + tl.erf(values * 0.7071067811865476)) * second
         wanted = valid[:, None] & (outputs < CHANNELS)[None, :]
         place = weight + frame * weight_stride + outputs[None, :] * HIDDEN + k[:, None]
         factors = tl.load(place, wanted, 0.0)
-        sums = tl.dot(values.to(factors.dtype), factors, sums, input_precision="ieee")
+        sums = tl.dot(values.to(factors.dtype), factors, sums, input_precision="tf32x3")
     place = (frame * HEIGHT * WIDTH + pixel)[:, None] * CHANNELS + outputs[None, :]
     mask = inside[:, None] & (outputs < CHANNELS)[None, :]
     sums += tl.load(x + place, mask, 0.0).to(tl.float32)
@@ -142,7 +143,7 @@ def depthwise_project(
 @triton.jit
 def depthwise_gram(
     qk,
-    kernel,
+    taps,
     gram,
     squares,
     HEIGHT,
@@ -172,9 +173,9 @@ def depthwise_gram(
         pixel = part * chunk + offset
         inside = (offset < chunk) & (pixel < HEIGHT * WIDTH)
         row, column = pixel // WIDTH, pixel % WIDTH
-        q = depthwise(qk, kernel, frame, row, column, inside, q_channels, valid, HEIGHT, WIDTH, wide)
-        k = depthwise(qk, kernel, frame, row, column, inside, k_channels, valid, HEIGHT, WIDTH, wide)
-        products = tl.dot(tl.trans(q), k, products, input_precision="ieee")
+        q = depthwise(qk, taps, frame, row, column, inside, q_channels, valid, HEIGHT, WIDTH, wide)
+        k = depthwise(qk, taps, frame, row, column, inside, k_channels, valid, HEIGHT, WIDTH, wide)
+        products = tl.dot(tl.trans(q), k, products, input_precision="tf32x3")
         q_squares += tl.sum(q * q, 0)
         k_squares += tl.sum(k * k, 0)
     place = (frame * chunks + part) * (CHANNELS * PER_HEAD) + head * PER_HEAD * PER_HEAD

@@ -16,7 +16,10 @@ from diffir_video.inference.cuda import kernels
 from diffir_video.inference.fold import FoldedBlock, FoldedPointwise
 from diffir_video.inference.strips import as_features, pixels
 
-_BLOCK_P, _BLOCK_K, _MOST_OUTPUTS, _MOST_SUMS = 64, 32, 128, 8192
+# With these no kernel needs more registers than there are, nor more shared memory than a GPU of compute
+# capability 8.6 has; at least eight warps find room on a multiprocessor (tests/inference/test_gpu_code.py).
+_BLOCK_P, _BLOCK_K, _MOST_OUTPUTS, _MOST_SUMS, _WARPS = 64, 32, 128, 8192, 8
+_GRAM_BLOCK_P = 16
 # Pixels of which one program sums a head's Gram matrix.
 _CHUNK = 4096
 
@@ -36,13 +39,13 @@ class TritonSteps:
         qk = _pointwise(block.qk, x, centred=block.centred)
         count, channels, height, width = x.shape
         per_head = channels // block.heads
-        chunk = min(_CHUNK, triton.cdiv(height * width, _BLOCK_P) * _BLOCK_P)
+        chunk = min(_CHUNK, triton.cdiv(height * width, _GRAM_BLOCK_P) * _GRAM_BLOCK_P)
         chunks = triton.cdiv(height * width, chunk)
         gram = x.new_empty(count, chunks, block.heads, per_head, per_head, dtype=torch.float32)
         squares = x.new_empty(count, chunks, 2 * channels, dtype=torch.float32)
         _depthwise_gram[(chunks, block.heads, count)](
             qk,
-            block.qk_kernel,
+            block.qk_taps,
             gram,
             squares,
             height,
@@ -51,18 +54,20 @@ class TritonSteps:
             chunks,
             CHANNELS=channels,
             PER_HEAD=per_head,
-            BLOCK_P=_BLOCK_P,
+            BLOCK_P=_GRAM_BLOCK_P,
             BLOCK_C=max(16, _power_of_two(per_head)),
+            num_warps=_WARPS,
+            num_stages=1,
         )
         return block.projected_maps(gram.sum(1), squares.sum(1)).to(x.dtype)
 
     def attend(self, block: FoldedBlock, x: Tensor, maps: Tensor) -> Tensor:
         v = _pointwise(block.v, x, centred=block.centred)
-        return _project(v, block.v_kernel, maps.contiguous(), x, gated=False)
+        return _project(v, block.v_taps, maps.contiguous(), x, gated=False)
 
     def feed_forward(self, block: FoldedBlock, x: Tensor) -> Tensor:
         hidden = _pointwise(block.project_in, x, centred=block.centred)
-        return _project(hidden, block.hidden_kernel, block.project_out[None], x, gated=True)
+        return _project(hidden, block.hidden_taps, block.project_out[None], x, gated=True)
 
 
 def _pointwise(pointwise: FoldedPointwise, x: Tensor, *, centred: bool) -> Tensor:
@@ -83,11 +88,13 @@ def _pointwise(pointwise: FoldedPointwise, x: Tensor, *, centred: bool) -> Tenso
         BLOCK_P=_BLOCK_P,
         BLOCK_K=_BLOCK_K,
         BLOCK_O=block_o,
+        num_warps=_WARPS,
+        num_stages=2,
     )
     return out
 
 
-def _project(hidden: Tensor, kernel: Tensor, weights: Tensor, x: Tensor, *, gated: bool) -> Tensor:
+def _project(hidden: Tensor, taps: Tensor, weights: Tensor, x: Tensor, *, gated: bool) -> Tensor:
     count, channels, height, width = x.shape
     inner = weights.shape[2]
     out = torch.empty_like(pixels(x))
@@ -96,7 +103,7 @@ def _project(hidden: Tensor, kernel: Tensor, weights: Tensor, x: Tensor, *, gate
     block_p = max(16, min(_BLOCK_P, _MOST_SUMS // block_o))
     _depthwise_project[(triton.cdiv(height * width, block_p), count)](
         hidden,
-        kernel,
+        taps,
         weights,
         pixels(x),
         out,
@@ -109,7 +116,8 @@ def _project(hidden: Tensor, kernel: Tensor, weights: Tensor, x: Tensor, *, gate
         BLOCK_P=block_p,
         BLOCK_K=_BLOCK_K,
         BLOCK_O=block_o,
-        num_warps=8 if block_o > _MOST_OUTPUTS else 4,
+        num_warps=_WARPS,
+        num_stages=1,
     )
     return as_features(out, x)
 
