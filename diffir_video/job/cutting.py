@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import CutDetector, FrameStatistics
@@ -91,11 +92,14 @@ class SegmentCutter:
     segment that is not read to its end when the next is taken, the rest.
 
     Several threads may take segments and iterate one each; one at a time reads the source. What reading
-    raises, it raises in all of them.
+    raises, it raises in all of them. With `reads_ahead` each segment is read to its end from the moment it is
+    taken, by a thread that `stop` ends, so that nobody has to wait for that who takes the next.
     reading_seconds: how long the source took for all that was read.
     """
 
-    def __init__(self, source: FrameSource, reach: tuple[int, int], longest: int) -> None:
+    def __init__(
+        self, source: FrameSource, reach: tuple[int, int], longest: int, *, reads_ahead: bool = False
+    ) -> None:
         self.info = source.info
         self._frames = iter(source)
         self.longest, self._future = longest, reach[1]
@@ -105,6 +109,8 @@ class SegmentCutter:
         self.reading_seconds = 0.0
         self._taken = 0
         self._latest: SegmentSource | None = None
+        self._reads_ahead = reads_ahead
+        self._reader: threading.Thread | None = None
         self._taking = threading.Lock()
         self._changed = threading.Condition()
         self._is_being_read = False
@@ -124,13 +130,32 @@ class SegmentCutter:
                 return None
             self._latest = SegmentSource(self, self._taken)
             self._taken += 1
+            if self._reads_ahead:
+                self._begin_reading(self._latest)
             return self._latest
 
     def stop(self) -> None:
-        """Have everyone who takes or iterates raise StoppedError, also for what was read already."""
+        """Have everyone who takes or iterates raise StoppedError, also for what was read already.
+
+        Once it returns nobody takes, and what reads ahead has ended.
+        """
         with self._changed:
             self._failure = self._failure or StoppedError()
             self._changed.notify_all()
+        with self._taking:
+            if self._reader is not None:
+                self._reader.join()
+
+    def _begin_reading(self, segment: SegmentSource) -> None:
+        def read() -> None:
+            # Whoever iterates raises what there is to raise.
+            with suppress(BaseException):
+                segment.read_to_end()
+
+        if self._reader is not None:
+            self._reader.join()
+        self._reader = threading.Thread(target=read, name="diffir-read", daemon=True)
+        self._reader.start()
 
     def pass_over(self, last_pts: int) -> None:
         """Begin after the frame of `last_pts`; what the source gives up to there is only looked at."""

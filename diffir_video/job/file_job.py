@@ -70,8 +70,8 @@ def restore_file(
     would have been. The finished file is read back packet by packet.
 
     restorer: one, or several alike, each on a device of its own: whichever is free takes the next segment.
-    Up to a segment for each but the first waits in memory then, and a job that ends early may have to redo
-    so many more. The result is that of one restorer where devices calculate alike.
+    Up to a segment for each waits in memory then, and a job that ends early may have to redo so many more.
+    The result is that of one restorer where devices calculate alike.
 
     The output appears under its name only when it is whole. A readable prefix of a damaged input is
     restored, and the report says what was lost.
@@ -275,7 +275,10 @@ class _Job:
                 is_followed=lambda: segment.is_followed,
             )
 
-        cutter = SegmentCutter(source, self._restorer.reach, self.options.longest_segment)
+        several = len(self.restorers) > 1
+        cutter = SegmentCutter(
+            source, self._restorer.reach, self.options.longest_segment, reads_ahead=several
+        )
         if work.last_pts is not None:
             source.skip_before(work.pts_before_end(self._restorer.reach[0]), decode=not work.source_intact)
             cutter.pass_over(work.last_pts)

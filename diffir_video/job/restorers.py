@@ -77,14 +77,17 @@ def restorers_of(given: FileRestorer | Sequence[FileRestorer]) -> tuple[FileRest
 def check_memory(restorers: Sequence[FileRestorer], info: StreamInfo, longest_segment: int) -> None:
     """Raise UsageError where the segments that several restorers hold would not fit into memory.
 
-    While one restores, the source is read on to the next one's segment, and what was read stays in memory.
+    Each segment is read to its end while it is restored, so that the next one can begin, and what was read
+    stays in memory.
     """
-    held = (len(restorers) - 1) * longest_segment * info.width * info.height * _BYTES_PER_PIXEL
+    if len(restorers) == 1:
+        return
+    held = len(restorers) * longest_segment * info.width * info.height * _BYTES_PER_PIXEL
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if held > memory // 2:
         fitting = longest_segment * (memory // 2) // held
         raise UsageError(
-            f"{len(restorers)} devices at one file hold up to {len(restorers) - 1} segments of "
+            f"{len(restorers)} devices at one file hold up to {len(restorers)} segments of "
             f"{longest_segment} frames of {info.width}x{info.height}, {held / 1e9:.0f} GB, and this machine "
             f"has {memory / 1e9:.0f} GB; use --segment-frames {max(fitting, 1)}, or fewer devices"
         )

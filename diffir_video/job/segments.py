@@ -87,6 +87,7 @@ def restore_segments(
     resumed, frames_resumed = len(work.segments), work.frames
     started = time.perf_counter()
     with ExitStack() as stack:
+        stack.callback(cutter.stop)
         notes = SegmentNotes(work)
         shared = _Shared(cutter, work, info, open_writer, source, resumed)
         workers = [
