@@ -71,10 +71,14 @@ class Launches:
         given = dict(zip(names, arguments, strict=False))
         signature = {name: _type_of(value) for name, value in given.items()}
         signature |= dict.fromkeys(constants, "constexpr")
-        # As PyTorch allocates them.
+        # What Triton knows of arguments when it launches: PyTorch allocates so, and counts may be multiples.
         aligned = [["tt.divisibility", 16]]
-        tensors = {(names.index(name),): aligned for name, value in given.items() if torch.is_tensor(value)}
-        source = ASTSource(self._kernel, signature, constants, tensors)
+        known = {
+            (names.index(name),): aligned
+            for name, value in given.items()
+            if torch.is_tensor(value) or value % 16 == 0
+        }
+        source = ASTSource(self._kernel, signature, constants, known)
         options = {"num_warps": num_warps, "num_stages": num_stages}
 
         def needs(target: GPUTarget) -> Needs:
@@ -84,7 +88,9 @@ class Launches:
                 self._kernel.__name__, constants, num_warps, registers, stack, compiled.metadata.shared
             )
 
-        self._noted.setdefault(repr((self._kernel.__name__, signature, constants, options)), needs)
+        self._noted.setdefault(
+            repr((self._kernel.__name__, signature, constants, options, sorted(known))), needs
+        )
 
 
 def _type_of(value: Any) -> str:
