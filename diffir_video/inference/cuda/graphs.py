@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -18,6 +19,9 @@ _WARM_UPS = 3
 # Of what is compiled for a network: a folder's files may have as many sizes, and past torch's own limit of 8
 # there would be no result.
 _MOST_COMPILED = 1 << 20
+
+# torch's settings are those of the process, and several devices may have networks compiled at once.
+_compiling = threading.Lock()
 
 _Key = tuple[torch.Size, bool]
 
@@ -39,7 +43,10 @@ class CompiledNetwork:
         # Only what compiles has to wait for this.
         dynamo = cast(Any, torch)._dynamo  # noqa: SLF001 - where torch.compile's settings are
         dynamo.maybe_mark_dynamic(lq, 0)
-        with dynamo.config.patch(recompile_limit=_MOST_COMPILED, accumulated_recompile_limit=_MOST_COMPILED):
+        with (
+            _compiling,
+            dynamo.config.patch(recompile_limit=_MOST_COMPILED, accumulated_recompile_limit=_MOST_COMPILED),
+        ):
             return self._compiled(lq, *held_maps)
 
 
