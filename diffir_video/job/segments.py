@@ -42,7 +42,8 @@ class DeviceShare:
 
     def __str__(self) -> str:
         fps = self.frames / self.busy_seconds if self.busy_seconds > 0 else 0.0
-        return f"{self.device}: {self.frames} frames in {self.segments} segments, {fps:.1f} fps"
+        segments = "1 segment" if self.segments == 1 else f"{self.segments} segments"
+        return f"{self.device}: {self.frames} frames in {segments}, {fps:.1f} fps"
 
 
 class OwnFrames:

@@ -121,7 +121,7 @@ def test_whichever_device_is_free_takes_the_next_segment(tmp_path: Path) -> None
 
     report = restore(tmp_path / "out.mkv", [Told(go_on), Told(wait_for_the_others)])
     assert sorted(share.segments for share in report.devices) == [1, 4]
-    assert "cpu: 10 frames in 1 segments" in str(report)
+    assert "cpu: 10 frames in 1 segment," in str(report)
     assert FileReport.from_dict(json.loads(report.to_json())) == report
 
 
