@@ -49,6 +49,7 @@ class FFmpegChild:
         self.name = name
         self._hide = hide
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._was_interrupted = False
         # A session of its own: Ctrl-C in a terminal is for us, who then end the stream properly.
         self._process = _started(
             [ffmpeg_program(), *arguments],
@@ -71,6 +72,11 @@ class FFmpegChild:
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether it was ended from here, by `interrupt` or when its time to `finish` was over."""
+        return self._was_interrupted
 
     @property
     def output(self) -> IO[bytes]:
@@ -118,12 +124,14 @@ class FFmpegChild:
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
+            self.interrupt()
             code = -1
         self.kill()
         return code == 0
 
     def interrupt(self) -> None:
         """End it now, from any thread; whoever uses it learns by a ChildError and calls `kill`."""
+        self._was_interrupted = self._was_interrupted or self.is_running
         self._process.kill()
 
     def kill(self) -> None:
@@ -153,6 +161,13 @@ class FFmpegChild:
             if text:
                 self._lines.append(text)
                 _log.debug("%s: %s", self.name, text)
+
+
+def nobody_reads(descriptor: int) -> bool:
+    """Whether the other end of a pipe or socket is closed."""
+    poller = select.poll()
+    poller.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poller.poll(0))
 
 
 def _started(command: Sequence[str], hide: Callable[[str], str], **options: Any) -> subprocess.Popen[bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import subprocess
 import sys
 import threading
@@ -19,7 +18,7 @@ from diffir_video.errors import OutputError, UsageError
 from diffir_video.media import MediaPacket, PacketMuxer, TrackFormat
 from streams.addresses import Address
 from streams.backoff import Backoff
-from streams.children import ChildError, FFmpegChild
+from streams.children import ChildError, FFmpegChild, nobody_reads
 from streams.publishing import (
     Recording,
     arguments_for,
@@ -41,6 +40,7 @@ SizeChange = Literal["follow", "fit"]
 _AHEAD_BYTES = 3 * 65536
 _AHEAD_PACKETS = 24
 _POLL_SECONDS = 0.2
+_UNFINISHED = "ended with the stream, before it had taken all of it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,13 +294,23 @@ class Publisher:
             self._stats.set_up(f"sink:{self._name}", True)
 
     def _lose_child(self, why: str) -> None:
-        self._is_gone = self._address.scheme == "pipe" and _nobody_reads(sys.stdout.fileno())
+        if self._child is not None and self._child.was_interrupted:
+            self._leave_unfinished()
+            self._forget_child()
+            return
+        self._is_gone = self._address.scheme == "pipe" and nobody_reads(sys.stdout.fileno())
         self._latest_failure = "nobody reads it any more" if self._is_gone else why
         wait = self._backoff.next_seconds()
         follows = "" if self._is_gone else f"; next attempt in {wait:.1f} s"
         self._tell(f"{self._name}: {self._latest_failure}{follows}")
         self._stats.count_reconnect("sink")
         self._stats.set_up(f"sink:{self._name}", False)
+        self._forget_child()
+        self._skips = True
+        self._has_asked = False
+        self._retry_at = time.monotonic() + wait
+
+    def _forget_child(self) -> None:
         child, muxer = self._child, self._muxer
         self._child = self._muxer = None
         if child is not None:
@@ -308,9 +318,12 @@ class Publisher:
         if muxer is not None:
             muxer.finish()
         self._leave_recording()
-        self._skips = True
-        self._has_asked = False
-        self._retry_at = time.monotonic() + wait
+
+    def _leave_unfinished(self) -> None:
+        """Say that a child was ended from here: that is nobody's failure, and no attempt follows."""
+        if self._has_delivered or self._latest_failure is None:
+            self._latest_failure = _UNFINISHED
+        self._tell(f"{self._name}: {_UNFINISHED}")
 
     def _end_child(self) -> None:
         """Let the child write the end; it stays within reach of `join` until it has."""
@@ -325,10 +338,12 @@ class Publisher:
         if not child.finish(self._closing_patience):
             why = why or f"did not end well: {child.last_words}"
         self._child = self._muxer = None
-        self._latest_failure = why
         if why is None:
-            self._has_delivered = True
+            self._has_delivered, self._latest_failure = True, None
+        elif self._ending and child.was_interrupted:
+            self._leave_unfinished()
         else:
+            self._latest_failure = why
             self._stats.count_error("sink")
             self._tell(f"{self._name}: {why}")
         self._leave_recording()
@@ -379,10 +394,3 @@ class Publisher:
     def _drop(self, reason: str, frames: int) -> None:
         if frames:
             self._stats.count_dropped("sink", reason, frames)
-
-
-def _nobody_reads(descriptor: int) -> bool:
-    """Whether the other end of a pipe or socket is closed."""
-    poller = select.poll()
-    poller.register(descriptor, 0)
-    return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poller.poll(0))

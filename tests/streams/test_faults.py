@@ -27,9 +27,10 @@ from diffir_video.prior import ReuseReport
 from streams import LiveConfig, LiveFilter, SinkConfig, SourceConfig
 from streams.addresses import Address
 from streams.children import FFmpegChild
-from streams.frames import TICK
+from streams.frames import TICK, LiveFrame
 from streams.governor import GovernorConfig
 from streams.publishing import arguments_for
+from streams.sinks import LiveSink
 from tests.streams.peers import Received, clip, free_port, publish, receive, running, wait_until
 from tests.streams.servers import rtmp_server
 
@@ -162,6 +163,28 @@ def test_sigterm_with_a_dead_peer_ends_in_five_seconds_and_the_recording_plays(t
             assert process.wait(10) == 0
             assert time.monotonic() - asked <= 5.0
     assert len(Received(recording).numbers) > 25
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(torch.full((3, 360, 640), 0.5), id="waited for when it had all"),
+        pytest.param(torch.rand(3, 360, 640), id="waited for to take more"),
+    ],
+)
+def test_what_the_end_of_the_stream_ends_is_no_failure_of_a_sink(picture: torch.Tensor) -> None:
+    with black_hole() as port:
+        sink = LiveSink([f"rtmp://127.0.0.1:{port}/live/x"], SinkConfig(close_seconds=0.3))
+        sink.open()
+        info = StreamInfo(width=640, height=360, time_base=TICK, pixel_format="yuv420p")
+        for number in range(20):
+            sink.write(LiveFrame(picture, 3600 * number, TICK, stream=info, arrived=0.0, epoch=0))
+        sink.stop()
+        sink.close()
+    (event,) = sink.stats.events()
+    assert "ended with the stream, before it had taken all of it" in event.text
+    assert sink.stats.count("errors") == 0
+    assert sink.stats.sample("diffir_reconnects_total", end="sink") == 0
 
 
 @pytest.mark.slow
