@@ -64,11 +64,15 @@ def _failed(message: str, code: int, arguments: argparse.Namespace) -> int:
     """Say why the command ends, as whoever reads its messages expects them."""
     if arguments.log_format != "json":
         return fail(_PROGRAM, message, code, debug=arguments.debug)
+    _log_as_json(message, trace=arguments.debug)
+    return code
+
+
+def _log_as_json(message: str, *, trace: bool) -> None:
     from streams.logs import set_up_logs
 
     set_up_logs([], format="json", level="error")
-    _log.error("%s", message, exc_info=arguments.debug)
-    return code
+    _log.error("%s", message, exc_info=trace)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -189,7 +193,7 @@ def _from_environment(address: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Shows no secret of an address that is where none belongs."""
+    """Shows no secret of an address that is where none belongs, and refuses in the format of the log."""
 
     _given: Sequence[str] = ()
 
@@ -198,7 +202,21 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_args(args)
 
     def error(self, message: str) -> NoReturn:
-        super().error(_hidden(message, self._given))
+        message = _hidden(message, self._given)
+        if _asks_for_json(self._given):
+            _log_as_json(message, trace=False)
+            self.exit(UsageError.exit_code)
+        super().error(message)
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether the log is to be JSON, by arguments of which others may make no sense."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--log-format")
+    try:
+        return parser.parse_known_args(arguments)[0].log_format == "json"
+    except argparse.ArgumentError:
+        return False
 
 
 def _hidden(message: str, arguments: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -287,6 +288,34 @@ def test_where_the_log_is_json_so_is_the_last_line(
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert lines[-1]["level"] == "error"
     assert arguments[code == 2] in lines[-1]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["in.mp4", "out.mkv", "--throttle", "fast"], "throttle.*fast"),
+        (["in.mp4", "out.mkv", "--no-such-option"], "no-such-option"),
+        (["in.mp4", "out.mkv", "rtmp://host/live/{key}"], "unrecognized arguments"),
+        (["in.mp4", "out.mkv", "--log-level", "loud"], "loud"),
+    ],
+)
+@pytest.mark.parametrize("format", [["--log-format", "json"], ["--log-format=json"]], ids=" ".join)
+def test_where_the_log_is_json_so_is_a_usage_error(
+    arguments: list[str], what: str, format: list[str], capsys
+) -> None:
+    assert main([argument.format(key=SECRET) for argument in arguments] + format) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert set(entry) == {"time", "level", "logger", "message"}
+    assert entry["level"] == "error"
+    assert re.search(what, entry["message"])
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize("format", [[], ["--log-format", "text"], ["--log-format"], ["--log-format", "xml"]])
+def test_a_usage_error_is_plain_text_for_all_others(format: list[str], capsys) -> None:
+    assert main(["in.mp4", "out.mkv", "--no-such-option", *format]) == 2
+    assert capsys.readouterr().err.startswith("usage: ")
 
 
 @pytest.mark.parametrize(
