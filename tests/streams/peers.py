@@ -8,6 +8,8 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -177,3 +179,22 @@ def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> bool:
             return True
         time.sleep(0.02)
     return bool(condition())
+
+
+def get(url: str, *, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    """The status and the body that a web server answers."""
+    request = urllib.request.Request(url, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def is_answered(url: str) -> bool:
+    """Whether a web server answers that all is well."""
+    try:
+        return get(url)[0] == 200
+    except OSError:
+        time.sleep(0.2)
+        return False

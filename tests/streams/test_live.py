@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import diffir_video as dv
-from streams import LiveConfig, LiveFilter
+from streams import LiveConfig, LiveFilter, SourceConfig
 from streams.governor import GovernorConfig
 from tests.streams.peers import Received, clip, free_port, publish, receive, running, wait_until
 
@@ -60,3 +60,42 @@ def test_udp_in_and_out_restored_in_real_time(tmp_path: Path) -> None:
     assert len(set(received.numbers)) >= 60
     assert len(received.audio_seconds) > 60
     assert received.sizes == {(192, 112)}
+
+
+@pytest.mark.parametrize("can_warm_up", [True, False])
+def test_the_model_is_warmed_up_before_the_first_frame_comes(tmp_path: Path, *, can_warm_up: bool) -> None:
+    frames_before: list[int] = []
+
+    class Recording(dv.Restorer):
+        def restore(self, clip: dv.Clip) -> dv.Clip:
+            frames_before.append(live.stats.count("in"))
+            if not can_warm_up:
+                raise RuntimeError("out of memory")
+            return super().restore(clip)
+
+    live = LiveFilter(str(clip(2)), Recording(None), str(tmp_path / "out.mkv"))
+    assert not live.is_ready
+    assert live.start().wait(30)
+    assert frames_before == [0]
+    assert live.stats.count("out") == 50
+
+
+@pytest.mark.slow
+def test_frames_are_accounted_for_when_the_model_is_too_slow(tmp_path: Path) -> None:
+    config = LiveConfig(source=SourceConfig(realtime=True))
+    restorer = dv.Restorer.from_pretrained("denoise-nano", device="cpu", precision="fp32")
+    live = LiveFilter(str(clip(4)), restorer, str(tmp_path / "out.mkv"), config).start()
+    assert live.wait(60)
+    stats = live.stats
+    assert stats.count("in") == 100
+    assert stats.count("in") == stats.count("out") + stats.count("dropped/mailbox")
+    reasons = ("overload", "same_time")
+    counted = sum(stats.sample("diffir_dropped_total", stage="mailbox", reason=why) for why in reasons)
+    assert counted == stats.count("dropped/mailbox")
+
+
+def test_a_source_that_can_wait_has_no_budget_whatever_it_is_told(tmp_path: Path) -> None:
+    live = LiveFilter(str(clip(2)), dv.Restorer.from_pretrained("identity"), str(tmp_path / "out.mkv"))
+    assert live.governor.config.latency_seconds is None
+    live.configure(GovernorConfig(latency_seconds=0.3, calm_seconds=9))
+    assert live.governor.config == GovernorConfig(latency_seconds=None, calm_seconds=9)

@@ -1,4 +1,4 @@
-"""The command, its settings file, its page and its metrics."""
+"""The command: what it is told and how it ends, its log, and the signals that it gets."""
 
 from __future__ import annotations
 
@@ -6,249 +6,19 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
 import yaml
 
-import diffir_video as dv
-from diffir_video import InputError, UsageError
-from streams import LiveConfig, LiveFilter, SourceConfig
 from streams.cli import main
-from streams.config import read_service
-from streams.governor import GovernorConfig
-from streams.settings import seconds
-from streams.web import StatusServer
-from tests.streams.peers import clip, free_port, wait_until
+from tests.streams.peers import clip, free_port, get, is_answered, wait_until
 
-ROOT = Path(__file__).parents[2]
 SECRET = "s3cr3t-k3y"
-
-
-@contextmanager
-def served(tmp_path: Path, **options) -> Iterator[tuple[LiveFilter, str]]:
-    config = LiveConfig(source=SourceConfig(realtime=True))
-    restorer = dv.Restorer.from_pretrained("identity", device="cpu")
-    live = LiveFilter(str(clip(20)), restorer, str(tmp_path / "out.mkv"), config)
-    with StatusServer(live, "127.0.0.1:0", **options) as server:
-        yield live, server.url
-
-
-def get(url: str, *, method: str = "GET", **headers: str) -> tuple[int, bytes]:
-    request = urllib.request.Request(url, headers=headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def test_the_page_its_figures_and_its_picture_follow_the_stream(tmp_path: Path) -> None:
-    with served(tmp_path) as (live, url):
-        assert get(f"{url}healthz")[0] == 503
-        assert get(f"{url}preview.jpg")[0] == 503
-        with live:
-            assert wait_until(lambda: get(f"{url}readyz")[0] == 200)
-            assert get(f"{url}healthz")[0] == 200
-            assert get(f"{url}readyz", method="HEAD") == (200, b"")
-            assert b"<canvas" in get(url)[1]
-            assert get(f"{url}preview.jpg")[1].startswith(b"\xff\xd8")
-            assert wait_until(lambda: json.loads(get(f"{url}stats.json")[1])["frames"]["out"] > 25)
-            text = get(f"{url}metrics")[1].decode()
-        assert get(f"{url}nothing")[0] == 404
-    for name in (
-        'diffir_frames_total{stage="in"}',
-        'diffir_frames_total{stage="out"}',
-        'diffir_latency_seconds_bucket{le="0.3",stage="glass_to_glass"}',
-        "diffir_ladder_level ",
-        "diffir_prior_age_frames ",
-    ):
-        assert name in text
-
-
-def test_a_request_that_makes_no_sense_is_answered_and_leaves_no_trace_in_the_log(
-    tmp_path: Path, capfd
-) -> None:
-    with served(tmp_path) as (_, url), socket.create_connection(("127.0.0.1", urlsplit(url).port)) as visitor:
-        visitor.sendall(b"GET http://[ HTTP/1.0\r\n\r\n")
-        assert b" 400 " in visitor.recv(100)
-    assert capfd.readouterr().err == ""
-
-
-@pytest.mark.parametrize("can_warm_up", [True, False])
-def test_the_model_is_warmed_up_before_the_first_frame_comes(tmp_path: Path, *, can_warm_up: bool) -> None:
-    frames_before: list[int] = []
-
-    class Recording(dv.Restorer):
-        def restore(self, clip: dv.Clip) -> dv.Clip:
-            frames_before.append(live.stats.count("in"))
-            if not can_warm_up:
-                raise RuntimeError("out of memory")
-            return super().restore(clip)
-
-    live = LiveFilter(str(clip(2)), Recording(None), str(tmp_path / "out.mkv"))
-    assert not live.is_ready
-    assert live.start().wait(30)
-    assert frames_before == [0]
-    assert live.stats.count("out") == 50
-
-
-@pytest.mark.slow
-def test_frames_are_accounted_for_when_the_model_is_too_slow(tmp_path: Path) -> None:
-    config = LiveConfig(source=SourceConfig(realtime=True))
-    restorer = dv.Restorer.from_pretrained("denoise-nano", device="cpu", precision="fp32")
-    live = LiveFilter(str(clip(4)), restorer, str(tmp_path / "out.mkv"), config).start()
-    assert live.wait(60)
-    stats = live.stats
-    assert stats.count("in") == 100
-    assert stats.count("in") == stats.count("out") + stats.count("dropped/mailbox")
-    reasons = ("overload", "same_time")
-    counted = sum(stats.sample("diffir_dropped_total", stage="mailbox", reason=why) for why in reasons)
-    assert counted == stats.count("dropped/mailbox")
-
-
-def test_visitors_need_the_token_but_health_does_not(tmp_path: Path) -> None:
-    with served(tmp_path, token=SECRET) as (_, url):
-        assert get(url)[0] == 401
-        assert get(f"{url}metrics")[0] == 401
-        assert get(f"{url}?token=wrong")[0] == 401
-        assert get(f"{url}?token={SECRET}")[0] == 200
-        assert get(f"{url}metrics", Authorization=f"Bearer {SECRET}")[0] == 200
-        assert get(f"{url}healthz")[0] == 503
-
-
-def test_the_page_is_served_on_the_loopback_address_of_ipv6(tmp_path: Path) -> None:
-    live = LiveFilter(str(clip(2)), dv.Restorer.from_pretrained("identity"), str(tmp_path / "out.mkv"))
-    with StatusServer(live, "[::1]:0") as server:
-        assert server.url.startswith("http://[::1]:")
-        assert get(f"{server.url}healthz")[0] == 503
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0:8080", ":8080", "192.0.2.1:80", "8080", "127.0.0.1:http"])
-def test_a_page_for_everyone_needs_a_token_and_an_address_needs_a_port(tmp_path: Path, address: str) -> None:
-    live = LiveFilter(str(clip(2)), dv.Restorer.from_pretrained("identity"), str(tmp_path / "out.mkv"))
-    with pytest.raises(UsageError):
-        StatusServer(live, address)
-
-
-def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path: Path) -> None:
-    path = tmp_path / "live.yaml"
-    path.write_text(
-        "source: rtsp://camera/1\nsinks: ['rtmp://server/live/${KEY}']\nlatency: 250ms\n"
-        "input: {stall_seconds: 500ms, options: {rtsp_transport: udp}}\n"
-        "output: {encoder_options: {crf: 23}}\n"
-    )
-    settings = read_service(path, {"KEY": SECRET})
-    assert settings["sinks"] == (f"rtmp://server/live/{SECRET}",)
-    live = settings["live"]
-    assert live.governor.latency_seconds == 0.25
-    assert live.source.stall_seconds == 0.5
-    assert live.source.options == (("rtsp_transport", "udp"),)
-    assert live.sink.encoder_options == {"crf": "23"}
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "what"),
-    [
-        ("sauce: x", UsageError, "sauce"),
-        ("input: {stall: 1}", UsageError, "stall"),
-        ("latency: soon", UsageError, "soon"),
-        ("source: ${NOT_SET}", UsageError, "NOT_SET"),
-        ("source: [a", UsageError, "YAML"),
-        ("governor: 3", UsageError, "governor"),
-        ("throttle: fast", UsageError, "throttle.*'fast'"),
-        ("throttle: .nan", UsageError, "throttle"),
-        ("throttle: 0.5", UsageError, "throttle"),
-        ("sinks: 5", UsageError, "sinks"),
-        ("model: 5", UsageError, "model.*5"),
-        ("http: 8080", UsageError, "http.*8080"),
-        ("reuse: sometimes", UsageError, "reuse.*off or prior or statistics.*'sometimes'"),
-        ("device: gpu", UsageError, "device.*auto, cpu, cuda"),
-        ("1: 2", UsageError, "unknown 1"),
-        ("source: 2024-13-45", UsageError, "YAML"),
-        ("input: {1: 2}", UsageError, "input: unknown 1"),
-        ("input: {outage: freeze}", UsageError, "outage.*hold or slate or pause.*'freeze'"),
-        ("input: {realtime: 'no'}", UsageError, "realtime.*true or false"),
-        ("input: {mailbox: 2.5}", UsageError, "mailbox.*whole number"),
-        ("input: {open_seconds: off}", UsageError, "open_seconds.*a time"),
-        ("input: {options: [a]}", UsageError, "options"),
-        ("output: {size_change: stretch}", UsageError, "size_change.*follow or fit.*'stretch'"),
-        ("output: {queue_packets: many}", UsageError, "queue_packets.*'many'"),
-        ("output: {encoder_options: [a]}", UsageError, "encoder_options"),
-        ("output: {queue_packets: 0}", UsageError, "queue_packets.*1.*0"),
-        ("output: {stall_seconds: 0}", UsageError, "stall_seconds.*0"),
-        ("input: {open_seconds: 0s}", UsageError, "open_seconds.*0"),
-        ("input: {mailbox: 0}", UsageError, "mailbox.*1.*0"),
-        (None, InputError, "No such file"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(tmp_path: Path, text: str | None, error, what: str) -> None:
-    path = tmp_path / "live.yaml"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(error, match=what):
-        read_service(path, {})
-
-
-@pytest.mark.parametrize(
-    "text", ["http_token: 12345678", "sinks: [{rtmp: 12345678}]", "source: {a: 12345678}"]
-)
-def test_what_may_be_a_secret_is_not_shown_where_it_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "live.yaml"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=text.partition(":")[0]) as failure:
-        read_service(path, {})
-    assert "12345678" not in str(failure.value)
-
-
-def test_settings_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "live.yaml"
-    path.write_bytes(b"source: \xff\xfe")
-    with pytest.raises(UsageError, match="UTF-8"):
-        read_service(path, {})
-
-
-def test_a_bare_off_which_yaml_reads_as_false_is_off(tmp_path: Path) -> None:
-    path = tmp_path / "live.yaml"
-    path.write_text("latency: off\nreuse: off\ninput: {stall_seconds: off}\n")
-    settings = read_service(path, {})
-    assert settings["reuse"] == "off"
-    assert settings["live"].governor.latency_seconds is None
-    assert settings["live"].source.stall_seconds is None
-
-
-def test_numbers_may_come_from_the_environment(tmp_path: Path) -> None:
-    path = tmp_path / "live.yaml"
-    path.write_text("throttle: ${N}\ninput: {mailbox: '${N}', options: {buffer_size: 9, nobuffer: yes}}")
-    live = read_service(path, {"N": "3"})["live"]
-    assert (live.throttle, live.source.mailbox) == (3.0, 3)
-    assert live.source.options == (("buffer_size", "9"), ("nobuffer", "1"))
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs/live").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_in_configs_can_be_read(path: Path) -> None:
-    variables = {"CAMERA_URL": "rtsp://camera/1", "STREAM_KEY": "key", "SRT_PASSPHRASE": "0123456789"}
-    settings = read_service(path, variables)
-    assert settings["source"]
-    assert settings["sinks"]
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("300ms", 0.3), ("1.5s", 1.5), ("2m", 120), (0.25, 0.25), ("off", None), (False, None)],
-)
-def test_durations(text, value: float | None) -> None:
-    assert seconds(text) == value
 
 
 @pytest.mark.parametrize(
@@ -423,18 +193,3 @@ def handles_hangups(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     caught = status.partition("SigCgt:")[2].split()[0]
     return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
-
-
-def test_a_source_that_can_wait_has_no_budget_whatever_it_is_told(tmp_path: Path) -> None:
-    live = LiveFilter(str(clip(2)), dv.Restorer.from_pretrained("identity"), str(tmp_path / "out.mkv"))
-    assert live.governor.config.latency_seconds is None
-    live.configure(GovernorConfig(latency_seconds=0.3, calm_seconds=9))
-    assert live.governor.config == GovernorConfig(latency_seconds=None, calm_seconds=9)
-
-
-def is_answered(url: str) -> bool:
-    try:
-        return get(url)[0] == 200
-    except OSError:
-        time.sleep(0.2)
-        return False
