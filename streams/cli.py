@@ -10,7 +10,8 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from diffir_video.cli.printing import fail
@@ -21,6 +22,7 @@ from streams.default_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from streams.config import Service
+    from streams.governor import GovernorConfig
     from streams.live import LiveFilter
 
 # Heavy modules (torch, PyAV) are imported inside the functions, so that --help and usage errors are instant.
@@ -43,6 +45,7 @@ SIGTERM and SIGINT end the stream within five seconds; SIGHUP reads latency and 
 """
 _TOKEN_VARIABLE = "DIFFIR_HTTP_TOKEN"  # noqa: S105 - the name of a variable, not what it holds
 _STOP_SECONDS = 4.5
+_POLL_SECONDS = 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,7 +84,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     def remember(number: int, frame: object) -> None:  # noqa: ARG001 - what signals bring
         hung_up.set()
 
-    # From before the settings are read until there is a stream to tell of new ones.
+    # From before the settings are read, so that none is missed.
     signal.signal(signal.SIGHUP, remember)
     service = _service(arguments)
     from diffir_video.restorer import Restorer
@@ -105,27 +108,32 @@ def _serve(arguments: argparse.Namespace) -> int:
             _log.info("page and metrics at %s", server.url)
         _log.info("%s → %s, model %s", addresses[0], ", ".join(told_apart(addresses[1:])), service.model)
         _warn_of_lookahead(restorer.window[1], service.model)
-        return _run(live, arguments, hung_up)
+        return _run(live, service, arguments, hung_up)
 
 
-def _run(live: LiveFilter, arguments: argparse.Namespace, hung_up: threading.Event) -> int:
-    stop = threading.Event()
+def _run(live: LiveFilter, service: Service, arguments: argparse.Namespace, hung_up: threading.Event) -> int:
+    """Until the stream has ended.
 
-    def end(number: int, _: object) -> None:
-        _log.info("%s: ending", signal.Signals(number).name)
-        stop.set()
+    Handlers of signals only remember them: they come amid anything, such as the line of the log that is being
+    written, or the settings of the signal before.
+    """
+    asked: list[int] = []
 
-    def on_hangup(_: int, frame: object) -> None:  # noqa: ARG001 - what signals bring
-        _reload(live, arguments)
+    def end(number: int, frame: object) -> None:  # noqa: ARG001 - what signals bring
+        asked.append(number)
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGHUP, on_hangup)
-    if hung_up.is_set():
-        _reload(live, arguments)
     live.start()
-    while not stop.is_set() and not live.wait(0.2):
-        pass
+    while not asked:
+        if hung_up.is_set():
+            # Before the file is read: one that comes meanwhile may be about what it holds by then.
+            hung_up.clear()
+            _reload(live, service, arguments)
+        if live.wait(_POLL_SECONDS):
+            break
+    if asked:
+        _log.info("%s: ending", signal.Signals(asked[0]).name)
     ended = live.stop(_STOP_SECONDS)
     if isinstance(live.failure, DiffirVideoError):
         raise live.failure
@@ -140,18 +148,47 @@ def _warn_of_lookahead(frames: int, model: str) -> None:
         _log.warning("%s waits for %d frames to come: their time is part of the latency", model, frames)
 
 
-def _reload(live: LiveFilter, arguments: argparse.Namespace) -> None:
+def _reload(live: LiveFilter, service: Service, arguments: argparse.Namespace) -> None:
     """Take latency and governor from the file again; what can't be read changes nothing."""
     if arguments.config is None:
         _log.warning("SIGHUP: there is no --config to read again")
         return
+    path = Path(arguments.config)
+    if path.exists() and not path.is_file():
+        # It might never say anything again, and nobody would listen to signals meanwhile.
+        _log.warning("SIGHUP: %r is no file, so it can't be read again", str(path))
+        return
+    before = live.governor.config
     try:
-        live.configure(_service(arguments).live.governor)
+        read = _service(arguments)
+        live.configure(read.live.governor)
     except Exception as exc:  # noqa: BLE001 - whatever a file holds, it is no reason to end a stream that runs
         why = exc if isinstance(exc, DiffirVideoError) else type(exc).__name__
         _log.error("SIGHUP: %s; everything stays as it was", why)
-    else:
-        _log.info("SIGHUP: thresholds read again")
+        return
+    changes = [f"{name} is {'off' if value is None else value}" for name, value in _changed(before, live)]
+    _log.info("SIGHUP: settings read again, %s", ", ".join(changes) or "which change nothing")
+    if ignored := _needing_a_restart(service, read):
+        _log.warning("SIGHUP: %s can't change in a stream that runs; begin it anew", ", ".join(ignored))
+
+
+def _changed(before: GovernorConfig, live: LiveFilter) -> list[tuple[str, float | None]]:
+    now = live.governor.config
+    names = [entry.name for entry in fields(now)]
+    return [(name, getattr(now, name)) for name in names if getattr(now, name) != getattr(before, name)]
+
+
+def _needing_a_restart(service: Service, read: Service) -> list[str]:
+    """The settings, as the file calls them, that were others when the stream began."""
+    pairs = {
+        entry.name: (getattr(service, entry.name), getattr(read, entry.name))
+        for entry in fields(service)
+        if entry.name != "live"
+    }
+    pairs["input"] = service.live.source, read.live.source
+    pairs["output"] = service.live.sink, read.live.sink
+    pairs["throttle"] = service.live.throttle, read.live.throttle
+    return [name for name, (begun, now) in pairs.items() if begun != now]
 
 
 def _service(arguments: argparse.Namespace) -> Service:

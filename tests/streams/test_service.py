@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -164,6 +165,54 @@ def test_a_service_reads_its_thresholds_again_and_never_shows_its_key(tmp_path: 
         process.wait()
     for line in log.read_text().splitlines():
         assert json.loads(line)["message"]
+
+
+def test_of_several_hangups_the_last_one_counts_whatever_the_file_was_meanwhile(tmp_path: Path) -> None:
+    path, log = tmp_path / "live.yaml", tmp_path / "log.txt"
+    settings = {
+        # Nobody is there, so that it connects again and again.
+        "source": f"tcp://127.0.0.1:{free_port()}",
+        "sinks": [str(tmp_path / "out.mkv")],
+        "model": "identity",
+    }
+    path.write_text(yaml.safe_dump(settings | {"latency": "300ms"}))
+    command = [sys.executable, "-m", "streams", "--config", str(path)]
+
+    def hang_up() -> None:
+        process.send_signal(signal.SIGHUP)
+
+    with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+        try:
+            assert wait_until(lambda: "next attempt" in log.read_text(), 40), log.read_text()
+            path.unlink()
+            hang_up()
+            assert wait_until(lambda: "No such file" in log.read_text()), log.read_text()
+            os.mkfifo(path)
+            hang_up()
+            assert wait_until(lambda: "is no file" in log.read_text()), log.read_text()
+            # Takes so long to read that the next one comes meanwhile.
+            long = {"encoder_options": {f"option-{number}": "value" for number in range(15_000)}}
+            replaced(path, settings | {"latency": "500ms", "output": long})
+            hang_up()
+            time.sleep(0.5)
+            replaced(path, settings | {"latency": "700ms", "model": "denoise-live"})
+            hang_up()
+            assert wait_until(lambda: "latency_seconds is 0.7" in log.read_text(), 40), log.read_text()
+            assert wait_until(lambda: "model can't change" in log.read_text()), log.read_text()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    *_, last = (line for line in log.read_text().splitlines() if "latency_seconds" in line)
+    assert "0.7" in last
+    assert "Traceback" not in log.read_text()
+
+
+def replaced(path: Path, settings: dict[str, object]) -> None:
+    """Write a file as one that is read at any moment should be: whole."""
+    beside = path.with_suffix(".new")
+    beside.write_text(yaml.safe_dump(settings))
+    beside.replace(path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
