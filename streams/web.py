@@ -10,11 +10,13 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import json
+import logging
 import math
 import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -27,27 +29,40 @@ from diffir_video.errors import OutputError, UsageError
 from streams.live import LiveFilter
 from streams.stats import Stage
 
+_log = logging.getLogger(__name__)
+
 _HTML = "text/html; charset=utf-8"
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
+_TOO_MANY = b"too many visitors; try again\n"
 _STAGES: tuple[Stage, ...] = ("queue", "restore", "encode", "glass_to_glass")
 
 
 class StatusServer:
     """Serves a `LiveFilter`'s page at HOST:PORT from a thread of its own; port 0 takes a free one.
 
+    visitors: connections at a time, each with a thread; more are answered that there are too many.
+    request_seconds: from a connection's beginning to its end, however slowly a visitor sends or reads.
     Raises UsageError for a bad address, and for one that isn't loopback without a token; OutputError
     where the port is taken.
     """
 
-    def __init__(self, live: LiveFilter, address: str, *, token: str | None = None) -> None:
+    def __init__(
+        self,
+        live: LiveFilter,
+        address: str,
+        *,
+        token: str | None = None,
+        visitors: int = 32,
+        request_seconds: float = 10.0,
+    ) -> None:
         host, port = _parsed(address)
         if not token and not _is_loopback(host):
             raise UsageError(
                 f"the page would be open to everyone at {address}; set a token or use 127.0.0.1:{port}"
             )
         try:
-            self._server = _Server(host, port)
+            self._server = _Server(host, port, visitors, request_seconds)
         except OSError as exc:
             raise OutputError(f"can't serve the page at {address}: {exc.strerror}") from exc
         self._server.live, self._server.token = live, token or None
@@ -119,19 +134,67 @@ class _Server(ThreadingHTTPServer):
     live: LiveFilter
     token: str | None
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, visitors: int, request_seconds: float) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._most, self._seconds = visitors, request_seconds
+        self._visits: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
         super().__init__((host, port), _Handler)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            has_room = len(self._visits) < self._most
+            if has_room:
+                self._visits[request] = time.monotonic()
+        if has_room:
+            super().process_request(request, client_address)
+        else:
+            _turn_away(request)
+            self.shutdown_request(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._visits.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called all the time. A handler's own timeout begins anew with each byte that a visitor sends."""
+        self._end_visits(time.monotonic() - self._seconds)
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._end_visits(math.inf)
+
+    def _end_visits(self, begun_before: float) -> None:
+        # The lock keeps a descriptor from being closed meanwhile, and from being another's.
+        with self._lock:
+            for request, begun in self._visits.items():
+                if begun < begun_before:
+                    with suppress(OSError):
+                        request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as its base has it
         """Silent where a visitor left in the middle of an answer, as browsers do."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):
+            # What an error says may hold the token, which a request's address does.
+            _log.error("the page: a request failed (%s)", type(error).__name__)
+
+
+def _turn_away(visitor: socket.socket) -> None:
+    """Answer at once, and wait for nothing: this is the thread that all visitors come through."""
+    head = f"HTTP/1.0 503 Service Unavailable\r\nContent-Type: {_TEXT}\r\n"
+    head += f"Content-Length: {len(_TOO_MANY)}\r\n\r\n"
+    with suppress(OSError):
+        visitor.setblocking(False)
+        visitor.send(head.encode() + _TOO_MANY)
+        visitor.shutdown(socket.SHUT_WR)
+        # A connection that is closed with something unread in it takes its answer with it.
+        visitor.recv(65536)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
-    timeout = 10
     server_version = "diffir-stream"
 
     def do_GET(self) -> None:

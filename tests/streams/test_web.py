@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,3 +85,54 @@ def test_a_page_for_everyone_needs_a_token_and_an_address_needs_a_port(tmp_path:
     live = LiveFilter(str(clip(2)), dv.Restorer.from_pretrained("identity"), str(tmp_path / "out.mkv"))
     with pytest.raises(UsageError):
         StatusServer(live, address)
+
+
+def test_visitors_beyond_the_limit_are_told_so_until_others_have_left(tmp_path: Path) -> None:
+    with served(tmp_path, visitors=2) as (_, url):
+        idle = [connected(url) for _ in range(2)]
+        assert wait_until(lambda: get(url)[0] == 503)
+        assert b"too many" in get(f"{url}healthz")[1]
+        for visitor in idle:
+            visitor.close()
+        assert wait_until(lambda: get(url)[0] == 200)
+
+
+def test_a_visitor_who_sends_byte_by_byte_holds_a_place_no_longer_than_others(tmp_path: Path) -> None:
+    def send_slowly(visitor: socket.socket) -> None:
+        for byte in b"GET / HTTP/1.0\r\nX: " + b"x" * 200:
+            visitor.sendall(bytes([byte]))
+            time.sleep(0.05)
+
+    with served(tmp_path, visitors=1, request_seconds=0.5) as (_, url), connected(url) as visitor:
+        asked = time.monotonic()
+        with pytest.raises(ConnectionError):
+            send_slowly(visitor)
+        assert 0.4 < time.monotonic() - asked < 5
+        assert get(url)[0] == 200
+
+
+def test_a_visitor_who_reads_nothing_holds_a_place_no_longer_than_others(tmp_path: Path) -> None:
+    with served(tmp_path, visitors=1, request_seconds=1) as (live, url):
+        # Longer than what the system keeps for a reader.
+        for number in range(8_000):
+            live.stats.set_queue(f"{number:01000}", 0)
+        with connected(url) as visitor:
+            visitor.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            assert wait_until(lambda: get(url)[0] == 503)
+            assert wait_until(lambda: get(url)[0] == 200)
+            received = sum(map(len, iter(lambda: visitor.recv(65536), b"")))
+        assert received < len(live.stats.exposition())
+
+
+def test_a_visitor_who_stays_is_gone_with_the_server(tmp_path: Path) -> None:
+    with served(tmp_path) as (_, url):
+        threads = threading.active_count()
+        visitor = connected(url)
+        assert wait_until(lambda: threading.active_count() > threads)
+    assert visitor.recv(1) == b""
+    assert wait_until(lambda: threading.active_count() < threads)
+    visitor.close()
+
+
+def connected(url: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", urlsplit(url).port), timeout=10)
