@@ -33,8 +33,10 @@ _USUAL_RATE = 25.0
 # How many frames' time a source may be silent before its place is held, and of how many frames it is known.
 _FRAMES_MISSED = 2.5
 _GAPS_KNOWN = 2
+# A connection that found sound may be followed by another soon; two senders at once would ask for one always.
+_SOUND_FOUND_SECONDS = 5.0
 # A sender that loops without sound seems to be another one each time. Doubles with each attempt in vain.
-_SOUND_SOUGHT_SECONDS = 30.0
+_SOUND_MISSED_SECONDS = 60.0
 
 
 class AudioReceiver(Protocol):
@@ -101,7 +103,7 @@ class LiveSource:
         self._last_shown = 0.0
         self._last_arrival: float | None = None
         self._sought_sound_at: float | None = None
-        self._sound_patience = _SOUND_SOUGHT_SECONDS
+        self._sound_patience = _SOUND_FOUND_SECONDS
         self._gaps: deque[float] = deque(maxlen=_GAPS_KNOWN)
         self._reader = threading.Thread(target=self._read, name="diffir-source", daemon=True)
 
@@ -236,7 +238,7 @@ class LiveSource:
         self._last_arrival = None
         self._expect_audio(connection.audio)
         if connection.audio is not None:
-            self._sound_patience = _SOUND_SOUGHT_SECONDS
+            self._sound_patience = _SOUND_FOUND_SECONDS
         self._watch.begin()
         for item in connection:
             if self._stopping.is_set():
@@ -267,7 +269,7 @@ class LiveSource:
         """Give the connection up for one that may find sound, unless that was of no use lately."""
         if self._sought_sound_at is None or now - self._sought_sound_at > self._sound_patience:
             self._sought_sound_at = now
-            self._sound_patience *= 2
+            self._sound_patience = max(2 * self._sound_patience, _SOUND_MISSED_SECONDS)
             raise LiveInputError(f"{self.address}: {why}", reason="broken")
 
     def _take_picture(self, picture: LivePicture, now: float) -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,10 +17,10 @@ import av
 import pytest
 
 import diffir_video as dv
-from diffir_video.media import LiveInput, MediaPacket
-from streams import LiveConfig, LiveFilter, SinkConfig, SourceConfig
+from diffir_video.media import LiveInput, MediaPacket, TrackFormat
+from streams import LiveConfig, LiveFilter, LiveSource, SinkConfig, SourceConfig
 from streams.governor import GovernorConfig
-from tests.streams.peers import SILENT, Received, clip, ffmpeg, wait_until
+from tests.streams.peers import SILENT, Received, clip, ffmpeg, free_port, publish, running, wait_until
 
 UNHURRIED = LiveConfig(governor=GovernorConfig(latency_seconds=None))
 
@@ -188,6 +189,37 @@ def test_sound_of_another_codec_in_the_same_track_is_not_passed_on_as_that_of_th
     assert whole[0] - 1 <= count <= whole[0]
     assert missed == "its sound is in another codec now"
     assert len([r for r in caplog.records if f"was {first} and is {second} now" in r.message]) == 1
+
+
+@pytest.mark.slow
+def test_sound_whose_codec_changes_twice_is_taken_up_each_time(tmp_path: Path) -> None:
+    class Listener:
+        def __init__(self) -> None:
+            self.codecs = list[str]()
+            self.packets = 0
+
+        def expect_audio(self, format: TrackFormat) -> None:
+            self.codecs.append(format.codec)
+
+        def write_audio(self, packet: MediaPacket) -> None:
+            self.packets += 1
+
+    listener, address = Listener(), f"udp://127.0.0.1:{free_port()}"
+    sent = {codec: with_sound(tmp_path / f"{codec}.ts", codec) for codec in ("aac", "mp2")}
+    source = LiveSource(address, audio=listener)
+    frames = iter(source)
+    reader = threading.Thread(target=lambda: deque(frames, maxlen=0))
+    reader.start()
+    try:
+        for number, codec in enumerate(("aac", "mp2", "aac"), start=1):
+            with running(publish(sent[codec], "-f", "mpegts", f"{address}?pkt_size=1316", loop=True)):
+                assert wait_until(lambda: len(listener.codecs) == number, 8), source.stats.events()  # noqa: B023
+                before = listener.packets
+                assert wait_until(lambda: listener.packets > before + 40), number  # noqa: B023
+    finally:
+        source.close()
+        reader.join()
+    assert listener.codecs == ["aac", "mp2", "aac"]
 
 
 def packets_of(path: Path) -> Iterator[av.Packet]:
