@@ -212,6 +212,8 @@ class LiveSource:
                 return
             wait = self._backoff.next_seconds()
             self._note(f"{failure or f'{self.address}: ended'}; next attempt in {wait:.1f} s")
+            # Its trace holds the connection with its decoder, which would stay for as long as the next one.
+            del failure
             self.stats.count_reconnect("source")
             self._stopping.wait(wait)
             self._clock.reconnected()

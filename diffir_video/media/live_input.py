@@ -9,6 +9,7 @@ import logging
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal, Protocol, Self
 
 import av
@@ -126,7 +127,10 @@ class LiveInput:
             raise _translated(exc, name) from None
         try:
             self._video = self._choose_video()
-            self._deinterlacer = Deinterlacer(deinterlace, self._video.time_base, self._tell_of_interlacing)
+            # Nothing of this object in it: a circle would keep the decoder, its threads and its pictures
+            # until Python looks for circles, which may be many connections later.
+            found = partial(_tell_of_interlacing, name)
+            self._deinterlacer = Deinterlacer(deinterlace, self._video.time_base, found)
             self._audio = self._choose_audio()
             self._adts_config: bytes | None = None
             self._framed_as: str | None = None
@@ -290,9 +294,6 @@ class LiveInput:
         for picture in ready:
             yield self._delivered(picture)
 
-    def _tell_of_interlacing(self) -> None:
-        _log.info("%s: interlaced; each picture is made progressive, and waits for the next", self.name)
-
     def _delivered(self, picture: av.VideoFrame) -> LivePicture:
         context = self._video.codec_context
         tags = ColorTags(
@@ -331,6 +332,10 @@ class LiveInput:
     def _rate(self) -> Fraction | None:
         rate = self._video.average_rate or self._video.guessed_rate or None
         return rate if rate is not None and 1 <= rate <= 300 else None
+
+
+def _tell_of_interlacing(name: str) -> None:
+    _log.info("%s: interlaced; each picture is made progressive, and waits for the next", name)
 
 
 def _is_flush(packet: Packet[Any]) -> bool:

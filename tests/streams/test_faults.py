@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -216,6 +217,25 @@ def test_many_reconnects_leave_nothing_behind(tmp_path: Path, attempts: int, mon
         live.stop()
 
 
+def test_connections_that_brought_pictures_leave_no_decoder_behind(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("streams.sources.Backoff", _Impatient)
+    config = replace(QUICK, source=replace(QUICK.source, format="flv"))
+    me = psutil.Process()
+    # Not even until Python looks for circles, which it does seldom where there is much else.
+    gc.disable()
+    try:
+        with (
+            hanging_up(clip(2).read_bytes()) as (port, calls),
+            LiveFilter(f"tcp://127.0.0.1:{port}", identity(), str(tmp_path / "out.mkv"), config),
+        ):
+            assert wait_until(lambda: len(calls) >= 3, 30)
+            threads = me.num_threads()
+            assert wait_until(lambda: len(calls) >= 9, 30)
+            assert me.num_threads() <= threads + 3
+    finally:
+        gc.enable()
+
+
 class _Impatient:
     attempts = 0
 
@@ -227,8 +247,8 @@ class _Impatient:
 
 
 @contextmanager
-def hanging_up() -> Iterator[tuple[int, list[int]]]:
-    """A server that hangs up on everyone at once, and how often it was called."""
+def hanging_up(after: bytes = b"") -> Iterator[tuple[int, list[int]]]:
+    """A server that hangs up on everyone at once, or after some bytes, and how often it was called."""
     calls: list[int] = []
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -243,7 +263,8 @@ def hanging_up() -> Iterator[tuple[int, list[int]]]:
                 except TimeoutError:
                     continue
                 calls.append(1)
-                connection.close()
+                with connection, suppress(OSError):
+                    connection.sendall(after)
 
         thread = threading.Thread(target=serve)
         thread.start()
