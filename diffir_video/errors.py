@@ -62,6 +62,10 @@ class LiveInputError(MediaInputError):
         super().__init__(message)
         self.reason = reason
 
+    def untraced(self) -> LiveInputError:
+        """The same without its trace, which keeps alive whatever was at work: to be kept, or raised anew."""
+        return LiveInputError(str(self), reason=self.reason)
+
 
 class CheckpointError(InputError):
     """Weights that are missing, malformed, unsafe, or of no architecture known here."""

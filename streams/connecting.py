@@ -206,10 +206,10 @@ class Connector:
             yield reader
         except LiveInputError:
             if reader.failure is not None:
-                raise reader.failure from None
+                raise reader.failure.untraced() from None
             raise
         if reader.failure is not None:
-            raise reader.failure
+            raise reader.failure.untraced()
 
 
 class _PipeReader:
@@ -241,7 +241,7 @@ class _PipeReader:
             try:
                 self._watch.check()
             except LiveInputError as failure:
-                self.failure = failure
+                self.failure = failure.untraced()
             else:
                 if poller.poll(_POLL_SECONDS * 1000):
                     self._limit = self._seconds

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from traceback import clear_frames
 from typing import Protocol
 
 import torch
@@ -212,7 +213,8 @@ class LiveSource:
                 return
             wait = self._backoff.next_seconds()
             self._note(f"{failure or f'{self.address}: ended'}; next attempt in {wait:.1f} s")
-            # Its trace holds the connection with its decoder, which would stay for as long as the next one.
+            if failure is not None:
+                _let_go(failure)
             del failure
             self.stats.count_reconnect("source")
             self._stopping.wait(wait)
@@ -326,6 +328,17 @@ class LiveSource:
     def _note(self, text: str) -> None:
         _log.warning("%s", text)
         self.stats.tell(text)
+
+
+def _let_go(failure: BaseException) -> None:
+    """Free what its trace holds: the connection with its decoder, in circles that `ExitStack` makes.
+
+    Until Python looks for circles there could be many more of them.
+    """
+    error: BaseException | None = failure
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 class _Pace:

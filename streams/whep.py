@@ -37,7 +37,7 @@ def watched(address: Address) -> Generator[int]:
         yield readable
     except LiveInputError:
         if visit.failure is not None:
-            raise visit.failure from None
+            raise visit.failure.untraced() from None
         raise
     finally:
         # Whoever writes to it now gets an error instead of waiting for a reader.
@@ -66,7 +66,7 @@ class _Visit:
             with suppress(asyncio.CancelledError, BrokenPipeError):
                 self._loop.run_until_complete(self._task)
         except LiveInputError as failure:
-            self.failure = failure
+            self.failure = failure.untraced()
         except Exception as exc:  # noqa: BLE001 - whatever a server sends, a source can connect again
             self.failure = LiveInputError(f"{self._address}: {type(exc).__name__}", reason="broken")
         finally:

@@ -217,23 +217,45 @@ def test_many_reconnects_leave_nothing_behind(tmp_path: Path, attempts: int, mon
         live.stop()
 
 
+@pytest.fixture
+def without_looking_for_circles() -> Iterator[None]:
+    """As Python does it seldom, where there is much else in memory."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_looking_for_circles")
 def test_connections_that_brought_pictures_leave_no_decoder_behind(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("streams.sources.Backoff", _Impatient)
     config = replace(QUICK, source=replace(QUICK.source, format="flv"))
     me = psutil.Process()
-    # Not even until Python looks for circles, which it does seldom where there is much else.
-    gc.disable()
-    try:
-        with (
-            hanging_up(clip(2).read_bytes()) as (port, calls),
-            LiveFilter(f"tcp://127.0.0.1:{port}", identity(), str(tmp_path / "out.mkv"), config),
-        ):
-            assert wait_until(lambda: len(calls) >= 3, 30)
-            threads = me.num_threads()
-            assert wait_until(lambda: len(calls) >= 9, 30)
-            assert me.num_threads() <= threads + 3
-    finally:
-        gc.enable()
+    with (
+        hanging_up(clip(2).read_bytes()) as (port, calls),
+        LiveFilter(f"tcp://127.0.0.1:{port}", identity(), str(tmp_path / "out.mkv"), config),
+    ):
+        assert wait_until(lambda: len(calls) >= 3, 30)
+        threads = me.num_threads()
+        assert wait_until(lambda: len(calls) >= 9, 30)
+        assert me.num_threads() <= threads + 3
+
+
+@pytest.mark.usefixtures("without_looking_for_circles")
+def test_connections_that_fell_silent_leave_no_decoder_behind(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("streams.sources.Backoff", _Impatient)
+    config = LiveConfig(governor=UNHURRIED, source=SourceConfig(stall_seconds=0.2, open_seconds=2.0))
+    source, me, threads = f"udp://127.0.0.1:{free_port()}", psutil.Process(), list[int]()
+    with LiveFilter(source, identity(), str(tmp_path / "out.mkv"), config) as live:
+        for _ in range(5):
+            before = live.stats.count("in")
+            with running(publish(clip(2), "-f", "mpegts", f"{source}?pkt_size=1316", loop=True)):
+                assert wait_until(lambda: live.stats.count("in") > before + 3)  # noqa: B023
+            reconnects = live.stats.sample("diffir_reconnects_total", end="source")
+            assert wait_until(
+                lambda: live.stats.sample("diffir_reconnects_total", end="source") > reconnects  # noqa: B023
+            )
+            threads.append(me.num_threads())
+    assert threads[-1] <= threads[0] + 3, threads
 
 
 class _Impatient:
