@@ -290,6 +290,8 @@ class Publisher:
         is_ahead = self._sent_bytes > self._ahead_bytes and self._sent_packets > _AHEAD_PACKETS
         if is_ahead and not self._has_reached:
             self._has_reached = self._has_delivered = True
+            if self._backoff.attempts:
+                self._tell(f"{self._name}: reached again")
             self._backoff.reset()
             self._stats.set_up(f"sink:{self._name}", True)
 

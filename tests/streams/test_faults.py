@@ -103,6 +103,21 @@ def test_a_frozen_server_holds_nobody_up_and_gets_the_stream_again(tmp_path: Pat
     assert len(Received(recording).numbers) >= 0.5 * 20 * 25
 
 
+def test_a_sink_that_was_away_is_told_of_when_it_is_there_again(tmp_path: Path) -> None:
+    port = free_port()
+    config = LiveConfig(governor=UNHURRIED, source=SourceConfig(realtime=True))
+    with LiveFilter(str(clip(20, noise=60)), identity(), f"tcp://127.0.0.1:{port}", config) as live:
+        assert wait_until(lambda: told(live, "next attempt"))
+        assert not told(live, "reached again")
+        listener = ["-f", "mpegts", "-i", f"tcp://127.0.0.1:{port}?listen=1"]
+        with running(receive(listener, tmp_path / "out.ts")):
+            assert wait_until(lambda: told(live, "reached again")), live.stats.events()
+
+
+def told(live: LiveFilter, what: str) -> bool:
+    return any(what in event.text for event in live.stats.events())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("policy", "sizes"), [("follow", 2), ("fit", 1)])
 def test_a_new_size_is_followed_in_a_new_file_or_fitted_into_the_first(
