@@ -18,8 +18,9 @@ _ENOUGH = 0.85
 _NEARLY_LATE = 0.8
 _WINDOW = 50
 _SMOOTHING = 0.1
-# A source that has just connected delivers what it had gathered all at once: no measure of its pace.
-_FIRST_ARRIVALS = 10
+# A source that has just connected delivers what it had gathered, up to three seconds of it, as fast as it is
+# decoded: no measure of its pace.
+_FIRST_SECONDS = 1.0
 # Seconds without a frame after which a source counts as connected anew.
 _GAP = 1.0
 # What a frame of denoise-nano takes on a CPU, of one with a prior of its own.
@@ -129,7 +130,7 @@ class Governor:
         self._full_cost: float | None = None
         self._latest_cost: float | None = None
         self._interval: float | None = None
-        self._arrivals = 0
+        self._connected_at = float("-inf")
         self._last_arrival: float | None = None
         self._delays: deque[float] = deque(maxlen=_WINDOW)
         self._changed_at = float("-inf")
@@ -165,12 +166,11 @@ class Governor:
         """A frame came from the source, dropped or not."""
         with self._lock:
             interval = None if self._last_arrival is None else at - self._last_arrival
-            if interval is not None and interval >= _GAP:
-                self._arrivals = 0
-            self._arrivals += 1
-            if self._arrivals > _FIRST_ARRIVALS and interval is not None and interval > 0:
-                self._interval = _smoothed(self._interval, interval)
             self._last_arrival = at
+            if interval is None or interval >= _GAP:
+                self._connected_at = at
+            elif interval > 0 and at - self._connected_at > _FIRST_SECONDS:
+                self._interval = _smoothed(self._interval, interval)
 
     def restored(self, seconds: float) -> None:
         """The network worked `seconds` on one frame at the present level."""

@@ -81,20 +81,22 @@ def test_a_guess_of_what_sharing_saves_that_is_wrong_costs_a_step_to_and_fro_eve
     assert machine.governor.level == LADDER[0]
 
 
-def test_what_a_source_had_gathered_before_it_connected_does_not_count_as_its_pace() -> None:
+@pytest.mark.parametrize("gathered", [8, 75])
+def test_what_a_source_had_gathered_before_it_connected_does_not_count_as_its_pace(gathered: int) -> None:
     machine = Machine(cost=0.03)
-    for burst in range(8):
-        machine.governor.arrived(burst * 0.001)
+    for frame in range(gathered):
+        machine.governor.arrived((frame - gathered) * 0.002)
     machine.run(5)
     assert machine.changes == []
 
 
-def test_nor_does_what_it_had_gathered_before_it_connected_again() -> None:
+@pytest.mark.parametrize("gathered", [8, 75])
+def test_nor_does_what_it_had_gathered_before_it_connected_again(gathered: int) -> None:
     machine = Machine(cost=0.03)
     machine.run(5)
     machine.now += 4
-    for burst in range(8):
-        machine.governor.arrived(machine.now + burst * 0.001)
+    for frame in range(gathered):
+        machine.governor.arrived(machine.now + (frame - gathered) * 0.002)
     machine.run(5)
     assert machine.changes == []
 
