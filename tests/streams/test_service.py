@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -208,7 +209,7 @@ def test_of_several_hangups_the_last_one_counts_whatever_the_file_was_meanwhile(
     assert "Traceback" not in log.read_text()
 
 
-def replaced(path: Path, settings: dict[str, object]) -> None:
+def replaced(path: Path, settings: Mapping[str, object]) -> None:
     """Write a file as one that is read at any moment should be: whole."""
     beside = path.with_suffix(".new")
     beside.write_text(yaml.safe_dump(settings))
