@@ -96,6 +96,10 @@ _RECIPES = {
     "upright.mp4": f"{_VIDEO} -frames:v 5 {_H264} -qp 0",
     "start_offset.mkv": f"{_VIDEO} {_AUDIO} {_H264} -c:a aac -output_ts_offset 5.24",
     "start_offset.mp4": f"{_VIDEO} {_H264} -bf 3 -output_ts_offset 1.48",
+    # Matroska counts its blocks' times from their cluster's, also backwards.
+    "before_zero.mkv": (
+        f"{_VIDEO} {_AUDIO} {_H264} -bf 2 -c:a flac -avoid_negative_ts disabled -output_ts_offset -0.2"
+    ),
     "full_range_bt709.mp4": (
         f"{_VIDEO} -vf scale=out_color_matrix=bt709:out_range=full,{_FULL_BT709} {_H264}"
     ),

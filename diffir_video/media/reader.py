@@ -28,6 +28,7 @@ from diffir_video.media.geometry import Crop
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.orientation import Orientation
+from diffir_video.media.picture_clock import PictureClock, begin_of_untimed, own_pts
 from diffir_video.media.probe import (
     StrPath,
     frame_rate,
@@ -196,7 +197,7 @@ class VideoReader:
     def _deliver(self) -> Generator[Frame]:
         assert self._first is not None
         picture, self._first = self._first, None
-        clock = _Clock(self.info.time_base, self.info.average_rate)
+        clock = self._clock_from(picture)
         while picture is not None:
             frame = self._restamp(picture, clock)
             if frame is not None and self._end is not None and frame.pts_seconds >= self._end:
@@ -205,7 +206,12 @@ class VideoReader:
                 yield frame
             picture = next(self._decoded, None)
 
-    def _restamp(self, picture: av.VideoFrame, clock: _Clock) -> Frame | None:
+    def _clock_from(self, first: av.VideoFrame) -> PictureClock:
+        tick, rate = self.info.time_base, self.info.average_rate
+        begin = begin_of_untimed(self._path, tick, rate) if own_pts(first) is None else 0
+        return PictureClock(tick, rate, begin=begin)
+
+    def _restamp(self, picture: av.VideoFrame, clock: PictureClock) -> Frame | None:
         pts, inferred = clock.pts_of(picture)
         self._counts.inferred_pts += inferred
         if pts is None:
@@ -218,7 +224,7 @@ class VideoReader:
         captions = captions_of(picture)
         self.has_captions = self.has_captions or captions is not None
         return Frame(
-            self._convert(picture),
+            self._convert(picture, pts),
             pts,
             self.info.time_base,
             picture.duration or None,
@@ -226,12 +232,13 @@ class VideoReader:
             captions=captions,
         )
 
-    def _convert(self, picture: av.VideoFrame) -> Tensor:
+    def _convert(self, picture: av.VideoFrame, pts: int) -> Tensor:
         if (picture.width, picture.height) != self._coded_size:
             width, height = self._coded_size
             raise MediaInputError(
                 f"{str(self._path)!r} changes its frame size from {width}x{height} to "
-                f"{picture.width}x{picture.height} at {picture.time:.3f} s; split the file there"
+                f"{picture.width}x{picture.height} at {float(pts * self.info.time_base):.3f} s; "
+                "split the file there"
             )
         if picture.format.name != self._pixel_format:
             self._converter = self._converter_for(picture)
@@ -374,27 +381,6 @@ class VideoReader:
         begin = 0 if "matroska" in self._container.format.name else start or 0
         missing = (begin + duration) / av.time_base - end_seconds
         return missing if _DURATION_TOLERANCE_SECONDS < missing < float("inf") else 0.0
-
-
-class _Clock:
-    """Gives each picture a pts: its own, else its packet's, else the previous one and a frame's length."""
-
-    def __init__(self, time_base: Fraction, average_rate: Fraction | None) -> None:
-        self._usual_duration = max(round(1 / (time_base * average_rate)), 1) if average_rate else 1
-        self._last: int | None = None
-        self._last_duration: int | None = None
-
-    def pts_of(self, picture: av.VideoFrame) -> tuple[int | None, bool]:
-        """The pts, None if it does not come after the previous one; and whether it had to be invented."""
-        pts = picture.pts if picture.pts is not None else picture.dts
-        inferred = pts is None
-        if pts is None:
-            step = self._last_duration or self._usual_duration
-            pts = 0 if self._last is None else self._last + step
-        if self._last is not None and pts <= self._last:
-            return None, inferred
-        self._last, self._last_duration = pts, picture.duration or None
-        return pts, inferred
 
 
 def _specified(first: int, second: int, *, unspecified: int) -> int:

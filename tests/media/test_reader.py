@@ -47,6 +47,13 @@ def test_every_frame_is_delivered_at_its_own_time(name: str) -> None:
     assert not losses
 
 
+def test_frames_of_matroska_before_time_zero_are_where_they_were() -> None:
+    """FFmpeg says no time of them: they are counted back from the first that has one."""
+    frames, losses = read(sample("before_zero.mkv"))
+    assert [frame.pts for frame in frames] == list(range(-200, 1800, 40))
+    assert not losses
+
+
 def test_frames_are_float_rgb_within_zero_and_one() -> None:
     frames, _ = read(sample("bframes.mp4"))
     for frame in frames:
