@@ -48,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
     arguments.supervisor, arguments.goes_on = Supervisor(), False
-    if argv is None and arguments.supervised and (code := _supervise(arguments.supervisor)) is not None:
-        return code
     try:
+        if argv is None and arguments.supervised and (code := _supervise(arguments.supervisor)) is not None:
+            return code
         with _raising_at_sigterm():
             return arguments.command(arguments)
     except DiffirVideoError as exc:

@@ -56,11 +56,15 @@ class Supervisor:
         sys.stdout.flush()
         sys.stderr.flush()
         supervisor = os.getpid()
+        # What comes while it forks waits until it is known where to: what raises in there is lost.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_FORWARDED, signal.SIGTSTP))
         worker = os.fork()
         if worker == 0:
             _end_with(supervisor)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return None
         with _forwarding_to(worker):
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             _, status = os.waitpid(worker, 0)
         code = os.waitstatus_to_exitcode(status)
         if code < 0 and -code in _CRASHES:

@@ -83,3 +83,20 @@ def test_no_worker_outlives_the_command(tmp_path: Path) -> None:
     os.kill(command.pid, signal.SIGKILL)
     command.communicate(timeout=60)
     assert wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def test_an_interrupt_while_the_worker_is_started_is_not_lost(tmp_path: Path) -> None:
+    """Python ignores what a signal raises while it forks."""
+    program = (
+        "import os, signal, sys\n"
+        "from diffir_video.cli import main\n"
+        "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "sys.exit(main())"
+    )
+    arguments = ["restore", "--model", "identity", str(sample("long.mp4")), str(tmp_path / "out.mp4")]
+    command = [sys.executable, "-c", program, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 130
+    assert ended.stderr.startswith("diffir-video: interrupted")
+    assert ended.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
