@@ -48,11 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
     arguments.supervisor, arguments.goes_on = Supervisor(), False
+    with _ending_once(ends_process=argv is None):
+        return _run(arguments, in_worker=argv is None and arguments.supervised)
+
+
+def _run(arguments: argparse.Namespace, *, in_worker: bool) -> int:
     try:
-        if argv is None and arguments.supervised and (code := _supervise(arguments.supervisor)) is not None:
+        if in_worker and (code := _supervise(arguments.supervisor)) is not None:
             return code
-        with _raising_at_sigterm():
-            return arguments.command(arguments)
+        return arguments.command(arguments)
     except DiffirVideoError as exc:
         return fail(_PROGRAM, str(exc), exc.exit_code, debug=arguments.debug)
     except _TerminatedError:
@@ -93,20 +97,31 @@ class _TerminatedError(KeyboardInterrupt):
 
 
 @contextmanager
-def _raising_at_sigterm() -> Generator[None]:
-    """SIGTERM raises _TerminatedError inside the block; only the main thread can have it so."""
+def _ending_once(*, ends_process: bool) -> Generator[None]:
+    """SIGINT and SIGTERM raise inside the block, but for those that come after the first.
+
+    Who presses Ctrl-C twice would interrupt what ends the threads, and a process can't end well with them.
+    Only the main thread can have it so; a signal that is ignored already stays so.
+    ends_process: nothing comes after the block but the exit code, which no signal changes any more.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
-    def terminate(*_: object) -> None:
-        raise _TerminatedError
+    def end(number: int, _: object) -> None:
+        for each in heeded:
+            signal.signal(each, signal.SIG_IGN)
+        raise _TerminatedError if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    for number in heeded:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in heeded:
+            signal.signal(number, signal.SIG_IGN if ends_process else before[number])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,3 +101,17 @@ def test_an_interrupt_while_the_worker_is_started_is_not_lost(tmp_path: Path) ->
     assert ended.stderr.startswith("diffir-video: interrupted")
     assert ended.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_presses_ctrl_c_again_and_again_ends_it_once(number: int, code: int, tmp_path: Path) -> None:
+    """As `timeout` does, too, which tells a process and then its group."""
+    command = start("--device", "cpu,cpu", sample("long.mp4"), tmp_path / "out.mp4")
+    assert wait_until((tmp_path / ".out.mp4.diffir-job" / "journal.jsonl").exists, 60)
+    while command.poll() is None:
+        command.send_signal(number)
+        time.sleep(0.01)
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == code
+    assert said.endswith("the same command goes on from there\n")
+    assert said.count("diffir-video:") == 1
