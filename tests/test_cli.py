@@ -9,9 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import product
 from itertools import product
 from pathlib import Path
+from pathlib import Path
 from typing import get_args
+from typing import get_args
+
 
 import pytest
 import torch
@@ -228,6 +233,10 @@ def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest
         (["restore", "good.mp4", "out%d.png", "--report-decisions"], 2, "--report-decisions needs a file"),
         (["restore", "good.mp4", "out.mp4", "--report-decisions"], 2, "give --report"),
         (["restore", "a.png", "b.png", "--isolate"], 2, "--isolate is for a video"),
+        (["restore", ".", "out", "--sample", "2s"], 2, "'.' is a folder, give a video in it"),
+        (["restore", "good.mp4", "o%d.png", "--sample", "2s"], 2, "'o%d.png' is pictures, give a name such"),
+        (["restore", "good.mp4", "-", "--sample", "2s"], 2, "--sample needs a file as input and output"),
+        (["restore", "good.mp4", "o.mp4", "--sample", "2s", "--verify"], 2, "drop it or --sample"),
         (["compare", "missing.mp4", "good.mp4"], 3, "missing.mp4"),
     ],
 )
@@ -293,6 +302,16 @@ def test_an_interrupted_command_that_cannot_go_on_does_not_say_so(
     assert capsys.readouterr().err == "diffir-video: interrupted\n"
 
 
+@pytest.fixture
+def signals_of_the_tests() -> Iterator[None]:
+    """What a command that has the process for itself leaves ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_of_the_tests")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, 1)]
 )
@@ -366,6 +385,8 @@ def test_info_tells_what_a_media_file_holds(capsys: pytest.CaptureFixture[str]) 
         ("rotated.mp4", "picture 96x160 upright"),
         ("interlaced.ts", "scan interlaced"),
         ("hdr10.mp4", "matrix bt2020nc, primaries bt2020, transfer smpte2084, range limited"),
+        ("packed_rgb.mkv", "colour matrix gbr, range full; primaries, transfer unspecified"),
+        ("upright.mp4", "colour unspecified"),
         ("hdr10.mp4", "HDR graded on 0.0001 to 1000 cd/m², MaxCLL 1000, MaxFALL 400 cd/m²"),
     ],
 )

@@ -23,17 +23,23 @@ _UNSPECIFIED = "unspecified"
 
 
 def color_words(tags: ColorTags) -> str:
-    """All four tags in one line; "unspecified" for a stream that has none."""
-    words = [
-        f"{name} {known.get(value, _UNSPECIFIED)}"
-        for name, known, value in (
-            ("matrix", _MATRIX, tags.matrix),
-            ("primaries", _PRIMARIES, tags.primaries),
-            ("transfer", _TRANSFER, tags.transfer),
-            ("range", _RANGE, tags.color_range),
-        )
-    ]
-    return _UNSPECIFIED if all(word.endswith(_UNSPECIFIED) for word in words) else ", ".join(words)
+    """All four tags in one line, those that the stream doesn't have after the others."""
+    said: list[str] = []
+    unsaid: list[str] = []
+    for name, known, value in (
+        ("matrix", _MATRIX, tags.matrix),
+        ("primaries", _PRIMARIES, tags.primaries),
+        ("transfer", _TRANSFER, tags.transfer),
+        ("range", _RANGE, tags.color_range),
+    ):
+        if value in known:
+            said.append(f"{name} {known[value]}")
+        else:
+            unsaid.append(name)
+    if not said:
+        return _UNSPECIFIED
+    rest = f"; {', '.join(unsaid)} {_UNSPECIFIED}" if unsaid else ""
+    return ", ".join(said) + rest
 
 
 def hdr_words(display: MasteringDisplay | None, light: ContentLight | None) -> str:
