@@ -227,7 +227,7 @@ def _refuse_unused(arguments: argparse.Namespace, kind: _Kind) -> None:
 
     given = [name for name in _REFUSED[kind] if _is_given(arguments, name)]
     if given:
-        raise UsageError(f"{_option(given[0])} needs a file as input and output, and no --sample")
+        raise UsageError(_why_refused(arguments, kind, given[0]))
     if kind in _OF_ONE_DEVICE and (arguments.device == "all" or "," in arguments.device):
         raise UsageError(f"--device {arguments.device} shares the segments of files; name one device here")
     encoding = [name for name in _ENCODING if _is_given(arguments, name)]
@@ -239,6 +239,17 @@ def _refuse_unused(arguments: argparse.Namespace, kind: _Kind) -> None:
         raise UsageError(f"--rate {arguments.rate} is for pictures; videos have timestamps of their own")
     if arguments.report_decisions and arguments.report is None and kind != "plan":
         raise UsageError("--report-decisions puts them into the report; give --report FILE.json too")
+
+
+def _why_refused(arguments: argparse.Namespace, kind: _Kind, name: str) -> str:
+    """Why an option makes no sense in a job of a kind, and what to do."""
+    if kind == "sample":
+        return f"{_option(name)} is about a whole file; drop it or --sample"
+    if name != "sample" or kind == "pipe":
+        return f"{_option(name)} needs a file as input and output"
+    if kind == "folder":
+        return f"--sample is taken of one file; {arguments.input!r} is a folder, give a video in it"
+    return f"--sample makes a video; {arguments.output!r} is pictures, give a name such as sample.mp4"
 
 
 def _is_given(arguments: argparse.Namespace, name: str) -> bool:
