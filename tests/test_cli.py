@@ -11,12 +11,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import product
-from itertools import product
-from pathlib import Path
 from pathlib import Path
 from typing import get_args
-from typing import get_args
-
 
 import pytest
 import torch
