@@ -11,6 +11,7 @@ from importlib.metadata import version
 from math import floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 from diffir_video.frame import StreamInfo
 from diffir_video.job.cutting import SegmentCutter, SegmentSource
@@ -45,6 +46,7 @@ from diffir_video.media import (
     video_extent,
 )
 from diffir_video.media.probe import earliest_time
+from diffir_video.media.read_options import check_path
 from diffir_video.pipeline import Progress, RunReport, run
 from diffir_video.version import engine_version
 
@@ -81,7 +83,7 @@ def restore_file(
     for what is no restorer, for a part of the input that holds no frame, and for an input with transparency
     unless `options` drop it.
     """
-    job = _Job(Path(input), Path(output), restorers_of(restorer), options)
+    job = _Job.of(input, output, restorer, options)
     settings = job.settings()
     if (finished := WorkFolder.finished(job.output, settings)) is not None:
         return FileReport.from_dict(finished)
@@ -105,7 +107,7 @@ def plan_file(
     The first frames are restored and encoded, to measure. Raises what `restore_file` raises before its
     first frame.
     """
-    job = _Job(Path(input), Path(output), restorers_of(restorer), options)
+    job = _Job.of(input, output, restorer, options)
     check_output(output, copy_from=input, overwrite=options.overwrite)
     with open_source(input, options) as source, TemporaryDirectory() as scratch:
         return job.plan(source, Path(scratch))
@@ -117,6 +119,18 @@ class _Job:
     output: Path
     restorers: tuple[FileRestorer, ...]
     options: JobOptions
+
+    @classmethod
+    def of(
+        cls,
+        input: StrPath,
+        output: StrPath,
+        restorer: FileRestorer | Sequence[FileRestorer],
+        options: JobOptions,
+    ) -> Self:
+        check_path(input, "input")
+        check_path(output, "output")
+        return cls(Path(input), Path(output), restorers_of(restorer), options)
 
     @property
     def _restorer(self) -> FileRestorer:

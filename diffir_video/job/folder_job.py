@@ -12,6 +12,7 @@ from diffir_video.errors import DiffirVideoError, MediaInputError, OutputError
 from diffir_video.job.report import FileReport, StrPath
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import CONTAINERS, VIDEO_SUFFIXES
+from diffir_video.media.read_options import check_path
 from diffir_video.small_files import is_same_file
 
 
@@ -69,6 +70,8 @@ def folder_places(input: StrPath, output: StrPath) -> dict[Path, Path]:
     Raises MediaInputError for a folder without videos; OutputError for an output that is a file or the folder
     itself, for two videos that would become one file, and for one that would become another.
     """
+    check_path(input, "input")
+    check_path(output, "output")
     source, target = Path(input), Path(output)
     if is_same_file(source, target):
         raise OutputError(f"output {str(target)!r} is the input; choose another folder")

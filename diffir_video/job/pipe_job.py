@@ -13,6 +13,7 @@ from diffir_video.job.restorers import FileRestorer, check_restorer
 from diffir_video.job.sizing import ResizingSink, output_info
 from diffir_video.job.source import notes_on_late_captions, open_source
 from diffir_video.media import StandardInput, VideoWriter, Y4mWriter
+from diffir_video.media.read_options import check_path
 from diffir_video.pipeline import Progress, run
 
 _DEFAULTS = JobOptions()
@@ -33,6 +34,8 @@ def restore_pipe(
     Raises as `VideoReader`, `VideoWriter` and `Y4mWriter` do.
     """
     check_restorer(restorer)
+    if not hasattr(output, "write"):
+        check_path(output, "output")
     with open_source(input, options) as source:
         info = output_info(source.info, restorer.scale, options)
         to_file = isinstance(output, (str, os.PathLike))

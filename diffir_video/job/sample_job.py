@@ -18,6 +18,7 @@ from diffir_video.job.restorers import FileRestorer, check_restorer
 from diffir_video.job.sizing import output_info
 from diffir_video.job.source import Source, no_frames, open_source
 from diffir_video.media import PictureReader, ReadLosses, TimeRange, VideoWriter, resized, video_extent
+from diffir_video.media.read_options import check_path
 from diffir_video.pipeline import Progress, RunReport, combined, run
 from diffir_video.stages import FrameSource
 
@@ -42,6 +43,7 @@ def sample_file(
     `restore_pipe` does.
     """
     check_restorer(restorer)
+    check_path(output, "output")
     if seconds <= 0:
         raise UsageError(f"a sample takes some seconds, got {seconds}")
     with open_source(input, replace(options, start=None, end=None)) as source:

@@ -29,7 +29,7 @@ from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.geometry import Crop
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.probe import StrPath
-from diffir_video.media.read_options import check_read_options
+from diffir_video.media.read_options import check_path, check_read_options
 from diffir_video.media.reader import VideoReader
 
 # Frames the process may be ahead by.
@@ -55,6 +55,7 @@ class IsolatedReader:
         crop: Crop | None = None,
         excursions: bool = False,
     ) -> None:
+        check_path(path)
         check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop)
         self._path = path
         ours, theirs = socket.socketpair()

@@ -29,6 +29,7 @@ from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.color import unpacked_layout
 from diffir_video.media.pictures import PICTURE_SUFFIXES, is_pattern, numbered, numbered_pictures
 from diffir_video.media.probe import StrPath
+from diffir_video.media.read_options import check_path
 from diffir_video.small_files import write_whole
 
 WRITTEN_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
@@ -52,6 +53,7 @@ def picture_names(path: StrPath, names: Sequence[str] | None) -> Callable[[int],
     names: what the pictures of a folder are called; those that aren't PNG or JPEG become PNG.
     Raises OutputError for a folder without `names`, and for a kind of picture that isn't written here.
     """
+    check_path(path, "output")
     place = Path(path)
     if is_pattern(place):
         _check_suffix(place)

@@ -18,7 +18,7 @@ from diffir_video.media.losses import ReadLosses
 from diffir_video.media.picture_kinds import PictureKind, kind_of, kinds_of
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import VIDEO_SUFFIXES
-from diffir_video.media.read_options import check_read_options
+from diffir_video.media.read_options import check_path, check_read_options
 from diffir_video.media.reader import VideoReader
 from diffir_video.media.time_range import TimeRange
 
@@ -37,6 +37,7 @@ def find_pictures(path: StrPath) -> list[Path] | None:
     the pictures right in it, unless a video is there too. Raises MediaInputError for a pattern that
     nothing fits.
     """
+    check_path(path)
     source = Path(path)
     if source.is_file():
         return [source] if source.suffix.lower() in PICTURE_SUFFIXES else None

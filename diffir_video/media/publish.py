@@ -10,6 +10,7 @@ from pathlib import Path
 
 from diffir_video.errors import OutputError
 from diffir_video.media.probe import StrPath
+from diffir_video.media.read_options import check_path
 from diffir_video.small_files import is_same_file
 
 # Containers that hold arbitrary timestamps; AVI and raw streams have a frame rate instead.
@@ -46,6 +47,7 @@ VIDEO_SUFFIXES = frozenset(
 
 def check_output(path: StrPath, *, copy_from: StrPath | None = None, overwrite: bool = False) -> None:
     """Raise OutputError if `path` can't or mustn't be written; touches nothing."""
+    check_path(path, "output")
     target = Path(path)
     if not target.name:
         raise OutputError(f"can't write {str(path)!r}: it names no file")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 from fractions import Fraction
 from numbers import Real
-from typing import get_args
+from typing import Any, get_args
 
 from diffir_video.errors import UsageError
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.geometry import Crop
+
+
+def check_path(path: Any, name: str = "path") -> None:
+    """Raise UsageError for what is no path, or one in bytes; name: of the argument."""
+    if isinstance(path, bytes):
+        raise UsageError(f"{name} {path!r}: expected a path, as text or a Path; os.fsdecode makes text of it")
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"{name} {path!r}: expected a path, as text or a Path")
 
 
 def check_read_options(

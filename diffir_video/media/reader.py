@@ -39,7 +39,7 @@ from diffir_video.media.probe import (
     open_input,
     stream_duration,
 )
-from diffir_video.media.read_options import check_read_options
+from diffir_video.media.read_options import check_path, check_read_options
 from diffir_video.media.resets import ContinuousClock
 from diffir_video.media.siting import chroma_location_of
 from diffir_video.media.skipping import needed_packets
@@ -88,6 +88,7 @@ class VideoReader:
         excursions: bool = False,
         strict: bool = False,
     ) -> None:
+        check_path(path)
         check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop)
         self._path, self._end, self._excursions = path, end, excursions
         self._container = open_input(path)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from diffir_video import Restorer
 from diffir_video.errors import UsageError
-from diffir_video.job import JobOptions, restore_file
+from diffir_video.job import (
+    JobOptions,
+    plan_file,
+    restore_file,
+    restore_folder,
+    restore_pictures,
+    restore_pipe,
+    sample_file,
+)
 from diffir_video.media import Crop, VideoReader, open_video
 from tests.media_samples import sample
 
@@ -45,6 +55,32 @@ def test_a_value_of_another_kind_is_refused_by_its_name(given: dict[str, Any]) -
 def test_readers_refuse_them_too(open_with: Any, given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(given))):
         open_with(sample("upright.mp4"), **given)
+
+
+NO_PATHS = pytest.mark.parametrize("path", [b"in.mp4", 7, None])
+
+
+@NO_PATHS
+@pytest.mark.parametrize("open_with", [VideoReader, open_video, partial(open_video, isolate=True)])
+def test_readers_refuse_what_is_no_path(open_with: Any, path: Any) -> None:
+    with pytest.raises(UsageError, match=f"path {path!r}: expected a path, as text or a Path"):
+        open_with(path)
+
+
+@NO_PATHS
+@pytest.mark.parametrize(
+    "job",
+    [
+        *(restore_file, plan_file, restore_pipe, restore_pictures),
+        partial(sample_file, seconds=Fraction(1)),
+        lambda input, output, restorer: list(restore_folder(input, output, restorer)),
+    ],
+)
+def test_jobs_refuse_what_is_no_path(job: Any, path: Any, tmp_path: Path) -> None:
+    for given in ((path, tmp_path / "out.mkv"), (sample("upright.mp4"), path)):
+        with pytest.raises(UsageError, match=f"{path!r}: expected a path, as text or a Path"):
+            job(*given, restorer=Restorer(None))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_times_may_be_plain_numbers_and_encoder_options_numbers() -> None:
