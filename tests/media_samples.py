@@ -131,7 +131,14 @@ _RECIPES = {
         "-colorspace bt709 -color_range tv"
     ),
     "gray.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt gray -c:v ffv1",
-    "alpha.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt yuva420p -c:v ffv1",
+    "alpha.mkv": f"{_VIDEO} -frames:v 5 -vf format=yuva420p,lutyuv=a=128 -c:v ffv1",
+    # With an alpha channel through which nothing shows, and from the fourth of five frames on something does.
+    "opaque.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt yuva420p -c:v ffv1",
+    "opaque_at_first.mkv": (
+        f"{_VIDEO} -frames:v 5 -vf format=yuva420p,"
+        "geq=lum=lum(X\\,Y):cb=cb(X\\,Y):cr=cr(X\\,Y):a=255-gt(N\\,2) -c:v ffv1"
+    ),
+    "opaque.gif": f"{_VIDEO} -frames:v 5",
     "alpha.webm": f"{_VIDEO} -frames:v 5 -pix_fmt yuva420p -c:v libvpx-vp9 -cpu-used 8 -deadline realtime",
     "packed_rgb.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt bgr0 -c:v ffv1",
     "nv12.mkv": f"{_VIDEO} -frames:v 5 -pix_fmt nv12 -c:v rawvideo",

@@ -9,7 +9,9 @@ from diffir_video.errors import MediaInputError, UsageError
 from diffir_video.job.options import JobOptions
 from diffir_video.media import (
     IsolatedReader,
+    NetworkAddress,
     PictureReader,
+    StandardInput,
     TimeRange,
     VideoReader,
     find_pictures,
@@ -27,8 +29,20 @@ Source = VideoReader | PictureReader | IsolatedReader
 
 
 def open_source(input: StrPath, options: JobOptions) -> Source:
-    """A job's input. Raises what `open_video` raises, and UsageError for transparency that nobody gave up."""
-    reader = open_video(
+    """A job's input. Raises what `open_video` raises, and UsageError for transparency that nobody gave up.
+
+    Where there is an alpha channel, all is decoded once more to know whether anything shows through; what can
+    be read only once is refused for the channel alone.
+    """
+    reader = _open(input, options)
+    if options.alpha == "refuse" and reader.has_alpha and _shows_through(input, options):
+        reader.close()
+        raise UsageError(f"{str(input)!r} has an alpha channel, which can't be kept; use --alpha drop")
+    return reader
+
+
+def _open(input: StrPath, options: JobOptions) -> Source:
+    return open_video(
         input,
         deinterlace=options.deinterlace,
         start=options.start,
@@ -38,10 +52,13 @@ def open_source(input: StrPath, options: JobOptions) -> Source:
         excursions=True,
         isolate=options.isolate,
     )
-    if reader.losses.alpha and options.alpha == "refuse":
-        reader.close()
-        raise UsageError(f"{str(input)!r} has an alpha channel, which can't be kept; use --alpha drop")
-    return reader
+
+
+def _shows_through(input: StrPath, options: JobOptions) -> bool:
+    if isinstance(input, StandardInput | NetworkAddress):
+        return True
+    with _open(input, options) as reader:
+        return reader.losses.alpha or any(reader.losses.alpha for _ in reader)
 
 
 def notes_on_late_captions(source: Source, encoder: str | None) -> tuple[str, ...]:

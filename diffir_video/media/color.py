@@ -107,7 +107,7 @@ def native_layout(pixel_format: str) -> PixelLayout | None:
 def unpacked_layout(pixel_format: str) -> PixelLayout:
     """The planar layout that holds every code of `pixel_format`: itself, or what swscale unpacks it to.
 
-    An alpha component has no place there; `has_alpha` tells.
+    An alpha component has no place there; `opacity` tells.
     """
     if layout := native_layout(pixel_format):
         return layout
@@ -131,10 +131,6 @@ def unpacked_layout(pixel_format: str) -> PixelLayout:
     if layout is None:
         raise MediaInputError(f"pixel format {pixel_format} isn't supported")
     return layout
-
-
-def has_alpha(pixel_format: str) -> bool:
-    return any(component.is_alpha for component in av.VideoFormat(pixel_format, 16, 16).components)
 
 
 def resolved_tags(tags: ColorTags, layout: PixelLayout, width: int, height: int) -> ColorTags:

@@ -78,9 +78,10 @@ class IsolatedReader:
             self.info: StreamInfo
             self.notes: tuple[str, ...]
             self.other_tracks: int
+            self.has_alpha: bool
             self.losses: ReadLosses
             self.has_captions = False
-            self.info, self.notes, self.other_tracks, self.losses = said
+            self.info, self.notes, self.other_tracks, self.has_alpha, self.losses = said
         except BaseException:
             self.close()
             raise
@@ -179,7 +180,8 @@ def _serve(connection: Connection, memory: int) -> None:
     try:
         with VideoReader(path, **arguments) as reader:
             os.ftruncate(memory, _SLOTS * _frame_bytes(reader.info))
-            connection.send((reader.info, reader.notes, reader.other_tracks, reader.losses))
+            about = (reader.info, reader.notes, reader.other_tracks, reader.has_alpha, reader.losses)
+            connection.send(about)
             skipping: tuple[int, bool] | None = connection.recv()
             if skipping is not None:
                 reader.skip_before(skipping[0], decode=skipping[1])

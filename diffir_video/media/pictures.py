@@ -15,6 +15,7 @@ from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.color import unpacked_layout
 from diffir_video.media.geometry import Crop
 from diffir_video.media.losses import ReadLosses
+from diffir_video.media.opacity import palette_shows_through
 from diffir_video.media.picture_kinds import PictureKind, kind_of, kinds_of
 from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import VIDEO_SUFFIXES
@@ -92,6 +93,7 @@ class PictureReader:
     """Pictures as the frames of a video of `rate` frames per second; otherwise as `VideoReader`.
 
     info: has the pixel format of those that hold the most, where some are gray or shallower than others.
+    has_alpha: whether something might show through one of them; `losses` tell whether it did.
     Raises MediaInputError for a picture that can't be read, has another size than the first one, or holds
     more than its header said.
     """
@@ -124,8 +126,8 @@ class PictureReader:
             frame_count=len(paths),
             duration_seconds=float(len(paths) * tick),
         )
-        has_alpha = any(alpha for _, alpha in infos) or any(kind.has_transparent_color for kind in kinds)
-        self.losses = ReadLosses(alpha=has_alpha)
+        self.has_alpha = any(alpha for _, alpha in infos) or any(kind.has_transparent_color for kind in kinds)
+        self.losses = ReadLosses()
         self.notes = (*_notes_on_gaps(paths), *_notes_on_animation(paths, kinds))
         self.other_tracks = 0
         self.has_captions = False
@@ -165,9 +167,9 @@ class PictureReader:
             yield self._read(index)
 
     def _look_at(self, index: int) -> tuple[StreamInfo, bool]:
-        """What a picture is, and whether it has an alpha channel."""
+        """What a picture is, and whether it has an alpha channel that is of any use."""
         with self._open(index) as reader:
-            return reader.info, self._losses_of(index, reader).alpha
+            return reader.info, reader.has_alpha and not kind_of(self._paths[index]).is_opaque
 
     def _read(self, index: int) -> Frame:
         with self._open(index) as reader:
@@ -187,8 +189,11 @@ class PictureReader:
         return Frame(frame.data, index, self.info.time_base, 1)
 
     def _losses_of(self, index: int, reader: VideoReader) -> ReadLosses:
-        losses = reader.losses
-        return replace(losses, alpha=losses.alpha and not kind_of(self._paths[index]).is_opaque)
+        losses, path = reader.losses, self._paths[index]
+        kind = kind_of(path)
+        # FFmpeg decodes a palette into a format without alpha, whatever its colours are.
+        alpha = palette_shows_through(path) if kind.has_transparent_color else losses.alpha
+        return replace(losses, alpha=alpha and not kind.is_opaque)
 
     def _open(self, index: int) -> VideoReader:
         return VideoReader(self._paths[index], crop=self._crop, excursions=self._excursions)

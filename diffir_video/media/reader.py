@@ -22,11 +22,12 @@ from torch import Tensor
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
-from diffir_video.media.color import PictureDecoder, has_alpha
+from diffir_video.media.color import PictureDecoder
 from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
 from diffir_video.media.losses import ReadLosses
+from diffir_video.media.opacity import has_alpha, shows_through
 from diffir_video.media.orientation import Orientation
 from diffir_video.media.picture_clock import PictureClock, begin_of_untimed, own_pts
 from diffir_video.media.probe import (
@@ -61,6 +62,7 @@ class VideoReader:
 
     info: the stream, read from the headers and the first frame, which is decoded at once.
     losses: what could not be read; complete after the last frame.
+    has_alpha: whether the first frame has an alpha channel; `losses` tell whether anything showed through.
     has_captions: whether closed captions lay in any frame so far.
     other_tracks: how many tracks the file has beside the video that is read.
     deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
@@ -121,6 +123,7 @@ class VideoReader:
             self._orientation = Orientation.of(self._first)
             self._crop = crop
             self._converter = self._converter_for(self._first)
+            self.has_alpha = self._counts.alpha or has_alpha(self._first.format.name)
             self.info = self._describe(self._first)
             self._first_pts: int | None = None
             if start is not None:
@@ -218,6 +221,9 @@ class VideoReader:
         if pts is None:
             self._counts.unordered_frames += 1
             return None
+        is_past = self._end is not None and pts * self.info.time_base >= self._end
+        if has_alpha(picture.format.name) and self._is_wanted(pts) and not (self._counts.alpha or is_past):
+            self._counts.alpha = shows_through(picture)
         if self._first_pts is not None and pts < self._first_pts:
             return None
         if self._says_interlaced and picture.interlaced_frame and not self._notes:
@@ -250,8 +256,8 @@ class VideoReader:
         self._coded_size = (picture.width, picture.height)
         self._pixel_format = picture.format.name
         # VP8 and VP9 have their transparency beside the pictures, and FFmpeg's own decoders pass it by.
-        beside = self._stream.metadata.get("alpha_mode") == "1"
-        self._counts.alpha = beside or has_alpha(self._pixel_format)
+        if self._stream.metadata.get("alpha_mode") == "1":
+            self._counts.alpha = True
         self._tags = self._tags_of(picture)
         return PictureDecoder(
             self._pixel_format,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import imageio_ffmpeg
@@ -308,24 +310,53 @@ def test_a_pattern_that_nothing_fits_is_one_clear_error(tmp_path: Path) -> None:
     assert main(["restore", str(tmp_path / "%d.png"), str(tmp_path / "out.mkv")]) == 3
 
 
-@pytest.mark.parametrize("name", ["alpha.mkv", "alpha.webm", "see-through.png", "palette.png", "%d.png"])
+SEE_THROUGH = ("-vf", "format=rgba,lutrgb=a=128")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alpha.mkv", "alpha.webm", "opaque_at_first.mkv", "see-through.png", "palette.png", "%d.png"],
+)
 def test_transparency_is_refused_unless_it_is_given_up(name: str, tmp_path: Path) -> None:
-    source = sample(name) if name.startswith("alpha.") else tmp_path / name
+    source = sample(name) if name.endswith((".mkv", ".webm")) else tmp_path / name
     match name:
         case "see-through.png":
-            make_pictures(tmp_path, name, "-pix_fmt", "rgba", count=1)
+            make_pictures(tmp_path, name, *SEE_THROUGH, count=1)
         case "palette.png":
             Image.new("P", (32, 32)).save(source, transparency=0)
         case "%d.png":
-            make_pictures(tmp_path, name)
+            make_pictures(tmp_path, name, "-pix_fmt", "rgba")
             (tmp_path / "3.png").unlink()
-            make_pictures(tmp_path, "3.png", "-pix_fmt", "rgba", count=1)
+            make_pictures(tmp_path, "3.png", *SEE_THROUGH, count=1)
         case _:
             pass
     with pytest.raises(UsageError, match=r"alpha channel.*--alpha drop"):
         restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY)
+    assert not list(tmp_path.glob("*out.mkv*"))
     report = restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY, options=JobOptions(alpha="drop"))
     assert report.lost() == ["the alpha channel was left out"]
+
+
+@pytest.mark.parametrize("name", ["opaque.mkv", "opaque.gif", "opaque.png", "%d.png"])
+@pytest.mark.parametrize("alpha", ["refuse", "drop"])
+def test_an_alpha_channel_through_which_nothing_shows_is_no_loss(
+    name: str, alpha: Literal["refuse", "drop"], tmp_path: Path
+) -> None:
+    source = sample(name) if name in ("opaque.mkv", "opaque.gif") else tmp_path / name
+    if source.parent == tmp_path:
+        make_pictures(tmp_path, name, "-pix_fmt", "rgba", count=5 if "%" in name else 1)
+    options = JobOptions(alpha=alpha, segment_frames=2)
+    report = restore_file(source, tmp_path / "out.mkv", restorer=IDENTITY, options=options)
+    assert report.lost() == []
+    assert report.run.frames_out == (1 if name == "opaque.png" else 5)
+
+
+def test_what_can_be_read_only_once_is_refused_for_the_channel_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "diffir_video.cli", "restore", "--model", "identity", "-", "out.mkv"]
+    piped = sample("opaque.mkv").read_bytes()
+    ended = subprocess.run(command, input=piped, cwd=tmp_path, capture_output=True, check=False)
+    assert ended.returncode == 2
+    assert b"alpha channel, which can't be kept; use --alpha drop" in ended.stderr
 
 
 @pytest.mark.parametrize(
