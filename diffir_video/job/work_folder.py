@@ -57,7 +57,10 @@ class WorkFolder:
             if restart:
                 folder._empty()
             folder._begin(output)
-            yield folder
+            try:
+                yield folder
+            finally:
+                folder._remove_unnoted()
         finally:
             if not (path / _JOURNAL).exists():
                 folder.remove()
@@ -128,6 +131,14 @@ class WorkFolder:
             self._empty()
             (self.path / _LOCK).unlink()
             self.path.rmdir()
+
+    def _remove_unnoted(self) -> None:
+        """Segments that will be redone take no space, where there may be none left."""
+        noted = {segment.file for segment in self.segments}
+        for path in self.path.glob("*.segment"):
+            if path.name not in noted:
+                with suppress(OSError):
+                    path.unlink()
 
     def _begin(self, output: Path) -> None:
         found = _read_object(self.path / _SETTINGS)

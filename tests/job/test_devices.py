@@ -164,6 +164,23 @@ def test_a_failure_of_one_stops_all_and_the_job_goes_on_later(failing: int, tmp_
     assert video_packets(output) == video_packets(one)
 
 
+def test_segments_that_will_be_redone_take_no_space(tmp_path: Path) -> None:
+    output, last_begun = tmp_path / "out.mkv", threading.Event()
+
+    def hold_the_second(number: int, _: int) -> None:
+        if number == 1:
+            assert last_begun.wait(SECONDS_TO_WAIT)
+            raise MemoryError("after what comes later is finished")
+        if number == 4:
+            last_begun.set()
+
+    with pytest.raises(MemoryError, match="after what"):
+        restore(output, [Told(hold_the_second), Told(hold_the_second)])
+    assert journal(output) == ["000000.segment"]
+    folder = tmp_path / ".out.mkv.diffir-job"
+    assert [path.name for path in folder.glob("*.segment")] == ["000000.segment"]
+
+
 def test_an_interrupt_stops_all(tmp_path: Path) -> None:
     met = meeting(2)
 
