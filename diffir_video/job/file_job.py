@@ -23,6 +23,7 @@ from diffir_video.job.segments import DeviceShare, OwnFrames, restore_segments
 from diffir_video.job.sizing import ResizingSink, output_info
 from diffir_video.job.source import (
     Source,
+    check_unchanged,
     identity_of,
     no_frames,
     notes_on_late_captions,
@@ -92,7 +93,7 @@ def restore_file(
         open_source(input, options) as source,
         WorkFolder.open(job.output, settings, restart=options.restart) as work,
     ):
-        return job.run(source, work, progress)
+        return job.run(source, work, settings, progress)
 
 
 def plan_file(
@@ -195,8 +196,10 @@ class _Job:
         self,
         source: Source,
         work: WorkFolder,
+        settings: Mapping[str, str],
         progress: Callable[[Progress], None] | None,
     ) -> FileReport:
+        """settings: as they were before `source` was opened."""
         info = output_info(source.info, self._restorer.scale, self.options)
         part = work.path / f"output{self.output.suffix.lower()}"
         # All that the container or the encoder refuses is refused here, before the first frame.
@@ -210,9 +213,11 @@ class _Job:
         )
         if not work.segments:
             raise no_frames(self.input, self.options.part)
+        self._check_unchanged(settings)
         origin, copied = self._origin(work.segments[0].pts[0], info.time_base, keep=keeps_origin)
         with self._open_muxer(part, info, copied) as muxer:
             join_segments(work.path, work.segments, muxer, info.time_base, origin=origin)
+        self._check_unchanged(settings)
         expected = _expected(work.segments, muxer, info, origin)
         found = read_timeline(part)
         verification = verify_timeline(expected, found)
@@ -248,6 +253,11 @@ class _Job:
         publish(part, self.output, overwrite=self.options.overwrite)
         work.remove()
         return report
+
+    def _check_unchanged(self, settings: Mapping[str, str]) -> None:
+        """The sound of another file would be beside these pictures."""
+        if self._copied_from is not None:
+            check_unchanged(self.input, settings)
 
     def _origin(self, first_pts: int, tick: Fraction, *, keep: bool) -> tuple[int, TimeRange]:
         """What pts becomes 0, and what of the other tracks is copied.

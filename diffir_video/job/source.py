@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from diffir_video.errors import MediaInputError, UsageError
@@ -77,6 +78,18 @@ def no_frames(input: StrPath, part: TimeRange) -> UsageError:
     begin = "its beginning" if part.start is None else f"{float(part.start):g} s"
     end = "its end" if part.end is None else f"{float(part.end):g} s"
     return UsageError(f"no frame of {str(input)!r} is from {begin} to {end}")
+
+
+def check_unchanged(input: StrPath, before: Mapping[str, str]) -> None:
+    """Raise MediaInputError for a file that isn't what it was when `identity_of` gave `before`.
+
+    Its time alone may have changed: it is what a copy, or a backup, may change too.
+    """
+    now = identity_of(input)
+    if any(now.get(key) != before.get(key) for key in ("input size", "input digest")):
+        raise MediaInputError(
+            f"{str(input)!r} changed while it was restored; once nothing writes it any more, use --restart"
+        )
 
 
 def identity_of(input: StrPath) -> dict[str, str]:

@@ -290,9 +290,17 @@ def missing_bytes(path: StrPath) -> int:
     """How many bytes an MP4/MOV, Matroska or MPEG-TS file lacks by its own account; 0 if none or unknown.
 
     A cut file ends inside a box, segment or transport packet whose size goes past the end of the file.
+    Raises MediaInputError for a file that is gone.
     """
     if isinstance(path, StandardInput | NetworkAddress):
         return 0
+    try:
+        return _missing_of(path)
+    except OSError as exc:
+        raise MediaInputError(f"can't read {str(path)!r} any more: {exc.strerror}") from exc
+
+
+def _missing_of(path: StrPath) -> int:
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(12)
