@@ -16,7 +16,9 @@ import pytest
 from tests.media_samples import sample, video_pts
 from tests.streams.peers import wait_until
 
-RESTORE = [sys.executable, "-m", "diffir_video.cli", "restore", "--model", "identity"]
+# A shell's background jobs ignore SIGINT, and hand that on to their children.
+HEEDING = ["env", "--default-signal=INT"]
+RESTORE = [*HEEDING, sys.executable, "-m", "diffir_video.cli", "restore", "--model", "identity"]
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -95,7 +97,7 @@ def test_an_interrupt_while_the_worker_is_started_is_not_lost(tmp_path: Path) ->
         "sys.exit(main())"
     )
     arguments = ["restore", "--model", "identity", str(sample("long.mp4")), str(tmp_path / "out.mp4")]
-    command = [sys.executable, "-c", program, *arguments]
+    command = [*HEEDING, sys.executable, "-c", program, *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 130
     assert ended.stderr.startswith("diffir-video: interrupted")
