@@ -82,12 +82,15 @@ def check_memory(restorers: Sequence[FileRestorer], info: StreamInfo, longest_se
     """
     if len(restorers) == 1:
         return
-    held = len(restorers) * longest_segment * info.width * info.height * _BYTES_PER_PIXEL
+    frames = len(restorers) * longest_segment
+    if info.frame_count is not None:
+        frames = min(frames, info.frame_count)
+    frame_bytes = info.width * info.height * _BYTES_PER_PIXEL
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if held > memory // 2:
-        fitting = longest_segment * (memory // 2) // held
+    if frames * frame_bytes > memory // 2:
+        fitting = memory // 2 // frame_bytes // len(restorers)
         raise UsageError(
-            f"{len(restorers)} devices at one file hold up to {len(restorers)} segments of "
-            f"{longest_segment} frames of {info.width}x{info.height}, {held / 1e9:.0f} GB, and this machine "
-            f"has {memory / 1e9:.0f} GB; use --segment-frames {max(fitting, 1)}, or fewer devices"
+            f"{len(restorers)} devices at one file hold up to {frames} frames of {info.width}x{info.height}, "
+            f"{frames * frame_bytes / 1e9:.0f} GB, and this machine has {memory / 1e9:.0f} GB; use "
+            f"--segment-frames {max(fitting, 1)}, or fewer devices"
         )

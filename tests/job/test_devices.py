@@ -231,7 +231,7 @@ def test_more_than_the_memory_holds_is_refused_before_the_first_frame(
 ) -> None:
     # 4000 pages of 4000 bytes, where ten frames take 1.8 MB.
     monkeypatch.setattr("os.sysconf", lambda _: 4000)
-    with pytest.raises(UsageError, match="6 devices at one file hold up to 6 segments of 10 frames"):
+    with pytest.raises(UsageError, match="6 devices at one file hold up to 50 frames of 160x96"):
         restore(tmp_path / "out.mkv", [Told() for _ in range(6)])
     assert list(tmp_path.iterdir()) == []
 
