@@ -103,7 +103,8 @@ class Restorer:
         reuse: a level or a whole policy (see `ReusePolicy`), with which every stream begins.
         refresh: "auto" refreshes a held prior as the policy says, a number every so many frames and at cuts.
         tile, batch, backend: how much of a frame and how many frames the network works on at a time, and what
-            runs it (see `InferenceOptions`). Neither tile nor batch changes what comes out.
+            runs it (see `InferenceOptions`). Neither tile nor batch changes what comes out, but for rounding,
+            on which it may depend where a recurrent network finds motion in noise.
         record_decisions: keep what was decided for every frame in the streams' reports.
         Raises UsageError on a network, a device, a seed or a policy that can't be used.
         """

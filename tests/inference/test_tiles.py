@@ -19,6 +19,10 @@ from tests.network.test_variants import MODELS, PUBLISHED
 
 TILES: list[Tile] = [64, 128, 256, 512]
 
+# Where a network finds motion in what it made of the frame before, the last bit of that may decide between
+# two places that are as like in noise.
+AFTER_MOTION_IN_RESTORED = 1e-3
+
 
 def clip(height: int, width: int, frames: int = 3) -> dv.Clip:
     """A photograph that moves by a pixel per frame, with noise."""
@@ -39,10 +43,17 @@ def assert_tiles_change_nothing(
 ) -> None:
     whole = restored(net, lq, "off", reuse, backend)
     for tile in tiles:
-        difference = restored(net, lq, tile, reuse, backend) - whole
-        relative = float(difference.norm() / whole.norm())
-        print(f"{reuse}, {backend}, {lq.data.shape[-1]}x{lq.data.shape[-2]}, tile {tile}: {relative:.1e}")
-        assert relative <= TOLERANCE
+        tiled = restored(net, lq, tile, reuse, backend)
+        first, later = (relative(tiled[some], whole[some]) for some in (slice(1), slice(1, None)))
+        size = f"{lq.data.shape[-1]}x{lq.data.shape[-2]}"
+        print(f"{reuse}, {backend}, {size}, tile {tile}: {first:.1e}, later {later:.1e}")
+        finds_motion_in_restored = net.config.recurrent and net.config.compensated
+        assert first <= TOLERANCE
+        assert later <= (AFTER_MOTION_IN_RESTORED if finds_motion_in_restored else TOLERANCE)
+
+
+def relative(one: Tensor, other: Tensor) -> float:
+    return float((one - other).norm() / other.norm())
 
 
 def built_in(name: str) -> dv.DiffIRS2:
@@ -51,8 +62,9 @@ def built_in(name: str) -> dv.DiffIRS2:
 
 @pytest.mark.parametrize("reuse", ["prior", "statistics"])
 @pytest.mark.parametrize("backend", ["eager", "compile"])
-def test_tiles_of_a_picture_of_odd_size(backend: Backend, reuse: ReuseLevel) -> None:
-    assert_tiles_change_nothing(built_in("denoise-live"), clip(241, 321), reuse, backend, [64, 128])
+@pytest.mark.parametrize("name", ["denoise-nano", "denoise-live"])
+def test_tiles_of_a_picture_of_odd_size(name: str, backend: Backend, reuse: ReuseLevel) -> None:
+    assert_tiles_change_nothing(built_in(name), clip(241, 321), reuse, backend, [64, 128])
 
 
 @pytest.mark.slow
