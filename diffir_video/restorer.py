@@ -61,6 +61,9 @@ def products_of(precision: Precision) -> Products:
     return precision if precision in ("bf16x3", "int8") else "plain"
 
 
+# CUDA's compute capability from which there are products of bfloat16.
+_FIRST_WITH_BF16 = 8
+
 # Several frames at once hide what a launch costs; four of 1920 x 1080, as they come out, are 100 MB.
 _MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA = 4, 128 * 2**20
 
@@ -96,10 +99,11 @@ class Restorer:
         seed: a whole number of at most 64 bits.
         device: "cpu", "cuda", of several "cuda:1"; "auto" is CUDA where there is one. On CUDA torch's TF32 is
             switched off in this process: float32 is to be float32.
-        precision "auto" is bf16 on CUDA, and on a CPU whose compiled kernels multiply in bf16 while all else
-            stays float32; elsewhere fp32. bf16x3 makes each product of float32 of three in bf16, on CPUs with
-            AMX: next to fp32 in what comes out, and faster. int8 makes those of the blocks of integers of 8
-            bits, on CPUs with VNNI: faster than bf16 without AMX, and less exact (docs/performance.md).
+        precision "auto" is bf16 on CUDA, fp16 on GPUs that have no bf16, and bf16 on a CPU whose compiled
+            kernels multiply in it while all else stays float32; elsewhere fp32. bf16x3 makes each product of
+            float32 of three in bf16, on CPUs with AMX: next to fp32 in what comes out, and faster. int8 makes
+            those of the blocks of integers of 8 bits, on CPUs with VNNI: faster than bf16 without AMX, and
+            less exact (docs/performance.md).
         reuse: a level or a whole policy (see `ReusePolicy`), with which every stream begins.
         refresh: "auto" refreshes a held prior as the policy says, a number every so many frames and at cuts.
         tile, batch, backend: how much of a frame and how many frames the network works on at a time, and what
@@ -402,7 +406,8 @@ def _choose_policy(reuse: ReuseLevel | ReusePolicy, refresh: Refresh) -> ReusePo
 def _choose_precision(precision: Precision, device: torch.device, backend: Backend) -> Precision:
     if precision not in get_args(Precision):
         raise UsageError(f"precision {precision!r}: expected one of {get_args(Precision)}")
-    if precision == "auto":
-        has_half = device.type == "cuda" or (backend in ("auto", "compile") and cpu_has_fast_half())
-        return "bf16" if has_half else "fp32"
-    return precision
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= _FIRST_WITH_BF16 else "fp16"
+    return "bf16" if backend in ("auto", "compile") and cpu_has_fast_half() else "fp32"

@@ -207,6 +207,19 @@ def test_missing_gpu_is_an_error_not_a_fallback() -> None:
         dv.Restorer.from_pretrained("identity", device="cuda")
 
 
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_a_gpu_without_bfloat16_multiplies_in_half_precision(
+    capability: tuple[int, int], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: capability)
+    restorer = dv.Restorer.from_pretrained("identity", device="cuda:1", backend="eager")
+    assert (str(restorer.device), restorer.precision) == ("cuda:1", precision)
+    with pytest.raises(dv.UsageError, match="numbered 0 to 1"):
+        dv.Restorer.from_pretrained("identity", device="cuda:2")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_equals_cpu() -> None:
     torch.manual_seed(0)

@@ -40,8 +40,8 @@ def add_restorer_options(command: argparse.ArgumentParser) -> None:
         "--precision",
         default="auto",
         choices=PRECISIONS,
-        help="what the network multiplies. Default: %(default)s, bf16 on a GPU and on CPUs that have it, "
-        "else fp32. int8 is faster still on CPUs with VNNI but no AMX",
+        help="what the network multiplies. Default: %(default)s, bf16 on GPUs and CPUs that have it, "
+        "fp16 on older GPUs, else fp32. int8 is faster still on CPUs with VNNI but no AMX",
     )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     _add_reuse_options(command)
