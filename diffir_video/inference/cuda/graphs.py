@@ -20,8 +20,9 @@ _WARM_UPS = 3
 # there would be no result.
 _MOST_COMPILED = 1 << 20
 
-# torch's settings are those of the process, and several devices may have networks compiled at once.
-_compiling = threading.Lock()
+# There may be one capture at a time in a process, and torch's settings are the process's too; several devices
+# have networks of their own.
+_capturing = threading.Lock()
 
 _Key = tuple[torch.Size, bool]
 
@@ -43,10 +44,7 @@ class CompiledNetwork:
         # Only what compiles has to wait for this.
         dynamo = cast(Any, torch)._dynamo  # noqa: SLF001 - where torch.compile's settings are
         dynamo.maybe_mark_dynamic(lq, 0)
-        with (
-            _compiling,
-            dynamo.config.patch(recompile_limit=_MOST_COMPILED, accumulated_recompile_limit=_MOST_COMPILED),
-        ):
+        with dynamo.config.patch(recompile_limit=_MOST_COMPILED, accumulated_recompile_limit=_MOST_COMPILED):
             return self._compiled(lq, *held_maps)
 
 
@@ -60,15 +58,19 @@ class GraphedNetwork:
         self._compiled = CompiledNetwork(graph)
         self._captured: OrderedDict[_Key, _Captured] = OrderedDict()
         # Graphs replay one after the other, and nothing but their outputs outlasts a replay: all can work in
-        # the same memory.
+        # the same memory. That takes one stream for all; torch's own is the first device's.
         self._pool: Any = cast(Any, torch.cuda).graph_pool_handle()
+        self._aside: torch.cuda.Stream | None = None
 
     def __call__(self, lq: Tensor, *held_maps: Tensor) -> tuple[Tensor, ...]:
         key = (lq.shape, bool(held_maps))
         if key not in self._captured:
             if len(self._captured) == _MOST_GRAPHS:
                 self._captured.popitem(last=False)
-            self._captured[key] = _Captured(self._compiled, lq, held_maps, self._pool)
+            if self._aside is None:
+                self._aside = torch.cuda.Stream(lq.device)
+            with _capturing:
+                self._captured[key] = _Captured(self._compiled, lq, held_maps, self._pool, self._aside)
         self._captured.move_to_end(key)
         return self._captured[key].replay(lq, held_maps)
 
@@ -76,10 +78,17 @@ class GraphedNetwork:
 class _Captured:
     """One graph with the tensors that it reads and writes."""
 
-    def __init__(self, run: CompiledNetwork, lq: Tensor, held_maps: Sequence[Tensor], pool: Any) -> None:
+    def __init__(
+        self,
+        run: CompiledNetwork,
+        lq: Tensor,
+        held_maps: Sequence[Tensor],
+        pool: Any,
+        aside: torch.cuda.Stream,
+    ) -> None:
+        """pool, aside: what is worked in, and on, while it is captured."""
         self._inputs = [tensor.clone() for tensor in (lq, *held_maps)]
         # Compiling and the libraries' first choices must not be captured.
-        aside = torch.cuda.Stream(lq.device)
         aside.wait_stream(torch.cuda.current_stream(lq.device))
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):
@@ -87,7 +96,7 @@ class _Captured:
         torch.cuda.current_stream(lq.device).wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads move frames meanwhile, and may allocate for it.
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self._graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
             self._outputs = run(*self._inputs)
 
     def replay(self, lq: Tensor, held_maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
