@@ -41,12 +41,13 @@ def train(recipe: Recipe, stage: str, name: str, *settings: str, processes: int 
 
 
 @pytest.fixture
-def earlier(recipe: Recipe) -> list[str]:
-    """Settings that name the checkpoints of stages 1 and 2."""
+def earlier(recipe: Recipe) -> dict[str, list[str]]:
+    """For each stage, the settings that name the checkpoints it starts from."""
     train_stage1(recipe.config("max_steps=2", f"output={recipe.folder / 's1'}"))
     stage1 = f"stage1={recipe.folder}/s1/checkpoints/last.safetensors"
     train_stage2(recipe.config(stage1, "max_steps=2", f"output={recipe.folder / 's2'}"))
-    return [stage1, f"stage2={recipe.folder}/s2/checkpoints/last.safetensors"]
+    stage2 = f"stage2={recipe.folder}/s2/checkpoints/last.safetensors"
+    return {"stage1": [], "stage2": [stage1], "gan": [stage1, stage2]}
 
 
 PHASES = {
@@ -58,9 +59,11 @@ PHASES = {
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_gradient_of_two_processes_is_that_of_one(recipe: Recipe, earlier: list[str], phase: str) -> None:
+def test_gradient_of_two_processes_is_that_of_one(
+    recipe: Recipe, earlier: dict[str, list[str]], phase: str
+) -> None:
     stage, settings = PHASES[phase]
-    settings = [*settings, *earlier, "max_steps=5"]
+    settings = [*settings, *earlier[stage], "max_steps=5"]
     (alone,) = train(recipe, stage, "alone", *settings)
     first, second = train(recipe, stage, "two", *settings, processes=2)
     # The first gradients: later ones are of weights that differ by what rounding made of them.
@@ -72,9 +75,10 @@ def test_gradient_of_two_processes_is_that_of_one(recipe: Recipe, earlier: list[
 
 
 def test_processes_stay_together_from_the_prior_phase_into_the_joint_one(
-    recipe: Recipe, earlier: list[str]
+    recipe: Recipe, earlier: dict[str, list[str]]
 ) -> None:
-    first, second = train(recipe, "stage2", "two", *earlier, "prior_steps=3", "max_steps=6", processes=2)
+    settings = [*earlier["stage2"], "prior_steps=3", "max_steps=6"]
+    first, second = train(recipe, "stage2", "two", *settings, processes=2)
     assert all(torch.equal(tensor, second["net"][name]) for name, tensor in first["net"].items())
 
 
