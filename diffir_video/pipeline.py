@@ -14,15 +14,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Generic, TypeVar
 
 import torch
 
 from diffir_video.allocator import give_back_freed
 from diffir_video.errors import DiffirVideoError, UsageError
 from diffir_video.frame import Frame, StreamInfo
-from diffir_video.prior import ReuseReport
+from diffir_video.run_report import Progress, RunReport, StageName, StageTime, report_of
 from diffir_video.stages import (
     BatchingRestorer,
     FrameRestorer,
@@ -34,114 +33,11 @@ from diffir_video.stages import (
     TransferringStream,
 )
 
-StageName = Literal["decode", "restore", "encode"]
-
 # Batches waiting between two stages: enough to bridge an uneven frame.
 _QUEUED_BATCHES = 2
 
 # Of floats: two frames of 1280 x 720, one of anything larger; larger by itself, it waits alone.
 _MOST_FRAMES, _BATCH_BYTES = 4, 24 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is. frames_total is the container's word, None where it has none.
-
-    frames_resumed: those of frames_done that were there before the `seconds` began.
-    """
-
-    frames_done: int
-    frames_total: int | None
-    seconds: float
-    frames_resumed: int = 0
-
-    @property
-    def fps(self) -> float:
-        return (self.frames_done - self.frames_resumed) / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def eta_seconds(self) -> float | None:
-        if self.frames_total is None or self.fps == 0:
-            return None
-        return max(self.frames_total - self.frames_done, 0) / self.fps
-
-
-@dataclass(frozen=True, slots=True)
-class StageTime:
-    """Seconds a stage worked, and seconds it waited for its neighbours."""
-
-    busy_seconds: float
-    waiting_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class RunReport:
-    """What a run did. `bottleneck` is the stage that worked longest: the one to make faster first.
-
-    reuse: where priors were refreshed and why.
-    """
-
-    frames_in: int
-    frames_out: int
-    wall_seconds: float
-    fps: float
-    stages: dict[StageName, StageTime]
-    bottleneck: StageName
-    reuse: ReuseReport
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "reuse": self.reuse.to_dict()}
-
-
-def combined(
-    reports: Sequence[RunReport],
-    *,
-    frames: int,
-    wall_seconds: float,
-    closing_seconds: float = 0.0,
-    at_once: int = 1,
-    reading_seconds: float = 0.0,
-) -> RunReport:
-    """One report of runs that made `frames` frames of their own in `wall_seconds`.
-
-    closing_seconds: how long sinks were closed beside the runs. at_once: how many runs there were at a time;
-    of several, whose waiting for the one source counts as work, `reading_seconds` is what decoding took.
-    """
-    names: tuple[StageName, ...] = get_args(StageName)
-    stages: dict[StageName, StageTime] = {
-        name: StageTime(
-            sum(report.stages[name].busy_seconds for report in reports),
-            sum(report.stages[name].waiting_seconds for report in reports),
-        )
-        for name in names
-    }
-    encode = stages["encode"]
-    stages["encode"] = replace(encode, busy_seconds=encode.busy_seconds + closing_seconds)
-    if at_once > 1:
-        stages["decode"] = replace(stages["decode"], busy_seconds=reading_seconds)
-    reuse = ReuseReport.combined([report.reuse for report in reports])
-    return _report(frames, frames, wall_seconds, stages, reuse, at_once)
-
-
-def _report(
-    frames_in: int,
-    frames_out: int,
-    wall: float,
-    stages: dict[StageName, StageTime],
-    reuse: ReuseReport,
-    at_once: int = 1,
-) -> RunReport:
-    """at_once: how many restored and encoded, while one decoded for them all."""
-    shares = {"decode": 1, "restore": at_once, "encode": at_once}
-    return RunReport(
-        frames_in=frames_in,
-        frames_out=frames_out,
-        wall_seconds=wall,
-        fps=frames_out / wall if wall > 0 else 0.0,
-        stages=stages,
-        bottleneck=max(stages, key=lambda name: stages[name].busy_seconds / shares[name]),
-        reuse=reuse,
-    )
 
 
 def run(
@@ -338,7 +234,7 @@ class _Loop:
     def _report(self) -> RunReport:
         wall = time.perf_counter() - self._started
         stages: dict[StageName, StageTime] = {name: clock.total() for name, clock in self._clocks.items()}
-        return _report(self._frames_in, self._frames_out, wall, stages, self._stream.reuse)
+        return report_of(self._frames_in, self._frames_out, wall, stages, self._stream.reuse)
 
 
 def _transfers_of(stream: FrameRestorerStream) -> FrameTransfers:

@@ -14,8 +14,9 @@ from typing import Self
 import torch
 
 from diffir_video.frame import Clip
-from diffir_video.pipeline import RunReport, run
+from diffir_video.pipeline import run
 from diffir_video.restorer import Restorer
+from diffir_video.run_report import RunReport
 from diffir_video.stages import FrameRestorer
 from streams.addresses import Address
 from streams.config import LiveConfig

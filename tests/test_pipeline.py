@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from diffir_video import DiffIRS2, DiffirVideoError, Frame, Restorer, StreamInfo, UsageError
-from diffir_video.pipeline import Progress, RunReport, run
+from diffir_video.pipeline import run
 from diffir_video.prior import ReuseReport
+from diffir_video.run_report import Progress, RunReport
 from diffir_video.stages import NullSink
 from tests.network.test_variants import tiny
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from diffir_video.small_files import write_whole
 
 if TYPE_CHECKING:
-    from diffir_video.pipeline import Progress
+    from diffir_video.run_report import Progress
 
 
 def write_json(content: Mapping[str, Any], path: str) -> None:

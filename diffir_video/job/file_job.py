@@ -48,7 +48,8 @@ from diffir_video.media import (
 )
 from diffir_video.media.probe import earliest_time
 from diffir_video.media.read_options import check_path
-from diffir_video.pipeline import Progress, RunReport, run
+from diffir_video.pipeline import run
+from diffir_video.run_report import Progress, RunReport
 from diffir_video.version import engine_version
 
 _DEFAULTS = JobOptions()

@@ -13,7 +13,8 @@ from diffir_video.job.restorers import FileRestorer, check_restorer
 from diffir_video.job.sizing import ResizingSink, output_info
 from diffir_video.job.source import no_frames, open_source
 from diffir_video.media import PictureReader, PictureWriter, StandardInput, find_pictures, picture_names
-from diffir_video.pipeline import Progress, run
+from diffir_video.pipeline import run
+from diffir_video.run_report import Progress
 
 _DEFAULTS = JobOptions()
 

@@ -14,7 +14,8 @@ from diffir_video.job.sizing import ResizingSink, output_info
 from diffir_video.job.source import notes_on_late_captions, open_source
 from diffir_video.media import StandardInput, VideoWriter, Y4mWriter
 from diffir_video.media.read_options import check_path
-from diffir_video.pipeline import Progress, run
+from diffir_video.pipeline import run
+from diffir_video.run_report import Progress
 
 _DEFAULTS = JobOptions()
 

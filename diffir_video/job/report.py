@@ -10,8 +10,8 @@ from typing import Any, Self
 from diffir_video.job.segments import DeviceShare
 from diffir_video.job.verification import Check, Verification
 from diffir_video.media import ReadLosses
-from diffir_video.pipeline import RunReport, StageTime
 from diffir_video.prior import ReuseReport
+from diffir_video.run_report import RunReport, StageTime
 from diffir_video.small_files import StrPath, write_whole
 from diffir_video.zoo import IDENTITY
 

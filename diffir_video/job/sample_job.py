@@ -19,7 +19,8 @@ from diffir_video.job.sizing import output_info
 from diffir_video.job.source import Source, no_frames, open_source
 from diffir_video.media import PictureReader, ReadLosses, TimeRange, VideoWriter, resized, video_extent
 from diffir_video.media.read_options import check_path
-from diffir_video.pipeline import Progress, RunReport, combined, run
+from diffir_video.pipeline import run
+from diffir_video.run_report import Progress, RunReport, combined
 from diffir_video.stages import FrameSource
 
 _DEFAULTS = JobOptions()

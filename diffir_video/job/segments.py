@@ -17,7 +17,8 @@ from diffir_video.job.restorers import FileRestorer
 from diffir_video.job.sizing import ResizingSink
 from diffir_video.job.work_folder import WorkFolder
 from diffir_video.media import SegmentWriter
-from diffir_video.pipeline import Progress, RunReport, combined, run
+from diffir_video.pipeline import run
+from diffir_video.run_report import Progress, RunReport, combined
 from diffir_video.stages import FrameSink
 
 # How often progress is told while the caller's own restorer has nothing left to do.

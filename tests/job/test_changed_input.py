@@ -11,7 +11,7 @@ import pytest
 
 from diffir_video import JobOptions, MediaInputError, Restorer, restore_file
 from diffir_video.job import FileReport
-from diffir_video.pipeline import Progress
+from diffir_video.run_report import Progress
 from tests.media_samples import packets, sample
 
 

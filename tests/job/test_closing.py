@@ -12,8 +12,8 @@ import pytest
 from diffir_video import EncoderError, Frame, JobOptions, Restorer
 from diffir_video.job import restore_file
 from diffir_video.media import SegmentWriter
-from diffir_video.pipeline import Progress
 from diffir_video.restorer import RestorerStream
+from diffir_video.run_report import Progress
 from tests.media_samples import sample
 
 SECONDS_TO_WAIT = 20

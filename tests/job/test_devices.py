@@ -22,8 +22,8 @@ from diffir_video import (
 )
 from diffir_video.cli import main
 from diffir_video.job import FileReport, restore_file
-from diffir_video.pipeline import Progress
 from diffir_video.restorer import RestorerStream
+from diffir_video.run_report import Progress
 from tests.media_samples import packets, sample
 from tests.network.test_variants import tiny
 

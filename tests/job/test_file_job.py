@@ -20,8 +20,8 @@ from diffir_video.bench_material import write_sample_clip
 from diffir_video.job import FileReport, restore_file, save_report
 from diffir_video.media import VideoReader, read_timeline
 from diffir_video.media.segment import _read_packets
-from diffir_video.pipeline import Progress
 from diffir_video.prior import ReuseLevel
+from diffir_video.run_report import Progress
 from tests.media_samples import decoded_bytes, ffmpeg, packets, sample, video_pts
 
 FAST = {"preset": "ultrafast"}

@@ -13,7 +13,7 @@ import torch
 
 from diffir_video import JobOptions, MediaInputError, Restorer, restore_file
 from diffir_video.media import IsolatedReader, VideoReader
-from diffir_video.pipeline import Progress
+from diffir_video.run_report import Progress
 from tests.media_samples import decoded_bytes, sample, video_pts
 
 

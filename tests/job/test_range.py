@@ -12,7 +12,7 @@ import pytest
 from diffir_video import JobOptions, Restorer, UsageError
 from diffir_video.cli import main
 from diffir_video.job import FileReport, plan_file, restore_file
-from diffir_video.pipeline import Progress
+from diffir_video.run_report import Progress
 from tests.media_samples import packets, sample, video_pts
 
 HALF, ONE_AND_A_HALF = Fraction(1, 2), Fraction(3, 2)

@@ -19,8 +19,8 @@ import torch
 from diffir_video import EncoderError, Frame, JobOptions, OutputError, Restorer
 from diffir_video.job import FileReport, restore_file
 from diffir_video.media import VideoReader, VideoWriter
-from diffir_video.pipeline import Progress
 from diffir_video.restorer import RestorerStream
+from diffir_video.run_report import Progress
 from tests.media_samples import decoded_bytes, packets, sample, video_pts
 
 FAST = {"preset": "ultrafast"}

@@ -17,7 +17,7 @@ from diffir_video.cli import main
 from diffir_video.job import FileReport, restore_file
 from diffir_video.media import IsolatedReader, VideoReader
 from diffir_video.media.resets import ContinuousClock
-from diffir_video.pipeline import Progress
+from diffir_video.run_report import Progress
 from tests.media_samples import packets, sample, video_pts
 
 JOINED = [("joined.vob", ".mkv"), ("joined.ts", ".mp4"), ("ahead.vob", ".ts"), ("ahead.ts", ".mkv")]
