@@ -129,15 +129,15 @@ def _floors_under(net: DiffIRS2, rows: Sequence[BenchRow]) -> Iterator[FloorRow]
 
 
 class _Clip:
-    """The measurements of one size."""
+    """The measurements of one size; its frames are where they are restored."""
 
     def __init__(self, plan: BenchPlan, net: DiffIRS2, clip: Path, output: Path) -> None:
         self._plan, self._clip, self._output = plan, clip, output
-        with VideoReader(clip) as reader:
+        self._reference = ReferenceRestorer(net, device=plan.device)
+        with self._reader() as reader:
             self._info = reader.info
             self._frames = list(islice(reader, plan.frames))
         self._compared = self._frames[:_COMPARED_FRAMES]
-        self._reference = ReferenceRestorer(net, device=plan.device)
         self._restorers = [
             Restorer(
                 deepcopy(net),
@@ -210,8 +210,11 @@ class _Clip:
     def _pictures(self, restorer: Restorer | ReferenceRestorer) -> Tensor:
         return torch.stack([frame.data for frame in self._kept(restorer, self._compared)])
 
+    def _reader(self) -> VideoReader:
+        return VideoReader(self._clip, device=self._reference.device)
+
     def _decode(self) -> int:
-        with VideoReader(self._clip) as reader:
+        with self._reader() as reader:
             return sum(1 for _ in reader)
 
     def _encoding(self) -> Callable[[], int]:

@@ -162,8 +162,12 @@ class _Loop:
         self._restored.stop()
 
     def _decode(self) -> None:
+        with self._transfers.decoding():
+            self._decode_all(iter(self._source))
+        self._decoded.end()
+
+    def _decode_all(self, frames: Iterator[Frame]) -> None:
         clock = self._clocks["decode"]
-        frames = iter(self._source)
         while True:
             # A frame taken too early would only grow old in the queue.
             with clock.waiting():
@@ -171,10 +175,9 @@ class _Loop:
             with clock.busy():
                 batch = self._transfers.upload(self._take_batch(frames))
             if not batch:
-                break
+                return
             self._frames_in += len(batch)
             self._decoded.put(batch)
-        self._decoded.end()
 
     def _take_batch(self, frames: Iterator[Frame]) -> list[Frame]:
         batch: list[Frame] = []
@@ -214,6 +217,10 @@ class _Loop:
             )
 
     def _encode(self) -> None:
+        with self._transfers.encoding():
+            self._encode_all()
+
+    def _encode_all(self) -> None:
         clock = self._clocks["encode"]
         while True:
             with clock.waiting():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, runtime_checkable
 
 from diffir_video.frame import Frame, StreamInfo
@@ -49,7 +50,18 @@ class FrameTransfers(Protocol):
         ...
 
     def hand_over(self, frames: list[Frame]) -> Callable[[], list[Frame]]:
-        """Called in the restoring thread; what it returns brings the frames back, in the encoding thread."""
+        """Called in the restoring thread; what it returns brings the frames back, in the encoding thread.
+
+        They come back to where the source made them.
+        """
+        ...
+
+    def decoding(self) -> AbstractContextManager[object]:
+        """What the decoding thread does within it, on whatever device, is done beside the restoring."""
+        ...
+
+    def encoding(self) -> AbstractContextManager[object]:
+        """The same of the encoding thread."""
         ...
 
 
@@ -99,3 +111,9 @@ class NoTransfers:
 
     def hand_over(self, frames: list[Frame]) -> Callable[[], list[Frame]]:
         return lambda: frames
+
+    def decoding(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def encoding(self) -> AbstractContextManager[object]:
+        return nullcontext()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 
 import pytest
@@ -246,6 +247,7 @@ class Ferried:
     def __init__(self) -> None:
         self.there: list[str] = []
         self.back: list[str] = []
+        self.beside: list[str] = []
 
     def open_stream(self) -> FerriedStream:
         return FerriedStream(self)
@@ -270,6 +272,13 @@ class FerriedStream:
         self._owner.there += [threading.current_thread().name] * len(frames)
         return [frame.with_data(-frame.data) for frame in frames]
 
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        self._owner.beside.append(threading.current_thread().name)
+        yield
+
+    encoding = decoding
+
     def hand_over(self, frames: list[Frame]) -> Callable[[], list[Frame]]:
         return lambda: [self._brought_back(frame) for frame in frames]
 
@@ -283,6 +292,7 @@ def test_frames_are_moved_by_the_threads_that_decode_and_encode() -> None:
     run(Counting(), restorer, sink, batch=4)
     assert restorer.there == ["diffir-decode"] * 23
     assert restorer.back == ["diffir-encode"] * 23
+    assert sorted(restorer.beside) == ["diffir-decode", "diffir-encode"]
     assert [frame.pts for frame in sink.kept] == list(range(23))
     for index, frame in enumerate(sink.kept):
         torch.testing.assert_close(frame.data, torch.full((3, 8, 8), index / 200))

@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+import torch
+
 from diffir_video.frame import StreamInfo
 from diffir_video.job.cutting import SegmentCutter, SegmentSource
 from diffir_video.job.options import JobOptions
@@ -91,7 +93,7 @@ def restore_file(
         return FileReport.from_dict(finished)
     check_output(output, copy_from=input, overwrite=options.overwrite)
     with (
-        open_source(input, options) as source,
+        open_source(input, options, device=job.frames_device) as source,
         WorkFolder.open(job.output, settings, restart=options.restart) as work,
     ):
         return job.run(source, work, settings, progress)
@@ -111,7 +113,7 @@ def plan_file(
     """
     job = _Job.of(input, output, restorer, options)
     check_output(output, copy_from=input, overwrite=options.overwrite)
-    with open_source(input, options) as source, TemporaryDirectory() as scratch:
+    with open_source(input, options, device=job.frames_device) as source, TemporaryDirectory() as scratch:
         return job.plan(source, Path(scratch))
 
 
@@ -138,6 +140,11 @@ class _Job:
     def _restorer(self) -> FileRestorer:
         """Any of them: what they make of a frame is the same."""
         return self.restorers[0]
+
+    @property
+    def frames_device(self) -> torch.device | str:
+        """Where frames are best made: where they are restored. Several devices take them from one thread."""
+        return self._restorer.device if len(self.restorers) == 1 else "cpu"
 
     def plan(self, source: Source, scratch: Path) -> FilePlan:
         info = output_info(source.info, self._restorer.scale, self.options)

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from diffir_video.errors import MediaInputError, UsageError
 from diffir_video.job.options import JobOptions
 from diffir_video.media import (
@@ -29,20 +31,20 @@ _SAMPLE_BYTES = 1 << 16
 Source = VideoReader | PictureReader | IsolatedReader
 
 
-def open_source(input: StrPath, options: JobOptions) -> Source:
+def open_source(input: StrPath, options: JobOptions, *, device: torch.device | str = "cpu") -> Source:
     """A job's input. Raises what `open_video` raises, and UsageError for transparency that nobody gave up.
 
-    Where there is an alpha channel, all is decoded once more to know whether anything shows through; what can
-    be read only once is refused for the channel alone.
+    device: where a video's frames are made. Where there is an alpha channel, all is decoded once more to know
+    whether anything shows through; what can be read only once is refused for the channel alone.
     """
-    reader = _open(input, options)
+    reader = _open(input, options, device)
     if options.alpha == "refuse" and reader.has_alpha and _shows_through(input, options):
         reader.close()
         raise UsageError(f"{str(input)!r} has an alpha channel, which can't be kept; use --alpha drop")
     return reader
 
 
-def _open(input: StrPath, options: JobOptions) -> Source:
+def _open(input: StrPath, options: JobOptions, device: torch.device | str = "cpu") -> Source:
     return open_video(
         input,
         deinterlace=options.deinterlace,
@@ -51,6 +53,7 @@ def _open(input: StrPath, options: JobOptions) -> Source:
         crop=options.crop,
         rate=options.rate,
         excursions=True,
+        device=device,
         isolate=options.isolate,
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import torch
+
 from diffir_video.errors import UsageError
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.geometry import Crop
@@ -23,6 +25,7 @@ def open_video(
     crop: Crop | None = None,
     rate: Fraction | None = None,
     excursions: bool = False,
+    device: torch.device | str = "cpu",
     isolate: bool = False,
 ) -> VideoReader | PictureReader | IsolatedReader:
     """The frames of a video file, a still, a folder of pictures or a pattern such as `shot-%04d.png`.
@@ -34,7 +37,8 @@ def open_video(
 
     rate: frames per second of pictures, by default 25; UsageError for a video, which has timestamps of its
     own. isolate: decode a video in another process, so that a crash of its decoder is an error, or ends the
-    frames. For the others, what a frame holds and what is raised, see `VideoReader`.
+    frames. device: where a video's frames are made; those of pictures, and of another process, are made
+    on the CPU. For the others, what a frame holds and what is raised, see `VideoReader`.
     """
     check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop, rate=rate)
     pictures = find_pictures(path)
@@ -43,8 +47,18 @@ def open_video(
             raise UsageError(
                 f"a rate of {rate} frames per second is for pictures; {str(path)!r} has timestamps of its own"
             )
-        return (IsolatedReader if isolate else VideoReader)(
-            path, deinterlace=deinterlace, start=start, end=end, crop=crop, excursions=excursions
+        if isolate:
+            return IsolatedReader(
+                path, deinterlace=deinterlace, start=start, end=end, crop=crop, excursions=excursions
+            )
+        return VideoReader(
+            path,
+            deinterlace=deinterlace,
+            start=start,
+            end=end,
+            crop=crop,
+            excursions=excursions,
+            device=device,
         )
     return PictureReader(
         pictures, rate=rate or DEFAULT_RATE, start=start, end=end, crop=crop, excursions=excursions

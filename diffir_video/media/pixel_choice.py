@@ -17,12 +17,10 @@ from diffir_video.media.color import (
     MATRIX_RGB,
     MATRIX_UNSPECIFIED,
     RANGE_LIMITED,
-    PixelLayout,
-    native_layout,
     resolved_tags,
-    unpacked_layout,
 )
 from diffir_video.media.hdr import writes_hdr_metadata
+from diffir_video.media.pixel_layout import PixelLayout, native_layout, unpacked_layout
 from diffir_video.media.siting import siting_name, within_format, written_location
 
 _ENCODERS_OF_ODD_SIZES = frozenset({"ffv1", "libvpx", "libvpx-vp9"})

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import av
 import av.error
+import torch
 from av.packet import Packet
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -30,6 +31,7 @@ from diffir_video.media.losses import ReadLosses
 from diffir_video.media.opacity import has_alpha, shows_through
 from diffir_video.media.orientation import Orientation
 from diffir_video.media.picture_clock import PictureClock, begin_of_untimed, own_pts
+from diffir_video.media.pixel_layout import wait_for
 from diffir_video.media.probe import (
     StrPath,
     frame_rate,
@@ -71,6 +73,8 @@ class VideoReader:
         before `start` is read and, up to a keyframe near it, not decoded.
     crop: the part of each upright picture that is delivered.
     excursions: keep colours outside the RGB cube, as values outside [0, 1]; else they are clamped.
+    device: where the frames are made. A GPU is sent a picture as it is coded, a fraction of its RGB, by the
+        current stream of the thread that iterates; frames are complete when they come.
     strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
@@ -88,11 +92,13 @@ class VideoReader:
         end: Fraction | None = None,
         crop: Crop | None = None,
         excursions: bool = False,
+        device: torch.device | str = "cpu",
         strict: bool = False,
     ) -> None:
         check_path(path)
         check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop)
         self._path, self._end, self._excursions = path, end, excursions
+        self._device = torch.device(device)
         self._container = open_input(path)
         try:
             self._stream = main_video_stream(self._container, path)
@@ -250,7 +256,10 @@ class VideoReader:
         if picture.format.name != self._pixel_format:
             self._converter = self._converter_for(picture)
         data = self._orientation.apply(self._converter.decode(picture))
-        return data if self._crop is None else self._crop.apply(data)
+        if self._crop is not None:
+            data = self._crop.apply(data)
+        wait_for(self._device)
+        return data
 
     def _converter_for(self, picture: av.VideoFrame) -> PictureDecoder:
         self._coded_size = (picture.width, picture.height)
@@ -265,6 +274,7 @@ class VideoReader:
             picture.height,
             self._tags,
             excursions=self._excursions,
+            device=self._device,
         )
 
     def _describe(self, picture: av.VideoFrame) -> StreamInfo:

@@ -11,7 +11,8 @@ import numpy as np
 
 from diffir_video.errors import EncoderError, OutputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
-from diffir_video.media.color import RANGE_FULL, PictureEncoder, PixelLayout, plane_view, unpacked_layout
+from diffir_video.media.color import RANGE_FULL, PictureEncoder
+from diffir_video.media.pixel_layout import PixelLayout, plane_view, unpacked_layout
 from diffir_video.media.siting import CENTRE, LEFT, TOP_LEFT, UNSPECIFIED, siting_name, within_format
 
 # The chroma sitings that 4:2:0 of 8 bits names; deeper 4:2:0 has no name for any.

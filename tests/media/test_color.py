@@ -12,7 +12,8 @@ import torch
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags
 from diffir_video.media import VideoReader
-from diffir_video.media.color import PictureDecoder, PictureEncoder, native_layout, resolved_tags
+from diffir_video.media.color import PictureDecoder, PictureEncoder, resolved_tags
+from diffir_video.media.pixel_layout import native_layout
 from tests.media_samples import decoded_bytes, sample
 
 LIMITED, FULL = 1, 2

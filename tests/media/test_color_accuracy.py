@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from diffir_video.frame import ColorTags
-from diffir_video.media.color import PictureDecoder, PictureEncoder, PixelLayout, native_layout
+from diffir_video.media.color import PictureDecoder, PictureEncoder
+from diffir_video.media.pixel_layout import PixelLayout, native_layout
 from tests.media.test_color import plane, smooth_picture
 
 # Large for its waves: theirs, unlike ours, blurs chroma a little on every pass.
