@@ -12,7 +12,6 @@ from diffir_video.errors import DiffirVideoError, OutputError
 from training.data.commands import add_data_commands
 from training.interruption import TerminatedError, stop_requests
 from training.messages import print_messages
-from training.recipe import load_config
 
 _PROGRAM = "diffir-train"
 
@@ -146,6 +145,7 @@ def _run_evaluate(args: argparse.Namespace) -> None:
 
 def _run_stage(args: argparse.Namespace) -> None:
     from training.gan import train_gan
+    from training.recipe import load_config
     from training.run_folder import how_to_go_on
     from training.stage1 import train_stage1
     from training.stage2 import train_stage2

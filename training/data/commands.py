@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from training.data.packages import GROUPS
-from training.recipe import load_config
 
 # argparse gives its sub-parsers no public type.
 _Commands = Any
@@ -64,6 +63,7 @@ def _run_prepare(args: argparse.Namespace) -> None:
 
 def _run_check(args: argparse.Namespace) -> None:
     from training.data.check import compare, describe_sources, require_held_out
+    from training.recipe import load_config
 
     configs = [load_config(path, args.set, args.overlays) for path in args.config]
     for report in describe_sources(configs):
@@ -85,6 +85,7 @@ def _run_check(args: argparse.Namespace) -> None:
 
 def _run_show(args: argparse.Namespace) -> None:
     from training.data.show import write_contact_sheet
+    from training.recipe import load_config
 
     config = load_config(args.config, args.set, args.overlays)
     print(f"{write_contact_sheet(config, args.out, args.samples)} samples in {args.out}")
