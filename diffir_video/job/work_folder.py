@@ -60,7 +60,7 @@ class WorkFolder:
             try:
                 yield folder
             finally:
-                folder._remove_unnoted()
+                folder._remove_unnoted(output)
         finally:
             if not (path / _JOURNAL).exists():
                 folder.remove()
@@ -132,11 +132,14 @@ class WorkFolder:
             (self.path / _LOCK).unlink()
             self.path.rmdir()
 
-    def _remove_unnoted(self) -> None:
-        """Segments that will be redone take no space, where there may be none left."""
-        noted = {segment.file for segment in self.segments}
-        for path in self.path.glob("*.segment"):
-            if path.name not in noted:
+    def _remove_unnoted(self, output: Path) -> None:
+        """What will be made again takes no space, where there may be none left."""
+        if self.awaits_cleaning(output):
+            return
+        kept = {_LOCK, _SETTINGS, _JOURNAL, *(segment.file for segment in self.segments)}
+        # A record of a file that is gone might be taken for that of another.
+        for path in sorted(self.path.glob("*"), key=lambda path: path.name != _FINISHED):
+            if path.name not in kept:
                 with suppress(OSError):
                     path.unlink()
 

@@ -409,6 +409,9 @@ def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
     with pytest.raises(OutputError, match="No space left"):
         restore(small_disk / "out.mp4", overwrite=True, encoder_options={"qp": "10"})
     assert (small_disk / "out.mp4").read_text() == "precious"
+    # All segments were finished; of the file that they didn't fit into a second time nothing stays.
+    kept = {file.suffix for file in (small_disk / ".out.mp4.diffir-job").iterdir()}
+    assert kept == {".segment", ".json", ".jsonl", ""}
     subprocess.run(["mount", "-o", "remount,size=10m", str(small_disk)], check=True)
     report = restore(small_disk / "out.mp4", overwrite=True, encoder_options={"qp": "10"})
     assert report.resumed_segments > 0
