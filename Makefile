@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse eval-precision eval-motion calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano clean
+.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse eval-precision eval-motion eval-noise calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano clean
 
 venv: $(STAMP)
 
@@ -65,6 +65,9 @@ eval: $(STAMP)
 
 eval-reuse: $(STAMP)
 	$(PYTHON) -m training.evaluation.reuse --data $(DATA)
+
+eval-noise: $(STAMP)
+	$(PYTHON) -m training.evaluation.noises --data $(DATA)
 
 eval-precision: $(STAMP)
 	$(PYTHON) -m training.evaluation.precisions --data $(DATA)

@@ -63,18 +63,21 @@ class NoiseConfig:
 
     sigma: range of the standard deviation at mid grey, in code values of 255. skew: of its draw,
     low + (high - low) · u**skew with u uniform; above 1 favours weak noise. poisson: share of sequences whose
-    variance grows with the signal. clean: share without any noise.
+    variance grows with the signal. clean: share without any noise. interpolated: share of those with noise
+    whose noise isn't white, as it was interpolated after it arose: see `degradations.interpolated_noise`.
     """
 
     sigma: tuple[float, float] = (2.0, 50.0)
     skew: float = 1.0
     poisson: float = 0.3
     clean: float = 0.05
+    interpolated: float = 0.0
 
     def __post_init__(self) -> None:
         require_range("data.noise.sigma", self.sigma, lowest=0)
         require(self.skew >= 0, "data.noise.skew", self.skew, "0 or more")
-        require_shares("data.noise", {"poisson": self.poisson, "clean": self.clean})
+        shares = ("poisson", "clean", "interpolated")
+        require_shares("data.noise", {name: getattr(self, name) for name in shares})
 
 
 @dataclass(frozen=True, kw_only=True)

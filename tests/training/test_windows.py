@@ -15,7 +15,7 @@ import diffir_video as dv
 from diffir_video.media import transcode
 from tests.training.conftest import Recipe, picture
 from training.config import CodecConfig, NoiseConfig, SourceConfig, TrainConfig
-from training.data.degradations import add_camera_noise, compress_randomly, sharpen
+from training.data.degradations import add_camera_noise, compress_randomly, interpolated_noise, sharpen
 from training.data.frames import Footage, load_source, shrink_area
 from training.data.loader import batches
 from training.data.windows import Crop, WindowDataset, cut_from_clip, pan_over, validation_windows
@@ -83,6 +83,47 @@ def test_poisson_noise_grows_with_the_signal() -> None:
     halves[:, :, 32:] = 190
     noisy = add_camera_noise(halves, NoiseConfig(sigma=(15, 15), poisson=1, clean=0), rng()).astype(float)
     assert noisy[:, :, 32:].std() > 1.1 * noisy[:, :, :32].std()
+
+
+def neighbours_alike(noise: np.ndarray, axis: int, by: int = 1) -> float:
+    """The correlation of values `by` places apart, colour by colour."""
+    ahead, behind = (
+        np.take(noise, range(by, noise.shape[axis]), axis),
+        np.take(noise, range(noise.shape[axis] - by), axis),
+    )
+    return float((ahead * behind).mean() / noise.var())
+
+
+def test_interpolated_noise_is_that_of_a_mosaic_or_of_an_enlargement() -> None:
+    shape = (2, 65, 96, 3)
+    mosaics, enlarged = list[np.ndarray](), list[np.ndarray]()
+    for seed in range(12):
+        noise = interpolated_noise(shape, np.random.default_rng(seed))
+        assert (noise.shape, noise.dtype) == (shape, np.float32)
+        assert abs(noise.mean()) < 0.05
+        # A colour's own site keeps what it had; green is between its four neighbours halfway.
+        red_sites, between = noise[:, 2:-2:2, 2:-2:2, 0], noise[:, 2:-2:2, 3:-1:2, 0]
+        halfway = (noise[:, 2:-2:2, 2:-2:2, 0] + noise[:, 2:-2:2, 4::2, 0]) / 2
+        is_mosaic = np.allclose(between, halfway, atol=1e-6)
+        (mosaics if is_mosaic else enlarged).append(noise)
+        if is_mosaic:
+            assert red_sites.std() == pytest.approx(1, abs=0.06)
+        for axis in (1, 2):
+            assert neighbours_alike(noise, axis) > 0.15
+            assert abs(neighbours_alike(noise, axis, by=8)) < 0.1
+        assert abs((noise[0] * noise[1]).mean()) < 0.05
+    assert len(mosaics) >= 2
+    assert len(enlarged) >= 2
+
+
+def test_the_share_of_interpolated_noise_is_the_one_asked_for() -> None:
+    flat = np.full((1, 64, 64, 3), 128, np.uint8)
+    noise = NoiseConfig(sigma=(20, 20), poisson=0.5, clean=0, interpolated=0.5)
+    found = [
+        neighbours_alike(add_camera_noise(flat, noise, np.random.default_rng(seed)) - 128.0, 2) > 0.15
+        for seed in range(40)
+    ]
+    assert 10 < sum(found) < 30
 
 
 @pytest.mark.parametrize("codec", ["x264", "x265", "mpeg2", "jpeg"])

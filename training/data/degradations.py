@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from math import ceil
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from diffir_video.media import transcode
 from training.config import CodecConfig, NoiseConfig, SharpenConfig
+
+# What is made of a colour's own sites: of red and blue, a quarter of all, and of green, a half.
+_OF_QUARTER = [[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]]
+_OF_HALF = [[0.0, 0.25, 0.0], [0.25, 1.0, 0.25], [0.0, 0.25, 0.0]]
+_BILINEAR = torch.tensor([_OF_QUARTER, _OF_HALF, _OF_QUARTER])[:, None]
 
 
 def add_camera_noise(
@@ -18,31 +26,72 @@ def add_camera_noise(
     """Gaussian or Poisson-Gaussian noise of one random level for the whole sequence.
 
     frames: (T, H, W, 3) uint8; returns the same, rounded and clipped as a camera does. The variance of
-    Poisson-Gaussian noise is a·signal + b (Foi et al. 2008), of the drawn level at mid grey.
+    Poisson-Gaussian noise is a·signal + b (Foi et al. 2008), of the drawn level at mid grey; of noise that
+    was interpolated the level is what it was before.
     """
     if rng.random() < noise.clean:
         return frames
     low, high = noise.sigma
     sigma = low + (high - low) * rng.random() ** noise.skew
+    deviation: NDArray[np.floating] | np.float32 = np.float32(sigma)
     if rng.random() < noise.poisson:
         signal_share = rng.uniform(0.2, 1.0)
         variance = sigma**2 * (1 - signal_share + signal_share * frames.astype(np.float32) / 127.5)
-        return _with_gaussian(frames, np.sqrt(variance), rng)
-    return _with_gaussian(frames, np.float32(sigma), rng)
+        deviation = np.sqrt(variance)
+    if noise.interpolated and rng.random() < noise.interpolated:
+        return _noisy(frames, interpolated_noise(frames.shape, rng) * deviation)
+    return _noisy(frames, rng.standard_normal(frames.shape, dtype=np.float32) * deviation)
 
 
 def add_gaussian_noise(
     frames: NDArray[np.uint8], sigma: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """White Gaussian noise of `sigma` code values of 255; (T, H, W, 3) uint8 → the same, rounded, clipped."""
-    return _with_gaussian(frames, np.float32(sigma), rng)
+    return _noisy(frames, rng.standard_normal(frames.shape, dtype=np.float32) * np.float32(sigma))
 
 
-def _with_gaussian(
-    frames: NDArray[np.uint8], deviation: NDArray[np.floating] | np.float32, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    noisy = rng.standard_normal(frames.shape, dtype=np.float32) * deviation + frames
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+def interpolated_noise(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """White noise of deviation 1 that was then interpolated, which makes it weaker, and patches of its dots.
+
+    As often `mosaic_noise` as `enlarged_noise` by 1.2 to 2. shape: (T, H, W, 3); returns that.
+    """
+    if rng.random() < 0.5:
+        return mosaic_noise(shape, rng)
+    return enlarged_noise(shape, rng.uniform(1.2, 2.0), rng)
+
+
+def mosaic_noise(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """White noise of deviation 1 on a sensor that has one colour at each pixel (RGGB), then in three colours.
+
+    Two of the three are interpolated linearly. What that takes of a picture's detail is not in it.
+    """
+    height, width = shape[1:3]
+    row, column = torch.arange(height + 2)[:, None] % 2, torch.arange(width + 2) % 2
+    # The first pixel of a picture is red; around it is a border of one.
+    red, blue = row * column, (1 - row) * (1 - column)
+    sites = torch.stack([red, 1 - red - blue, blue])
+    noise = np.empty(shape, np.float32)
+    for frame in noise:
+        # Reflected, so that each colour's sites go on past the border.
+        sensor = np.pad(rng.standard_normal((height, width), dtype=np.float32), 1, mode="reflect")
+        known = torch.as_tensor(sensor) * sites
+        frame[...] = F.conv2d(known, _BILINEAR, groups=3).permute(1, 2, 0).numpy()
+    return noise
+
+
+def enlarged_noise(shape: tuple[int, ...], factor: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """White noise of deviation 1 in a picture `factor` times as small, then enlarged, bicubically."""
+    height, width, channels = shape[1:]
+    small = (channels, ceil(height / factor), ceil(width / factor))
+    noise = np.empty(shape, np.float32)
+    for frame in noise:
+        white = torch.as_tensor(rng.standard_normal(small, dtype=np.float32))
+        frame[...] = F.interpolate(white[None], (height, width), mode="bicubic")[0].permute(1, 2, 0).numpy()
+    return noise
+
+
+def _noisy(frames: NDArray[np.uint8], noise: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(noise + frames), 0, 255).astype(np.uint8)
 
 
 def compress_randomly(

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,9 +92,14 @@ def _unused(codec: CodecConfig) -> set[str]:
     return off
 
 
+def _noise_of(data: DataConfig) -> dict[str, Any]:
+    noise = asdict(data.noise)
+    return noise if noise["interpolated"] else {key: noise[key] for key in noise if key != "interpolated"}
+
+
 def _file_of(clip: Footage, number: int, data: DataConfig, scale: int) -> Path:
     codec = {name: value for name, value in asdict(data.codec).items() if name not in _unused(data.codec)}
-    drawn_from = [asdict(data.noise), codec, asdict(data.sharpen), clip.key]
+    drawn_from = [_noise_of(data), codec, asdict(data.sharpen), clip.key]
     if scale > 1:
         drawn_from += [scale, asdict(data.downscale)]
     recipe = json.dumps(drawn_from)

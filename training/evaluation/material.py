@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from training.data.degradations import enlarged_noise, mosaic_noise
 from training.data.fetch import fetch
 from training.evaluation.ffmpeg import Codec, encode, read_rgb
 from training.writing import written_whole
@@ -22,6 +24,9 @@ from training.writing import written_whole
 NOISE_LEVELS = (10, 25, 40)
 CRFS = (23, 30)
 _SEED = 20
+
+Noise = Literal["white", "mosaic", "enlarged"]
+_ENLARGED_BY = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +51,20 @@ CLIPS = (
 class Damage:
     """Shrinking by `shrink` (bicubic), Gaussian noise of `sigma` 8-bit levels in RGB, clipped and rounded,
     then `codec` at `crf`, or no codec.
+
+    noise: white, or what a sensor's mosaic or an enlargement by 1.5 made of it (`data.degradations`).
     """
 
     sigma: int = 0
     crf: int | None = None
     codec: Codec = "x264"
     shrink: int = 1
+    noise: Noise = "white"
 
     def __str__(self) -> str:
         parts = [f"1/{self.shrink}"] if self.shrink > 1 else []
-        parts += [f"σ {self.sigma}"] if self.sigma else []
+        kind = "" if self.noise == "white" else f" {self.noise}"
+        parts += [f"σ {self.sigma}{kind}"] if self.sigma else []
         # Beside noise x264 goes without saying.
         coder = "" if self.sigma and self.codec == "x264" else f"{self.codec} "
         parts += [] if self.crf is None else [f"{coder}CRF {self.crf}"]
@@ -92,7 +101,7 @@ def damaged(truth: NDArray[np.uint8], clip_name: str, damage: Damage, cache: Pat
     The same bytes on every call. cache: a folder that keeps the encoded files.
     """
     small = resize(truth, 1 / damage.shrink) if damage.shrink > 1 else truth
-    noisy = add_noise(small, clip_name, damage.sigma) if damage.sigma else small
+    noisy = add_noise(small, clip_name, damage.sigma, damage.noise) if damage.sigma else small
     if damage.crf is None:
         return noisy
     name = f"{clip_name}-{damage.codec}-sigma{damage.sigma}-crf{damage.crf}-{fingerprint(noisy)}.mkv"
@@ -123,10 +132,18 @@ def fingerprint(frames: NDArray[np.uint8]) -> str:
     return f"{zlib.crc32(frames.tobytes()):08x}"
 
 
-def add_noise(truth: NDArray[np.uint8], clip_name: str, sigma: float) -> NDArray[np.uint8]:
-    """Gaussian noise of `sigma` levels, independent per pixel, channel and frame; seeded by both."""
+def add_noise(
+    truth: NDArray[np.uint8], clip_name: str, sigma: float, kind: Noise = "white"
+) -> NDArray[np.uint8]:
+    """Gaussian noise of `sigma` levels; white: independent per pixel, channel and frame. Seeded by both."""
     generator = np.random.default_rng([_SEED, zlib.crc32(clip_name.encode()), round(sigma * 1000)])
-    noise = generator.standard_normal(truth.shape, np.float32)
+    match kind:
+        case "white":
+            noise = generator.standard_normal(truth.shape, np.float32)
+        case "mosaic":
+            noise = mosaic_noise(truth.shape, generator)
+        case "enlarged":
+            noise = enlarged_noise(truth.shape, _ENLARGED_BY, generator)
     return np.clip(np.rint(truth + sigma * noise), 0, 255).astype(np.uint8)
 
 

@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from diffir_video.checkpoint import load_checkpoint
 from diffir_video.errors import UsageError
-from diffir_video.frame import Clip
-from diffir_video.metrics import mean_psnr, psnr_y
 from diffir_video.network import DiffIRS2
 from diffir_video.restorer import Restorer
 from diffir_video.zoo import find_weights
@@ -27,11 +24,9 @@ from training.evaluation.material import (
     EvaluationClip,
     damaged,
     ground_truth,
-    to_bytes,
-    to_tensor,
 )
-from training.evaluation.report import markdown_table, write_if_asked
-from training.evaluation.tool import add_clip_options, chosen_clips, exit_code_of, tool_parser
+from training.evaluation.report import markdown_table
+from training.evaluation.tool import clip_psnr_y, compare_models, restored_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +64,7 @@ def evaluate(
             truth = ground_truth(data, clip, frame_limit)
             for damage in _DAMAGES:
                 pictures = damaged(truth, clip.name, damage, data / "cache")
-                source = Clip(to_tensor(pictures), tuple(range(len(pictures))), Fraction(1, 25))
-                restored = (to_tensor(to_bytes(restorer.restore(source).data)) for restorer in restorers)
-                figures = [mean_psnr(psnr_y(some, to_tensor(truth))) for some in restored]
+                figures = [clip_psnr_y(restored_bytes(one, pictures), truth) for one in restorers]
                 rows.append(Row(Path(model).name, clip.name, str(damage), *figures))
                 logger.info("%s, %s, %s: %.2f → %.2f dB", model, clip.name, damage, *figures)
     return rows
@@ -95,22 +88,16 @@ def _network(model: str) -> DiffIRS2:
     return net
 
 
+def _measured(
+    models: Sequence[str], data: Path, clips: Sequence[EvaluationClip], frame_limit: int
+) -> tuple[str, Any]:
+    rows = evaluate(models, data, clips=clips, frame_limit=frame_limit)
+    return to_markdown(rows), [asdict(row) for row in rows]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the evaluation; returns the exit code."""
-    parser = tool_parser("motion", __doc__)
-    parser.add_argument("--models", nargs="+", default=list(_MODELS), help="built-in names or checkpoints")
-    parser.add_argument("--markdown", type=Path, help="write the table here")
-    add_clip_options(parser, frames=_FRAMES)
-    options = parser.parse_args(argv)
-
-    def measure() -> None:
-        clips = chosen_clips(options.clips)
-        rows = evaluate(options.models, options.data, clips=clips, frame_limit=options.frames)
-        print(to_markdown(rows))
-        write_if_asked(options.json, json.dumps([asdict(row) for row in rows], indent=1))
-        write_if_asked(options.markdown, to_markdown(rows) + "\n")
-
-    return exit_code_of(measure, options.json, options.markdown)
+    return compare_models("motion", __doc__, _measured, argv, models=_MODELS, frames=_FRAMES)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import get_args
+from typing import Any, get_args
 
 from diffir_video.errors import BackendError, UsageError
 from diffir_video.metrics import mean_psnr, psnr_y
 from diffir_video.restorer import Precision, Restorer
 from training.evaluation.material import CLIPS, EvaluationClip, ground_truth, to_tensor
 from training.evaluation.programmes import Programme, spliced
-from training.evaluation.report import markdown_table, write_if_asked
+from training.evaluation.report import markdown_table
 from training.evaluation.reuse import restored_pictures
-from training.evaluation.tool import add_clip_options, chosen_clips, exit_code_of, tool_parser
+from training.evaluation.tool import compare_models
 
 logger = logging.getLogger(__name__)
 
@@ -120,23 +119,17 @@ def _measure(model: str, restorer: Restorer, programme: Programme) -> Row:
     return row
 
 
+def _measured(
+    models: Sequence[str], data: Path, clips: Sequence[EvaluationClip], frame_limit: int
+) -> tuple[str, Any]:
+    result = evaluate(models, data, clips=clips, frame_limit=frame_limit)
+    figures = {"rows": [asdict(row) for row in result.rows], "refused": list(result.refused)}
+    return result.to_markdown(), figures
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the evaluation; returns the exit code."""
-    parser = tool_parser("precisions", __doc__)
-    parser.add_argument("--models", nargs="+", default=list(_MODELS), help="built-in names or checkpoints")
-    parser.add_argument("--markdown", type=Path, help="write the table here")
-    add_clip_options(parser, frames=_FRAMES)
-    options = parser.parse_args(argv)
-
-    def measure() -> None:
-        clips = chosen_clips(options.clips)
-        result = evaluate(options.models, options.data, clips=clips, frame_limit=options.frames)
-        print(result.to_markdown())
-        figures = {"rows": [asdict(row) for row in result.rows], "refused": list(result.refused)}
-        write_if_asked(options.json, json.dumps(figures, indent=1))
-        write_if_asked(options.markdown, result.to_markdown() + "\n")
-
-    return exit_code_of(measure, options.json, options.markdown)
+    return compare_models("precisions", __doc__, _measured, argv, models=_MODELS, frames=_FRAMES)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffir_video.errors import DiffirVideoError, UsageError
+from diffir_video.frame import Clip
+from diffir_video.metrics import mean_psnr, psnr_y
 from diffir_video.network import DiffIR, DiffIRS1, DiffIRS2
+from diffir_video.restorer import Restorer
 from diffir_video.small_files import check_place
-from training.evaluation.material import CLIPS, EvaluationClip, to_tensor
+from training.evaluation.material import CLIPS, EvaluationClip, to_bytes, to_tensor
 from training.evaluation.networks import load_network
+from training.evaluation.report import write_if_asked
 from training.evaluation.stages import shots_of
 from training.messages import print_messages
 
@@ -89,6 +96,47 @@ def chosen_clips(names: Sequence[str] | None) -> list[EvaluationClip]:
         if name not in known:
             raise UsageError(f"no clip {name!r}: give --clips some of {', '.join(known)}")
     return [clip for clip in CLIPS if names is None or clip.name in names]
+
+
+def compare_models(
+    module: str,
+    description: str | None,
+    measure: Callable[[Sequence[str], Path, Sequence[EvaluationClip], int], tuple[str, Any]],
+    argv: Sequence[str] | None,
+    *,
+    models: Sequence[str],
+    frames: int,
+) -> int:
+    """Run a command that measures some models on some clips; returns its exit code.
+
+    measure: given the models, the folder of data, the clips and how many frames of each, the tables as
+    Markdown and all figures as JSON takes them. models, frames: those of the command by default.
+    """
+    parser = tool_parser(module, description)
+    parser.add_argument("--models", nargs="+", default=list(models), help="built-in names or checkpoints")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
+    add_clip_options(parser, frames=frames)
+    options = parser.parse_args(argv)
+
+    def tell() -> None:
+        clips = chosen_clips(options.clips)
+        tables, figures = measure(options.models, options.data, clips, options.frames)
+        print(tables)
+        write_if_asked(options.json, json.dumps(figures, indent=1))
+        write_if_asked(options.markdown, tables + "\n")
+
+    return exit_code_of(tell, options.json, options.markdown)
+
+
+def restored_bytes(restorer: Restorer, damaged: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(T, H, W, 3) uint8 frames of one clip, restored, as the file of 8 bits that they would become."""
+    clip = Clip(to_tensor(damaged), tuple(range(len(damaged))), Fraction(1, 25))
+    return to_bytes(restorer.restore(clip).data)
+
+
+def clip_psnr_y(frames: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
+    """Mean PSNR-Y in dB over a clip's frames, (T, H, W, 3) uint8 both."""
+    return mean_psnr(psnr_y(to_tensor(frames), to_tensor(truth)))
 
 
 def exit_code_of(work: Callable[[], None], *outputs: Path | None) -> int:
