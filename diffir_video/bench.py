@@ -31,9 +31,10 @@ from diffir_video.machine import peak_memory, processors
 from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.network import DiffIRS2
 from diffir_video.pipeline import run
+from diffir_video.precision import DTYPES, Precision, products_of
 from diffir_video.prior import ReuseLevel
 from diffir_video.reference import ReferenceRestorer
-from diffir_video.restorer import DTYPES, Precision, Refresh, Restorer, products_of
+from diffir_video.restorer import Refresh, Restorer
 from diffir_video.stages import NullSink
 
 # Frames that the reference path restores, slow as it is, and that the others are compared with.

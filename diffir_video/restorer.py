@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -23,12 +23,11 @@ from diffir_video.inference import (
     Backend,
     Batch,
     InferenceOptions,
-    Products,
     Tile,
-    cpu_has_fast_half,
 )
 from diffir_video.inference.transfers import CudaTransfers
 from diffir_video.network import DiffIR, DiffIRS2
+from diffir_video.precision import DTYPES, Precision, choose_precision, products_of
 from diffir_video.prior import (
     CutDetector,
     Decision,
@@ -44,25 +43,7 @@ from diffir_video.stages import FrameTransfers, NoTransfers
 from diffir_video.tiling import crop, pad_to_multiple
 from diffir_video.zoo import IDENTITY, find_weights
 
-Precision = Literal["auto", "fp32", "bf16", "fp16", "bf16x3", "int8"]
 Refresh = Literal["auto"] | int
-
-DTYPES = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    "bf16x3": torch.float32,
-    "int8": torch.float32,
-}
-
-
-def products_of(precision: Precision) -> Products:
-    """How a precision has the network's products made."""
-    return precision if precision in ("bf16x3", "int8") else "plain"
-
-
-# CUDA's compute capability from which there are products of bfloat16.
-_FIRST_WITH_BF16 = 8
 
 # Several frames at once hide what a launch costs; four of 1920 x 1080, as they come out, are 100 MB.
 _MOST_FRAMES_ON_CUDA, _BYTES_ON_CUDA = 4, 128 * 2**20
@@ -120,7 +101,7 @@ class Restorer:
         prepare_allocator(LOOP_KEEPS_BYTES)
         self.device = choose_device(device)
         keep_float32(self.device)
-        self.precision = _choose_precision(precision, self.device, backend)
+        self.precision = choose_precision(precision, self.device, backend)
         self.seed = _checked_seed(seed)
         self.policy = _choose_policy(reuse, refresh)
         self.record_decisions = record_decisions
@@ -401,13 +382,3 @@ def _choose_policy(reuse: ReuseLevel | ReusePolicy, refresh: Refresh) -> ReusePo
     if not is_count or refresh < 1:
         raise UsageError(f"refresh {refresh!r}: expected 'auto' or a number of frames, 1 or more")
     return replace(reuse, refresh_threshold=math.inf, max_prior_age=refresh)
-
-
-def _choose_precision(precision: Precision, device: torch.device, backend: Backend) -> Precision:
-    if precision not in get_args(Precision):
-        raise UsageError(f"precision {precision!r}: expected one of {get_args(Precision)}")
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device)[0] >= _FIRST_WITH_BF16 else "fp16"
-    return "bf16" if backend in ("auto", "compile") and cpu_has_fast_half() else "fp32"

@@ -14,8 +14,8 @@ import yaml
 
 from diffir_video.devices import Device, check_device_name
 from diffir_video.errors import InputError, UsageError
+from diffir_video.precision import Precision
 from diffir_video.prior import ReuseLevel
-from diffir_video.restorer import Precision
 from streams.connecting import SourceConfig
 from streams.default_model import DEFAULT_MODEL
 from streams.governor import GovernorConfig

@@ -23,8 +23,8 @@ from diffir_video.cli.restoring import BACKENDS, PRECISIONS, REUSE_LEVELS
 from diffir_video.errors import OutputError
 from diffir_video.inference.backends import Backend
 from diffir_video.media import probe_media
+from diffir_video.precision import Precision
 from diffir_video.prior import ReuseLevel
-from diffir_video.restorer import Precision
 from diffir_video.zoo import find_weights
 from tests.media_samples import decoded_bytes, sample, video_pts
 

@@ -18,7 +18,7 @@ from diffir_video.errors import MediaInputError, UsageError
 
 if TYPE_CHECKING:
     from diffir_video.job import FileReport, FileRestorer, JobOptions
-    from diffir_video.media.probe import StrPath
+    from diffir_video.media.inputs import StrPath
     from diffir_video.prior import ReusePolicy
 
 _PIPE = "-"

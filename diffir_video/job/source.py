@@ -21,7 +21,7 @@ from diffir_video.media import (
     open_video,
 )
 from diffir_video.media.captions import captions_left_out, carries_captions
-from diffir_video.media.probe import StrPath
+from diffir_video.media.inputs import StrPath
 
 # Samples of a file that tell it from another one of the same size and time.
 _SAMPLES = 16

@@ -7,6 +7,7 @@ from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.extent import video_extent
 from diffir_video.media.geometry import Crop, fitted_to, limited_to, resized
 from diffir_video.media.input_options import is_input_option, similar_input_option
+from diffir_video.media.inputs import NetworkAddress, StandardInput
 from diffir_video.media.isolated import IsolatedReader
 from diffir_video.media.live_input import LiveInput, LivePicture, NoPicture, Readable
 from diffir_video.media.live_output import LiveEncoder, MediaPacket, PacketMuxer, TrackFormat
@@ -16,7 +17,7 @@ from diffir_video.media.opening import open_video
 from diffir_video.media.picture_writer import WRITTEN_SUFFIXES, PictureWriter, names_pictures, picture_names
 from diffir_video.media.pictures import PictureReader, find_pictures, is_pattern
 from diffir_video.media.pixel_choice import PixelChoice, choose_pixel_format
-from diffir_video.media.probe import MediaInfo, NetworkAddress, StandardInput, TrackInfo, probe_media
+from diffir_video.media.probe import MediaInfo, TrackInfo, probe_media
 from diffir_video.media.publish import CONTAINERS, VIDEO_SUFFIXES, check_output, publish
 from diffir_video.media.raw_muxer import RawMuxer
 from diffir_video.media.reader import VideoReader

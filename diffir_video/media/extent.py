@@ -14,7 +14,8 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from diffir_video.media.probe import StrPath, frame_rate, main_video_stream, open_input, stream_duration
+from diffir_video.media.inputs import StrPath
+from diffir_video.media.probe import frame_rate, main_video_stream, open_input, stream_duration
 from diffir_video.media.resets import ContinuousClock
 from diffir_video.media.time_range import TimeRange
 

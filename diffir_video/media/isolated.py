@@ -27,8 +27,8 @@ from diffir_video.errors import DiffirVideoError, MediaInputError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.geometry import Crop
+from diffir_video.media.inputs import StrPath
 from diffir_video.media.losses import ReadLosses
-from diffir_video.media.probe import StrPath
 from diffir_video.media.read_options import check_path, check_read_options
 from diffir_video.media.reader import VideoReader
 

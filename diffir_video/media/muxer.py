@@ -21,9 +21,9 @@ from av.video.stream import VideoStream
 from diffir_video.errors import OutputError
 from diffir_video.frame import StreamInfo
 from diffir_video.media.encoder import EncoderSettings, VideoEncoder, translating_write_errors
+from diffir_video.media.inputs import StrPath
 from diffir_video.media.matroska import write_display_size
 from diffir_video.media.pixel_choice import choose_pixel_format
-from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import CONTAINERS
 from diffir_video.media.remux import TrackCopier, copy_stream_tags, is_readable_in
 from diffir_video.media.time_range import TimeRange

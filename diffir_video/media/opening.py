@@ -9,9 +9,9 @@ import torch
 from diffir_video.errors import UsageError
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.geometry import Crop
+from diffir_video.media.inputs import StrPath
 from diffir_video.media.isolated import IsolatedReader
 from diffir_video.media.pictures import DEFAULT_RATE, PictureReader, find_pictures
-from diffir_video.media.probe import StrPath
 from diffir_video.media.read_options import check_read_options
 from diffir_video.media.reader import VideoReader
 

@@ -11,13 +11,8 @@ from fractions import Fraction
 import av.error
 from av.video.frame import VideoFrame
 
-from diffir_video.media.probe import (
-    NetworkAddress,
-    StandardInput,
-    StrPath,
-    main_video_stream,
-    open_input,
-)
+from diffir_video.media.inputs import NetworkAddress, StandardInput, StrPath
+from diffir_video.media.probe import main_video_stream, open_input
 
 # More than any codec reorders: after so many packets in a row with a time, none without comes any more.
 _TIMED_IN_A_ROW = 32

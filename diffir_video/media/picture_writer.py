@@ -26,9 +26,9 @@ from torch import Tensor
 
 from diffir_video.errors import OutputError
 from diffir_video.frame import Frame, StreamInfo
+from diffir_video.media.inputs import StrPath
 from diffir_video.media.pictures import PICTURE_SUFFIXES, is_pattern, numbered, numbered_pictures
 from diffir_video.media.pixel_layout import unpacked_layout
-from diffir_video.media.probe import StrPath
 from diffir_video.media.read_options import check_path
 from diffir_video.small_files import write_whole
 

@@ -13,11 +13,11 @@ from typing import Self
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media.geometry import Crop
+from diffir_video.media.inputs import StrPath
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.opacity import palette_shows_through
 from diffir_video.media.picture_kinds import PictureKind, kind_of, kinds_of
 from diffir_video.media.pixel_layout import unpacked_layout
-from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import VIDEO_SUFFIXES
 from diffir_video.media.read_options import check_path, check_read_options
 from diffir_video.media.reader import VideoReader

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from typing import Any
 
 import av
 import av.error
@@ -19,9 +17,9 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from diffir_video.errors import MediaInputError
+from diffir_video.media.cut_short import missing_bytes
 from diffir_video.media.deinterlace import is_stream_interlaced
-
-StrPath = str | os.PathLike[str]
+from diffir_video.media.inputs import CountedPipe, NetworkAddress, StandardInput, StrPath
 
 # These formats make FFmpeg open further files or hosts that the user never named.
 _PLAYLIST_FORMATS = frozenset({"hls", "concat", "dash", "imf", "rtsp", "sdp", "tee", "ffmetadata"})
@@ -32,68 +30,8 @@ _NETWORK_PLAYLISTS = frozenset({"hls", "dash"})
 _NETWORK_PROTOCOLS = "http,https,tcp,tls,crypto"
 _NETWORK_SECONDS = 20.0
 
-# What a pipe holds: larger reads get no more, and cost more memory traffic.
-_PIPE_BYTES = 1 << 16
-
 # A float32 RGB frame exists about this often at once: queues, the network's window, conversion.
 _FRAMES_IN_FLIGHT = 12
-
-
-class StandardInput(os.PathLike[str]):
-    """In place of a file's path: what another program writes into this one, readable once.
-
-    bytes_read: how much of it FFmpeg has taken so far.
-    """
-
-    def __init__(self) -> None:
-        self.bytes_read = 0
-
-    def open(self) -> _CountedPipe:
-        return _CountedPipe(self)
-
-    def __fspath__(self) -> str:
-        return "standard input"
-
-    def __str__(self) -> str:
-        return "standard input"
-
-
-class _CountedPipe:
-    """The file object through which FFmpeg reads standard input; it can't seek."""
-
-    def __init__(self, source: StandardInput) -> None:
-        self._source = source
-
-    def read(self, size: int) -> bytes:
-        try:
-            data = os.read(sys.stdin.fileno(), min(size, _PIPE_BYTES))
-        except OSError as exc:
-            raise MediaInputError(f"can't read standard input: {exc.strerror}") from exc
-        self._source.bytes_read += len(data)
-        return data
-
-
-class NetworkAddress(os.PathLike[str]):
-    """In place of a file's path: an http:// or https:// address that may be read, and what it leads to.
-
-    A playlist there may name further addresses, inner hosts among them, but no files. Printed without user
-    name and password. Raises MediaInputError for any other address.
-    """
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise MediaInputError(
-                f"{url!r} can't be read from the network; give an http:// or https:// address"
-            )
-        self._url = url
-        self._shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
-
-    def __fspath__(self) -> str:
-        return self._url
-
-    def __str__(self) -> str:
-        return self._shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +126,7 @@ def open_input(path: StrPath) -> InputContainer:
     return container
 
 
-def _opened(path: StrPath) -> str | _CountedPipe:
+def _opened(path: StrPath) -> str | CountedPipe:
     if isinstance(path, StandardInput):
         return path.open()
     return os.fspath(path) if isinstance(path, NetworkAddress) else f"file:{os.fspath(path)}"
@@ -281,38 +219,6 @@ def has_decoder(stream: Stream) -> bool:
     return getattr(stream, "codec_context", None) is not None
 
 
-def input_size(path: StrPath) -> int:
-    """Bytes of a file, or of standard input as far as it was read."""
-    return path.bytes_read if isinstance(path, StandardInput) else os.path.getsize(path)
-
-
-def missing_bytes(path: StrPath) -> int:
-    """How many bytes an MP4/MOV, Matroska or MPEG-TS file lacks by its own account; 0 if none or unknown.
-
-    A cut file ends inside a box, segment or transport packet whose size goes past the end of the file.
-    Raises MediaInputError for a file that is gone.
-    """
-    if isinstance(path, StandardInput | NetworkAddress):
-        return 0
-    try:
-        return _missing_of(path)
-    except OSError as exc:
-        raise MediaInputError(f"can't read {str(path)!r} any more: {exc.strerror}") from exc
-
-
-def _missing_of(path: StrPath) -> int:
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        head = file.read(12)
-        if head[:4] == b"\x1a\x45\xdf\xa3":
-            return max(_matroska_end(file, size) - size, 0)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
-            return max(_last_box_end(file, size) - size, 0)
-        if packet_size := _transport_packet_size(file):
-            return -size % packet_size
-    return 0
-
-
 def _check_file(path: StrPath) -> None:
     file = Path(path)
     try:
@@ -354,55 +260,3 @@ def _duration_tag(metadata: Mapping[str, str]) -> float | None:
             except ValueError:
                 return None
     return None
-
-
-def _transport_packet_size(file: BinaryIO) -> int:
-    """188 for MPEG-TS, 192 with M2TS's time codes, 0 for anything else."""
-    for length, sync_at in ((188, 0), (192, 4)):
-        file.seek(0)
-        head = file.read(8 * length)
-        syncs = head[sync_at::length]
-        if len(syncs) > 2 and set(syncs) == {0x47}:
-            return length
-    return 0
-
-
-def _last_box_end(file: BinaryIO, size: int) -> int:
-    """Where the last top-level ISO-BMFF box should end."""
-    position = 0
-    while position + 8 <= size:
-        file.seek(position)
-        header = file.read(16)
-        length = int.from_bytes(header[:4], "big")
-        if length == 1:
-            length = int.from_bytes(header[8:16], "big")
-        elif length == 0:
-            return size
-        if length < 8:
-            return size
-        position += length
-    return size + 1 if 0 < size - position < 8 else position
-
-
-def _matroska_end(file: BinaryIO, size: int) -> int:
-    """Where the Segment of a Matroska file should end; the file's own end if the size is unknown."""
-    file.seek(4)
-    header_length = _ebml_number(file)
-    if header_length is None:
-        return size
-    file.seek(header_length, os.SEEK_CUR)
-    if file.read(4) != b"\x18\x53\x80\x67":
-        return size
-    length = _ebml_number(file)
-    return size if length is None else file.tell() + length
-
-
-def _ebml_number(file: BinaryIO) -> int | None:
-    """A variable-length EBML size; None for "unknown", which live recordings carry."""
-    first = file.read(1)
-    if not first or first[0] == 0:
-        return None
-    width = 9 - first[0].bit_length()
-    rest = file.read(width - 1)
-    value = int.from_bytes(bytes([first[0] & (0xFF >> width)]) + rest, "big")
-    return None if value == (1 << (7 * width)) - 1 else value

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diffir_video.errors import OutputError
-from diffir_video.media.probe import StrPath
+from diffir_video.media.inputs import StrPath
 from diffir_video.media.read_options import check_path
 from diffir_video.small_files import is_same_file
 

@@ -24,21 +24,20 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
+from diffir_video.media.cut_short import missing_bytes
 from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
+from diffir_video.media.inputs import StrPath, input_size
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.opacity import has_alpha, shows_through
 from diffir_video.media.orientation import Orientation
 from diffir_video.media.picture_clock import PictureClock, begin_of_untimed, own_pts
 from diffir_video.media.pixel_layout import wait_for
 from diffir_video.media.probe import (
-    StrPath,
     frame_rate,
-    input_size,
     largest_pixel_count,
     main_video_stream,
-    missing_bytes,
     open_input,
     stream_duration,
 )

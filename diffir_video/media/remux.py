@@ -20,13 +20,8 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from diffir_video.errors import OutputError
-from diffir_video.media.probe import (
-    StrPath,
-    codec_name,
-    has_decoder,
-    main_video_stream,
-    open_input,
-)
+from diffir_video.media.inputs import StrPath
+from diffir_video.media.probe import codec_name, has_decoder, main_video_stream, open_input
 from diffir_video.media.resets import ContinuousClock
 from diffir_video.media.sound import SoundConverter, is_pcm, layout_name
 from diffir_video.media.subtitles import SubtitleConverter, is_gap

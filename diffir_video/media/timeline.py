@@ -20,12 +20,8 @@ from av.video.stream import VideoStream
 
 from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags
-from diffir_video.media.probe import (
-    StrPath,
-    codec_name,
-    main_video_stream,
-    open_input,
-)
+from diffir_video.media.inputs import StrPath
+from diffir_video.media.probe import codec_name, main_video_stream, open_input
 from diffir_video.media.siting import chroma_location_of
 from diffir_video.media.subtitles import is_gap
 

@@ -12,8 +12,8 @@ from typing import Self
 from diffir_video.errors import EncoderError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.encoder import EncoderSettings, translating_write_errors
+from diffir_video.media.inputs import StrPath
 from diffir_video.media.muxer import Muxer
-from diffir_video.media.probe import StrPath
 from diffir_video.media.publish import check_output, create_part_file, publish
 
 

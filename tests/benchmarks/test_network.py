@@ -15,7 +15,7 @@ from diffir_video.errors import BackendError
 from diffir_video.inference import FoldedDIRformer, InferenceOptions
 from diffir_video.inference.native.library import load_kernels, torch_team
 from diffir_video.pipeline import run
-from diffir_video.restorer import DTYPES, Precision, products_of
+from diffir_video.precision import DTYPES, Precision, products_of
 from diffir_video.stages import NullSink
 from tests.network.test_variants import config
 

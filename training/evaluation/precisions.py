@@ -15,7 +15,8 @@ from typing import Any, get_args
 
 from diffir_video.errors import BackendError, UsageError
 from diffir_video.metrics import mean_psnr, psnr_y
-from diffir_video.restorer import Precision, Restorer
+from diffir_video.precision import Precision
+from diffir_video.restorer import Restorer
 from training.evaluation.material import CLIPS, EvaluationClip, ground_truth, to_tensor
 from training.evaluation.programmes import Programme, spliced
 from training.evaluation.report import markdown_table
