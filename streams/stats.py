@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -17,15 +18,30 @@ Stage = Literal["decode", "queue", "restore", "encode", "glass_to_glass"]
 _WINDOW_SECONDS = 10.0
 _BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 _EVENTS_KEPT = 50
+_SECONDS = re.compile(r"\d+(\.\d+)? s\b")
 _WINDOW_VALUES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling a person: when (seconds since the epoch), and what."""
+    """Something worth telling a person: when (seconds since the epoch), and what.
+
+    since, times: when it was first so, and how often it was told since, of what was told again and again.
+    """
 
     at: float
     text: str
+    since: float
+    times: int = 1
+
+    @property
+    def subject(self) -> str:
+        """What it is about: an address, or a level."""
+        return self.text.partition(": ")[0]
+
+    def repeats(self, other: Event) -> bool:
+        """Whether both say the same, but for seconds, such as those until the next attempt."""
+        return _SECONDS.sub("", self.text) == _SECONDS.sub("", other.text)
 
 
 @dataclass(slots=True)
@@ -151,11 +167,24 @@ class LiveStats:
         self._up.labels(end).set(int(up))
 
     def tell(self, text: str) -> None:
-        """Keep a line for the page; it must hold no secret."""
-        self._events.append(Event(time.time(), text))
+        """Keep a line for the page; it must hold no secret.
+
+        What is told of one thing again and again is one line, that of the latest time: a peer that is away
+        for hours leaves room for everything else.
+        """
+        now = time.time()
+        event = Event(now, text, now)
+        with self._lock:
+            before = next((e for e in reversed(self._events) if e.subject == event.subject), None)
+            if before is not None and event.repeats(before):
+                self._events.remove(before)
+                event = replace(event, since=before.since, times=before.times + 1)
+            self._events.append(event)
 
     def events(self) -> list[Event]:
-        return list(self._events)
+        """The latest last."""
+        with self._lock:
+            return list(self._events)
 
     def count(self, key: str) -> int:
         """Frames of a stage so far ("in", "out", "bridge" ...), "dropped/STAGE", "priors" or "errors"."""

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -114,7 +115,7 @@ def summary(live: LiveFilter) -> dict[str, Any]:
         },
         "budget_ms": _milliseconds(live.governor.config.latency_seconds),
         "bridging": _is_bridging(live),
-        "events": [{"at": event.at, "text": event.text} for event in stats.events()],
+        "events": [asdict(event) for event in stats.events()],
     }
 
 
