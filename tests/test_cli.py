@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -19,6 +20,7 @@ import torch
 
 from diffir_video.checkpoint import load_checkpoint, read_notes, save_checkpoint
 from diffir_video.cli import main
+from diffir_video.cli.printing import notices
 from diffir_video.cli.restoring import BACKENDS, PRECISIONS, REUSE_LEVELS
 from diffir_video.errors import OutputError
 from diffir_video.inference.backends import Backend
@@ -446,3 +448,17 @@ def test_the_command_line_offers_what_the_restorer_takes() -> None:
     assert get_args(Precision) == PRECISIONS
     assert get_args(ReuseLevel) == REUSE_LEVELS
     assert get_args(Backend) == BACKENDS
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_takes_its_time_is_said_on_a_terminal(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    engine = logging.getLogger("diffir_video.inference.native.library")
+    with notices():
+        engine.info("compiling the kernels")
+        engine.warning("backend eager is used")
+    engine.info("compiling the kernels again")
+    told = capsys.readouterr().err
+    assert told == ("compiling the kernels\nbackend eager is used\n" if is_terminal else "")

@@ -13,7 +13,7 @@ from diffir_video.cli.compare import add_compare
 from diffir_video.cli.convert import add_convert
 from diffir_video.cli.info import add_info
 from diffir_video.cli.models import add_models
-from diffir_video.cli.printing import fail
+from diffir_video.cli.printing import fail, notices
 from diffir_video.cli.restore import add_restore
 from diffir_video.cli.worker import Supervisor, why_crashed
 from diffir_video.errors import DiffirVideoError, MediaInputError
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
     arguments.supervisor, arguments.goes_on = Supervisor(), False
-    with _ending_once(ends_process=argv is None):
+    with _ending_once(ends_process=argv is None), notices():
         return _run(arguments, in_worker=argv is None and arguments.supervised)
 
 

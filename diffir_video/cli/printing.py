@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping
@@ -33,6 +34,30 @@ def print_fields(fields: Mapping[str, object]) -> None:
     width = max(map(len, fields))
     for name, value in fields.items():
         print(f"{name:<{width}}  {value}")
+
+
+@contextmanager
+def notices() -> Generator[None]:
+    """On a terminal, say what the engine does that takes its time before the first frame."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    engine, handler = logging.getLogger("diffir_video"), _ToStderr()
+    level = engine.level
+    engine.addHandler(handler)
+    engine.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        engine.removeHandler(handler)
+        engine.setLevel(level)
+
+
+class _ToStderr(logging.Handler):
+    """Lines on what is stderr at the time: a progress bar takes its place, and prints them above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from diffir_video.inference.graph import FoldedGraph
+
+_log = logging.getLogger(__name__)
 
 # A stream has one size and a few numbers of frames, each with maps held or not.
 _MOST_GRAPHS = 8
@@ -69,10 +72,16 @@ class GraphedNetwork:
                 self._captured.popitem(last=False)
             if self._aside is None:
                 self._aside = torch.cuda.Stream(lq.device)
+            self._tell(lq)
             with _capturing:
                 self._captured[key] = _Captured(self._compiled, lq, held_maps, self._pool, self._aside)
         self._captured.move_to_end(key)
         return self._captured[key].replay(lq, held_maps)
+
+    def _tell(self, lq: Tensor) -> None:
+        if lq.shape[-2:] not in {shape[-2:] for shape, _ in self._captured}:
+            height, width = lq.shape[-2:]
+            _log.info("compiling the network for frames of %dx%d, which takes a while", width, height)
 
 
 class _Captured:

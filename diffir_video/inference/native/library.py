@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -30,6 +31,8 @@ _COMPILERS = ("cc", "gcc", "clang")
 # The extra `compiler`.
 _PACKAGED_COMPILER = "ziglang"
 _SECONDS_TO_COMPILE = 300
+
+_log = logging.getLogger(__name__)
 
 
 class PointwiseArgument(ctypes.Structure):
@@ -225,6 +228,7 @@ def _find_compiler() -> list[str]:
 
 
 def _compile(compiler: Sequence[str], library: Path) -> None:
+    _log.info("compiling the kernels for this machine's processor, once")
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         part = Path(folder) / library.name
         command = [*compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(part), "-lm"]
