@@ -40,6 +40,11 @@ from diffir_video.stages import NullSink
 # Frames that the reference path restores, slow as it is, and that the others are compared with.
 _COMPARED_FRAMES = 4
 
+# Of float32 RGB.
+_BYTES_PER_PIXEL = 3 * 4
+# Of a GPU's memory: more would be missing where "auto" asks what fits.
+_SHARE_FOR_FRAMES = 1 / 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchPlan:
@@ -130,13 +135,18 @@ def _floors_under(net: DiffIRS2, rows: Sequence[BenchRow]) -> Iterator[FloorRow]
 
 
 class _Clip:
-    """The measurements of one size; its frames are where they are restored."""
+    """The measurements of one size; its frames are where they are restored, if there is room for them."""
 
     def __init__(self, plan: BenchPlan, net: DiffIRS2, clip: Path, output: Path) -> None:
         self._plan, self._clip, self._output = plan, clip, output
         self._reference = ReferenceRestorer(net, device=plan.device)
+        self._frames_device = torch.device("cpu")
         with self._reader() as reader:
             self._info = reader.info
+        pixels = self._info.width * self._info.height * (1 + net.config.scale**2)
+        if _has_room(self._reference.device, plan.frames * pixels * _BYTES_PER_PIXEL):
+            self._frames_device = self._reference.device
+        with self._reader() as reader:
             self._frames = list(islice(reader, plan.frames))
         self._compared = self._frames[:_COMPARED_FRAMES]
         self._restorers = [
@@ -162,7 +172,11 @@ class _Clip:
         for index, restorer in enumerate(self._restorers):
             ways["model", index] = lambda restorer=restorer: self._restore(restorer, self._frames)
             ways["end_to_end", index] = lambda restorer=restorer: self._end_to_end(restorer)
-        measured = _measure(ways, self._plan.repeats, self._reference.device)
+        material = 0
+        if self._frames_device.type == "cuda":
+            per_frame = self._info.width * self._info.height * _BYTES_PER_PIXEL
+            material = len(self._frames) * per_frame * (1 + self._restorers[0].scale ** 2)
+        measured = _measure(ways, self._plan.repeats, self._reference.device, material)
         expected = self._pictures(self._reference)
         yield self._row("reference", measured["reference", 0])
         for stage in ("decode", "encode"):
@@ -212,7 +226,7 @@ class _Clip:
         return torch.stack([frame.data for frame in self._kept(restorer, self._compared)])
 
     def _reader(self) -> VideoReader:
-        return VideoReader(self._clip, device=self._reference.device)
+        return VideoReader(self._clip, device=self._frames_device)
 
     def _decode(self) -> int:
         with self._reader() as reader:
@@ -252,9 +266,15 @@ class _Measured:
 
 
 def _measure(
-    ways: Mapping[tuple[Stage, int], Callable[[], int]], repeats: int, device: torch.device
+    ways: Mapping[tuple[Stage, int], Callable[[], int]],
+    repeats: int,
+    device: torch.device,
+    material: int,
 ) -> dict[tuple[Stage, int], _Measured]:
-    """Median rates; the ways take turns, and their first turns don't count. Each returns its frames."""
+    """Median rates; the ways take turns, and their first turns don't count. Each returns its frames.
+
+    material: bytes of the device's memory that hold frames all the while; no part of anyone's peak.
+    """
     seconds: dict[tuple[Stage, int], list[float]] = {name: [] for name in ways}
     busy: dict[tuple[Stage, int], list[float]] = {name: [] for name in ways}
     peaks: dict[tuple[Stage, int], int | None] = {}
@@ -268,10 +288,18 @@ def _measure(
                 spent = time.perf_counter() - started
             seconds[name].append(spent / frames)
             busy[name].append((time.process_time() - worked) / spent / processors())
-            peaks[name] = peak.bytes
+            peaks[name] = None if peak.bytes is None else peak.bytes - material
     return {
         name: _Measured(1 / median(seconds[name][1:]), peaks[name], median(busy[name][1:])) for name in ways
     }
+
+
+def _has_room(device: torch.device, size: int) -> bool:
+    """Whether a GPU has far more memory than the frames of a benchmark take; False for a CPU."""
+    if device.type != "cuda":
+        return False
+    _, total = torch.cuda.mem_get_info(device)
+    return size <= total * _SHARE_FOR_FRAMES
 
 
 def _psnr(restored: Tensor, expected: Tensor) -> float | None:

@@ -56,12 +56,13 @@ def devices_of(names: str) -> list[Device]:
 
 
 def keep_float32(device: torch.device) -> None:
-    """Have convolutions of float32 made of float32; by torch's default CUDA's are of TF32, which has 10 bits.
+    """Have products of float32 made of float32; by default CUDA's convolutions are of TF32, of 10 bits.
 
-    It is torch's setting, for all of the process.
+    These are torch's settings, for all of the process.
     """
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def as_current(device: torch.device) -> AbstractContextManager[object]:

@@ -99,7 +99,8 @@ class Restorer:
             raise UsageError("an inpainting network needs masks, which a video does not carry")
         # Before the threads of decoders, which would have pools of their own by then.
         prepare_allocator(LOOP_KEEPS_BYTES)
-        self.device = choose_device(device)
+        # Frames that nothing is done to need not travel.
+        self.device = choose_device("cpu" if net is None and device == "auto" else device)
         keep_float32(self.device)
         self.precision = choose_precision(precision, self.device, backend)
         self.seed = _checked_seed(seed)

@@ -11,7 +11,10 @@ from diffir_video.prior import ReuseReport
 
 
 class FrameSource(Protocol):
-    """Where frames come from: a file, a folder of pictures, a live stream."""
+    """Where frames come from: a file, a folder of pictures, a live stream.
+
+    A frame is complete when it comes, whatever device made it.
+    """
 
     @property
     def info(self) -> StreamInfo: ...
@@ -52,7 +55,7 @@ class FrameTransfers(Protocol):
     def hand_over(self, frames: list[Frame]) -> Callable[[], list[Frame]]:
         """Called in the restoring thread; what it returns brings the frames back, in the encoding thread.
 
-        They come back to where the source made them.
+        They come back to the CPU, or stay where they were restored if the source makes its frames there too.
         """
         ...
 

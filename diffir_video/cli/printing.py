@@ -39,7 +39,8 @@ def print_fields(fields: Mapping[str, object]) -> None:
 @contextmanager
 def notices() -> Generator[None]:
     """On a terminal, say what the engine does that takes its time before the first frame."""
-    if not sys.stderr.isatty():
+    # Python has no stderr where it was closed.
+    if sys.stderr is None or not sys.stderr.isatty():  # pyright: ignore[reportUnnecessaryComparison]
         yield
         return
     engine, handler = logging.getLogger("diffir_video"), _ToStderr()

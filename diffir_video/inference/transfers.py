@@ -34,8 +34,6 @@ class CudaTransfers:
     def upload(self, frames: list[Frame]) -> list[Frame]:
         if frames:
             self._source_is_on_device = frames[0].data.is_cuda
-        # A source may make its frames on the device, on this thread's stream.
-        self._up.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._up):
             uploaded = [frame.with_data(self._uploaded(frame.data)) for frame in frames]
         self._up.synchronize()

@@ -56,6 +56,9 @@ from diffir_video.version import engine_version
 
 _DEFAULTS = JobOptions()
 
+# Frames of its neighbours that a segment comes with; as floats, 32 of 4K are 3 GB of a GPU's memory.
+_MOST_BESIDE_ON_DEVICE = 8
+
 # Restored to estimate how long all of them take.
 _MEASURED_FRAMES = 16
 
@@ -77,7 +80,8 @@ def restore_file(
 
     restorer: one, or several alike, each on a device of its own: whichever is free takes the next segment.
     Up to a segment for each waits in memory then, and a job that ends early may have to redo so many more.
-    The result is that of one restorer where devices calculate alike.
+    The result is that of one restorer, but for rounding: their frames are made on the CPU, those of one GPU
+    on it.
 
     The output appears under its name only when it is whole. A readable prefix of a damaged input is
     restored, and the report says what was lost.
@@ -143,8 +147,12 @@ class _Job:
 
     @property
     def frames_device(self) -> torch.device | str:
-        """Where frames are best made: where they are restored. Several devices take them from one thread."""
-        return self._restorer.device if len(self.restorers) == 1 else "cpu"
+        """Where frames are best made: where they are restored.
+
+        Not so for several devices, which take them from one thread, and where many lie beside a segment.
+        """
+        is_near = len(self.restorers) == 1 and sum(self._restorer.reach) <= _MOST_BESIDE_ON_DEVICE
+        return self._restorer.device if is_near else "cpu"
 
     def plan(self, source: Source, scratch: Path) -> FilePlan:
         info = output_info(source.info, self._restorer.scale, self.options)

@@ -17,7 +17,7 @@ _BYTES_PER_PIXEL = 3 * 4
 
 
 class FileRestorer(FrameRestorer, Protocol):
-    """What `restore_file` needs of a `Restorer`."""
+    """What `restore_file` needs of a `Restorer`. Its frames may come on its device."""
 
     @property
     def device(self) -> torch.device: ...

@@ -134,7 +134,7 @@ class WorkFolder:
 
     def _remove_unnoted(self, output: Path) -> None:
         """What will be made again takes no space, where there may be none left."""
-        if self.awaits_cleaning(output):
+        if self.awaits_cleaning(output) or not _is_same(self.path / _LOCK, self._lock):
             return
         kept = {_LOCK, _SETTINGS, _JOURNAL, *(segment.file for segment in self.segments)}
         # A record of a file that is gone might be taken for that of another.
@@ -155,6 +155,8 @@ class WorkFolder:
                 "run it as it was begun, or use --restart to throw its work away"
             )
         self.segments = list(self._read_journal())
+        # Of a file that never got its name: it will be made again.
+        (self.path / _FINISHED).unlink(missing_ok=True)
 
     def _read_journal(self) -> Iterator[Segment]:
         """The finished segments; a line cut off by a crash, and what follows it, is dropped."""

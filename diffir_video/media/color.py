@@ -110,6 +110,20 @@ class _Quantisation:
         return cls(219 * unit, 16 * unit, 224 * unit, middle, largest)
 
 
+def _mixed(matrix: Tensor, planes: Tensor, offsets: Tensor | None = None) -> Tensor:
+    """The matrix's rows times the planes, (K, H, W), and a column of offsets, in float32 whatever torch is
+    told to multiply in.
+    """
+    if planes.device.type != "cpu":
+        # A GPU may make matrix products of TF32; few as these are, they are as fast one by one.
+        mixed = (matrix[:, :, None, None] * planes).sum(1)
+        return mixed if offsets is None else mixed.add_(offsets[:, :, None])
+    flat = planes.flatten(1)
+    with torch.autocast("cpu", enabled=False):
+        mixed = torch.mm(matrix, flat) if offsets is None else torch.addmm(offsets, matrix, flat)
+    return mixed.view(len(matrix), *planes.shape[1:])
+
+
 class PictureDecoder:
     """Turns decoded `av.VideoFrame`s of one stream into tensors.
 
@@ -173,7 +187,7 @@ class PictureDecoder:
         luma = self._luma(planes[0])
         chroma = values_of(np.stack(planes[1:]), self._device).sub_(self._quantisation.chroma_offset)
         # The matrix is linear, so it is applied to the few chroma samples before they become many.
-        differences = torch.mm(self._rgb_of_chroma, chroma.flatten(1)).view(3, *chroma.shape[1:])
+        differences = _mixed(self._rgb_of_chroma, chroma)
         height, width = luma.shape
         siting_x, siting_y = SITING[self.tags.chroma_location]
         log2_x, log2_y = self.layout.log2_chroma
@@ -224,7 +238,7 @@ class PictureEncoder:
             return [green, blue, red]
         rows = 1 if self.layout.model == "gray" else 3
         matrix, offsets = self._constants_on(rgb.device)
-        codes = torch.addmm(offsets[:rows], matrix[:rows], rgb.flatten(1)).view(rows, *rgb.shape[1:])
+        codes = _mixed(matrix[:rows], rgb, offsets[:rows])
         chroma = codes[1:]
         siting_x, siting_y = SITING[self.tags.chroma_location]
         for _ in range(self.layout.log2_chroma[1]):

@@ -39,7 +39,7 @@ _PROGRAM = "import sys; from diffir_video.media.isolated import serve; serve(*ma
 
 
 class IsolatedReader:
-    """As `VideoReader`, whose arguments it takes, but read and decoded in another process.
+    """As `VideoReader`, whose arguments but `device` it takes, but read and decoded in another process.
 
     Where that process ends before its time, killed by a fault of a decoder or for the memory it took, the
     frames before are kept and `losses.crashed` says so; without a first frame MediaInputError is raised.

@@ -110,9 +110,14 @@ def plane_view(frame: av.VideoFrame, index: int, layout: PixelLayout) -> Codes:
 def values_of(codes: Codes, device: torch.device) -> Tensor:
     """Codes as float32 on `device`, in memory of their own: a GPU is sent the codes, and widens them."""
     if device.type != "cuda":
-        return torch.as_tensor(codes.astype(np.float32)).to(device)
-    sent = torch.as_tensor(np.ascontiguousarray(codes)).pin_memory()
+        return _as_tensor(codes.astype(np.float32)).to(device)
+    sent = _as_tensor(np.ascontiguousarray(codes)).pin_memory()
     return sent.to(device, non_blocking=True).float()
+
+
+def _as_tensor(array: NDArray[Any]) -> Tensor:
+    """On the CPU, wherever the caller's tensors are made by default."""
+    return torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
 
 
 def codes_of(planes: Sequence[Tensor], layout: PixelLayout) -> list[Codes]:
