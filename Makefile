@@ -128,6 +128,7 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-longer.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-longest.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-again.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-strong.yaml
 
 train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
