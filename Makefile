@@ -115,6 +115,7 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/refine-weak.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/compensated.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/compensated-longer.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/interpolated.yaml
 
 train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
