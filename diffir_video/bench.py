@@ -172,10 +172,9 @@ class _Clip:
         for index, restorer in enumerate(self._restorers):
             ways["model", index] = lambda restorer=restorer: self._restore(restorer, self._frames)
             ways["end_to_end", index] = lambda restorer=restorer: self._end_to_end(restorer)
-        material = 0
-        if self._frames_device.type == "cuda":
-            per_frame = self._info.width * self._info.height * _BYTES_PER_PIXEL
-            material = len(self._frames) * per_frame * (1 + self._restorers[0].scale ** 2)
+        on_gpu = sum(frame.data.nbytes for frame in self._frames if frame.data.is_cuda)
+        # With what `encode` is given, restored.
+        material = on_gpu * (1 + self._restorers[0].scale ** 2)
         measured = _measure(ways, self._plan.repeats, self._reference.device, material)
         expected = self._pictures(self._reference)
         yield self._row("reference", measured["reference", 0])
