@@ -1,3 +1,4 @@
+from .chain import Chain, ChainStream
 from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import (
     BackendError,
@@ -23,6 +24,8 @@ from .zoo import ModelCard, list_models
 __all__ = [
     "BackendError",
     "Blended",
+    "Chain",
+    "ChainStream",
     "CheckpointError",
     "Clip",
     "ColorTags",

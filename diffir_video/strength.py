@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 
+from diffir_video.chain import Chain, ChainStream
 from diffir_video.errors import UsageError
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import ReuseReport
@@ -21,7 +22,7 @@ class Blended:
     1 is the restorer's own result, 0 the original. Raises UsageError outside of that.
     """
 
-    def __init__(self, restorer: Restorer, strength: float) -> None:
+    def __init__(self, restorer: Restorer | Chain, strength: float) -> None:
         if not 0 <= strength <= 1:
             raise UsageError(f"strength must be from 0 to 1, got {strength}")
         self._restorer, self._strength = restorer, strength
@@ -52,7 +53,7 @@ class Blended:
 class BlendedStream:
     """One stream's restoring and mixing; holds the originals of the frames that the restorer still holds."""
 
-    def __init__(self, stream: RestorerStream, scale: int, strength: float) -> None:
+    def __init__(self, stream: RestorerStream | ChainStream, scale: int, strength: float) -> None:
         self._stream, self._scale, self._strength = stream, scale, strength
         self._originals: deque[Frame] = deque()
 

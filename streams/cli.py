@@ -87,6 +87,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     # From before the settings are read, so that none is missed.
     signal.signal(signal.SIGHUP, remember)
     service = _service(arguments)
+    from diffir_video.chain import in_turn
     from diffir_video.restorer import Restorer
     from streams.connecting import check_source
     from streams.live import LiveFilter
@@ -98,16 +99,22 @@ def _serve(arguments: argparse.Namespace) -> int:
         addresses, format=arguments.log_format, level="debug" if arguments.debug else arguments.log_level
     )
     check_source(addresses[0], service.live.source)
-    restorer = Restorer.from_pretrained(
-        service.model, device=service.device, precision=service.precision, reuse=service.reuse
+    restorer = in_turn(
+        [
+            Restorer.from_pretrained(
+                model, device=service.device, precision=service.precision, reuse=service.reuse
+            )
+            for model in service.model
+        ]
     )
     live = LiveFilter(service.source, restorer, service.sinks, service.live)
     with ExitStack() as stack:
         if service.http is not None:
             server = stack.enter_context(StatusServer(live, service.http, token=service.http_token))
             _log.info("page and metrics at %s", server.url)
-        _log.info("%s → %s, model %s", addresses[0], ", ".join(told_apart(addresses[1:])), service.model)
-        _warn_of_lookahead(restorer.window[1], service.model)
+        model = ", then ".join(service.model)
+        _log.info("%s → %s, model %s", addresses[0], ", ".join(told_apart(addresses[1:])), model)
+        _warn_of_lookahead(restorer.window[1], model)
         return _run(live, service, arguments, hung_up)
 
 
@@ -197,7 +204,8 @@ def _service(arguments: argparse.Namespace) -> Service:
     from streams.settings import seconds
 
     settings: dict[str, Any] = read_service(arguments.config) if arguments.config else {}
-    given = {key: getattr(arguments, key) for key in ("model", "device", "precision", "reuse", "http")}
+    given = {key: getattr(arguments, key) for key in ("device", "precision", "reuse", "http")}
+    given["model"] = tuple(arguments.model) if arguments.model else None
     settings |= {key: value for key, value in given.items() if value is not None}
     if arguments.source is not None:
         settings["source"] = _from_environment(arguments.source)
@@ -278,7 +286,12 @@ def _parser() -> argparse.ArgumentParser:
         "sink", nargs="?", metavar="SINK", help="rtmp:// srt:// udp:// rtsp:// whip://, FILE, -"
     )
     parser.add_argument("--tee", action="append", default=[], metavar="SINK", help="one more sink; repeat it")
-    parser.add_argument("--model", metavar="NAME|PATH", help=f"default: {DEFAULT_MODEL}")
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME|PATH",
+        help=f"default: {DEFAULT_MODEL}; repeat it, and each restores what the one before it made",
+    )
     parser.add_argument("--device", metavar=DEVICE, help="default: auto")
     parser.add_argument("--precision", choices=PRECISIONS, help="default: auto")
     parser.add_argument("--reuse", choices=REUSE_LEVELS, help="default: prior")

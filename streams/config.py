@@ -43,15 +43,15 @@ class LiveConfig:
 class Service:
     """What the command `diffir-stream` runs: the ends, the model, the page, and a `LiveConfig`.
 
-    reuse: what frames share at full quality. The default costs next to nothing of it, and no frame waits
-    for a prior of its own.
+    model: names or paths; each restores what the one before it made. reuse: what frames share at full
+    quality. The default costs next to nothing of it, and no frame waits for a prior of its own.
     http: HOST:PORT of the page and the metrics, None for neither. http_token: asked of visitors from
     elsewhere; needed where `http` is not a loopback address.
     """
 
     source: str
     sinks: tuple[str, ...]
-    model: str = DEFAULT_MODEL
+    model: tuple[str, ...] = (DEFAULT_MODEL,)
     device: Device = "auto"
     precision: Precision = "auto"
     reuse: ReuseLevel = "prior"
@@ -88,13 +88,15 @@ def _service_settings(content: dict[str, Any], path: str) -> dict[str, Any]:
     checked_keys(content, own | hints.keys() - {"live"}, path)
     settings = {
         key: value_of(hints[key], content[key], f"{path}: {key}")
-        for key in hints.keys() - {"sinks", "live", "http_token"}
+        for key in hints.keys() - {"sinks", "model", "live", "http_token"}
         if key in content
     }
     if "device" in settings:
         check_device_name(settings["device"])
     if "sinks" in content:
         settings["sinks"] = _sinks(content["sinks"], f"{path}: sinks")
+    if "model" in content:
+        settings["model"] = _models(content["model"], f"{path}: model")
     if "http_token" in content:
         settings["http_token"] = _token(content["http_token"], f"{path}: http_token")
     governor = from_mapping(GovernorConfig, content.get("governor"), f"{path}: governor")
@@ -115,6 +117,13 @@ def _sinks(value: Any, where: str) -> tuple[str, ...]:
         # Not shown: there may be keys in it.
         raise UsageError(f"{where}: expected an address or a list of addresses")
     return tuple(cast(list[str], sinks))
+
+
+def _models(value: Any, where: str) -> tuple[str, ...]:
+    models = cast(list[Any], value) if isinstance(value, list) else [value]
+    if not models:
+        raise UsageError(f"{where}: expected a name or path, or a list of them")
+    return tuple(value_of(str, model, where) for model in models)
 
 
 def _token(value: Any, where: str) -> str | None:

@@ -13,6 +13,7 @@ from typing import Self
 
 import torch
 
+from diffir_video.chain import Chain
 from diffir_video.frame import Clip
 from diffir_video.pipeline import run
 from diffir_video.restorer import Restorer
@@ -38,7 +39,7 @@ _WARM_UP_SIZE = (180, 320)
 class LiveFilter:
     """`pipeline.run` with live ends, in a thread of its own.
 
-    source: an address, or - for standard input. restorer: a `Restorer`, or anything `run` takes.
+    source: an address, or - for standard input. restorer: a `Restorer`, a `Chain`, or anything `run` takes.
     sinks: one address or several, the same frames for all of them.
 
         with LiveFilter("rtsp://camera/1", restorer, "rtmp://server/live/key") as live:
@@ -145,7 +146,7 @@ class LiveFilter:
 
     def _run(self) -> None:
         try:
-            if isinstance(self._restorer.restorer, Restorer):
+            if isinstance(self._restorer.restorer, Restorer | Chain):
                 _warm_up(self._restorer.restorer)
             self._report = run(self._source, self._restorer, self._sink, batch=1, queue=1)
         except BaseException as exc:  # noqa: BLE001 - kept for whoever waits
@@ -160,7 +161,7 @@ class LiveFilter:
         self.stats.tell(text)
 
 
-def _warm_up(restorer: Restorer) -> None:
+def _warm_up(restorer: Restorer | Chain) -> None:
     """Pay for what only a first frame costs, before there is one: the source isn't connected yet."""
     frames = sum(restorer.window) + 1
     grey = torch.full((frames, 3, *_WARM_UP_SIZE), 0.5)

@@ -9,7 +9,7 @@ from typing import Any
 from diffir_video.cli.encoding import add_encoder_options, encoder_of
 from diffir_video.cli.printing import write_json
 from diffir_video.cli.restoring import BACKENDS, PRECISIONS, REUSE_LEVELS, add_model_options, add_size_options
-from diffir_video.cli.side_outputs import check_side_outputs, model_file
+from diffir_video.cli.side_outputs import check_side_outputs, model_files
 from diffir_video.cli.values import auto_or_count, size
 from diffir_video.errors import UsageError
 
@@ -47,7 +47,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     check_side_outputs(
         texts={"--json": arguments.json},
         pictures={"--chart": arguments.chart},
-        others=[*clip, *model_file(arguments)],
+        others=[*clip, *model_files([arguments.model])],
     )
     if arguments.clip is not None and arguments.size is not None:
         raise UsageError(f"{arguments.clip!r} has a size of its own; --size is for made-up clips")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from diffir_video.cli.encoding import add_encoder_options, add_preset_option, encoder_of
 from diffir_video.cli.printing import progress_bar, write_json
-from diffir_video.cli.restoring import add_restorer_options, restorers_of
-from diffir_video.cli.side_outputs import check_side_outputs, files_of, model_file
+from diffir_video.cli.restoring import add_restorer_options, models_of, restorers_of
+from diffir_video.cli.side_outputs import check_side_outputs, files_of, model_files
 from diffir_video.cli.values import crop, duration, rate, seconds, size
 from diffir_video.cli.worker import Supervisor, why_crashed
 from diffir_video.errors import MediaInputError, UsageError
@@ -26,6 +26,7 @@ _PIPE = "-"
 _Kind = Literal["pipe", "pictures", "folder", "sample", "plan", "file"]
 _JOURNALED = ("verify", "report", "report_decisions", "plot_reuse", "restart", "segment_frames")
 _OF_ONE_DEVICE: tuple[_Kind, ...] = ("pipe", "pictures", "sample")
+_DECISIONS = ("report_decisions", "plot_reuse")
 _ENCODING = ("encoder", "encoder_option", "preset")
 
 # The options that need a job of another kind.
@@ -206,13 +207,14 @@ def _check(arguments: argparse.Namespace, kind: _Kind) -> None:
     from diffir_video.zoo import IDENTITY
 
     _refuse_unused(arguments, kind)
+    models = models_of(arguments)
     if arguments.report is not None or arguments.plot_reuse is not None:
         check_side_outputs(
             texts={"--report": arguments.report},
             pictures={"--plot-reuse": arguments.plot_reuse},
-            others=[*_files_of(arguments, kind), *model_file(arguments)],
+            others=[*_files_of(arguments, kind), *model_files(models)],
         )
-    if arguments.model == IDENTITY and arguments.plot_reuse is not None:
+    if models == [IDENTITY] and arguments.plot_reuse is not None:
         raise UsageError(f"{IDENTITY} has no priors to plot; choose another model or drop --plot-reuse")
     if kind not in ("folder", "pictures") and arguments.output != _PIPE:
         copy_from = None if arguments.input == _PIPE else arguments.input
@@ -230,6 +232,11 @@ def _refuse_unused(arguments: argparse.Namespace, kind: _Kind) -> None:
         raise UsageError(_why_refused(arguments, kind, given[0]))
     if kind in _OF_ONE_DEVICE and (arguments.device == "all" or "," in arguments.device):
         raise UsageError(f"--device {arguments.device} shares the segments of files; name one device here")
+    decisions = [name for name in _DECISIONS if _is_given(arguments, name)]
+    if decisions and len(models_of(arguments)) > 1:
+        raise UsageError(
+            f"{_option(decisions[0])} is about one model's priors; drop it, or all models but one"
+        )
     encoding = [name for name in _ENCODING if _is_given(arguments, name)]
     if encoding and (kind == "pictures" or arguments.output == _PIPE):
         raise UsageError(f"{_option(encoding[0])} is for a video; nothing is encoded in {arguments.output!r}")

@@ -9,6 +9,7 @@ from diffir_video.cli.values import auto_off_or_count, auto_or_count
 from diffir_video.errors import UsageError
 
 if TYPE_CHECKING:
+    from diffir_video.chain import Chain
     from diffir_video.prior import ReusePolicy
     from diffir_video.restorer import Restorer
 
@@ -22,20 +23,30 @@ BACKENDS = ("auto", "eager", "compile", "tensorrt")
 DEVICE, DEVICES = "auto|cpu|cuda|cuda:N", "auto|cpu|cuda|cuda:N[,cuda:N…]|all"
 
 
-def add_model_options(command: argparse.ArgumentParser, *, several_devices: bool = False) -> None:
-    command.add_argument("--model", default="denoise-nano", metavar="NAME|PATH", help="default: %(default)s")
+DEFAULT_MODEL = "denoise-nano"
+
+
+def add_model_options(command: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """several: models one after the other, and devices beside each other."""
+    if several:
+        text = f"default: {DEFAULT_MODEL}; repeat it, and each restores what the one before it made"
+        command.add_argument("--model", action="append", metavar="NAME|PATH", help=text)
+    else:
+        command.add_argument(
+            "--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="default: %(default)s"
+        )
     command.add_argument(
         "--device",
         default="auto",
-        metavar=DEVICES if several_devices else DEVICE,
+        metavar=DEVICES if several else DEVICE,
         help="default: %(default)s, the first GPU where there is one"
-        + ("; several share the segments of a file" if several_devices else ""),
+        + ("; several share the segments of a file" if several else ""),
     )
 
 
 def add_restorer_options(command: argparse.ArgumentParser) -> None:
     """The model's options, and all others that `restorers_of` reads."""
-    add_model_options(command, several_devices=True)
+    add_model_options(command, several=True)
     command.add_argument(
         "--precision",
         default="auto",
@@ -74,14 +85,15 @@ def add_size_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def restorers_of(arguments: argparse.Namespace, *, record_decisions: bool = False) -> list[Restorer]:
-    """One for each device that is named."""
+def restorers_of(arguments: argparse.Namespace, *, record_decisions: bool = False) -> list[Restorer | Chain]:
+    """One for each device that is named, of all models."""
+    from diffir_video.chain import in_turn
     from diffir_video.devices import devices_of
     from diffir_video.restorer import Restorer
 
-    return [
-        Restorer.from_pretrained(
-            arguments.model,
+    def restorer_of(model: str, device: str) -> Restorer:
+        return Restorer.from_pretrained(
+            model,
             device=device,
             precision=arguments.precision,
             seed=arguments.seed,
@@ -92,8 +104,16 @@ def restorers_of(arguments: argparse.Namespace, *, record_decisions: bool = Fals
             backend=arguments.backend,
             record_decisions=record_decisions,
         )
+
+    return [
+        in_turn([restorer_of(model, device) for model in models_of(arguments)])
         for device in devices_of(arguments.device)
     ]
+
+
+def models_of(arguments: argparse.Namespace) -> list[str]:
+    """The models that are named, or the one that is taken where none is."""
+    return arguments.model or [DEFAULT_MODEL]
 
 
 def _add_reuse_options(command: argparse.ArgumentParser) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from diffir_video.small_files import StrPath, check_picture_name, check_place, refuse_same_file
@@ -30,9 +29,9 @@ def check_side_outputs(
             taken.append((f"what {option} writes", path))
 
 
-def model_file(arguments: argparse.Namespace) -> list[tuple[str, StrPath]]:
-    """The model among `others`, where it is a file."""
-    return [("the model", arguments.model)] if Path(arguments.model).is_file() else []
+def model_files(models: Sequence[str]) -> list[tuple[str, StrPath]]:
+    """Those of the models, among `others`, that are files."""
+    return [("the model", model) for model in models if Path(model).is_file()]
 
 
 def files_of(name: str) -> list[StrPath]:

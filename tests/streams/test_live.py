@@ -13,6 +13,7 @@ import pytest
 import diffir_video as dv
 from streams import LiveConfig, LiveFilter, SourceConfig
 from streams.governor import GovernorConfig
+from tests.network.test_variants import tiny
 from tests.streams.peers import Received, clip, free_port, publish, receive, running, wait_until
 
 UNHURRIED = GovernorConfig(latency_seconds=None)
@@ -78,6 +79,15 @@ def test_the_model_is_warmed_up_before_the_first_frame_comes(tmp_path: Path, *, 
     assert live.start().wait(30)
     assert frames_before == [0]
     assert live.stats.count("out") == 50
+
+
+def test_one_model_after_the_other_restores_a_live_stream(tmp_path: Path) -> None:
+    chain = dv.Chain([dv.Restorer(dv.DiffIRS2(tiny(scale=scale)), device="cpu") for scale in (1, 2)])
+    live = LiveFilter(str(clip(2)), chain, str(tmp_path / "out.mkv"), LiveConfig(governor=UNHURRIED))
+    assert live.start().wait(60)
+    assert live.failure is None
+    assert live.stats.count("restored") == 50
+    assert Received(tmp_path / "out.mkv").sizes == {(2 * 192, 2 * 112)}
 
 
 @pytest.mark.slow

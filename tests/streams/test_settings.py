@@ -31,6 +31,15 @@ def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("text", "models"), [("one", ("one",)), ("[one, ./two.pth]", ("one", "./two.pth"))]
+)
+def test_one_model_may_follow_another(tmp_path: Path, text: str, models: tuple[str, ...]) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text(f"model: {text}\n")
+    assert read_service(path, {})["model"] == models
+
+
+@pytest.mark.parametrize(
     ("text", "error", "what"),
     [
         ("sauce: x", UsageError, "sauce"),
@@ -44,6 +53,8 @@ def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path:
         ("throttle: 0.5", UsageError, "throttle"),
         ("sinks: 5", UsageError, "sinks"),
         ("model: 5", UsageError, "model.*5"),
+        ("model: [a, 5]", UsageError, "model.*5"),
+        ("model: []", UsageError, "model.*list"),
         ("http: 8080", UsageError, "http.*8080"),
         ("reuse: sometimes", UsageError, "reuse.*off or prior or statistics.*'sometimes'"),
         ("device: gpu", UsageError, "device.*auto, cpu, cuda"),
