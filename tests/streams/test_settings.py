@@ -30,9 +30,7 @@ def test_settings_are_read_from_yaml_with_secrets_from_the_environment(tmp_path:
     assert live.sink.encoder_options == {"crf": "23"}
 
 
-@pytest.mark.parametrize(
-    ("text", "models"), [("one", ("one",)), ("[one, ./two.pth]", ("one", "./two.pth"))]
-)
+@pytest.mark.parametrize(("text", "models"), [("one", ("one",)), ("[one, ./two.pth]", ("one", "./two.pth"))])
 def test_one_model_may_follow_another(tmp_path: Path, text: str, models: tuple[str, ...]) -> None:
     path = tmp_path / "live.yaml"
     path.write_text(f"model: {text}\n")
