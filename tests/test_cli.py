@@ -216,6 +216,7 @@ def test_a_cut_input_is_restored_with_exit_code_5(tmp_path: Path, capsys: pytest
         (["compare", "good.mp4", "link.mp4", "--picture", "plot.xyz"], 4, "no picture of this kind"),
         (["bench", "good.mp4", "--json", "good.mp4"], 4, "is the clip"),
         (["bench", "good.mp4", "--chart", "x.png", "--json", "x.png"], 4, "--json writes"),
+        (["bench", "--model", "denoise-nano", "--model", "identity"], 2, "one model at a time"),
         (["restore", "good.mp4", "out.mp4", "--refresh", "9"], 2, "--refresh is about"),
         (["restore", "good.mp4", "out.mp4", "--refresh-threshold", "1"], 2, "--refresh-threshold is about"),
         (["restore", "good.mp4", "out.mp4", "--prior-smoothing", "0.5"], 2, "--prior-smoothing is about"),

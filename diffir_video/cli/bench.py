@@ -8,7 +8,14 @@ from typing import Any
 
 from diffir_video.cli.encoding import add_encoder_options, encoder_of
 from diffir_video.cli.printing import write_json
-from diffir_video.cli.restoring import BACKENDS, PRECISIONS, REUSE_LEVELS, add_model_options, add_size_options
+from diffir_video.cli.restoring import (
+    BACKENDS,
+    PRECISIONS,
+    REUSE_LEVELS,
+    add_model_options,
+    add_size_options,
+    models_of,
+)
 from diffir_video.cli.side_outputs import check_side_outputs, model_files
 from diffir_video.cli.values import auto_or_count, size
 from diffir_video.errors import UsageError
@@ -43,17 +50,20 @@ def _bench(arguments: argparse.Namespace) -> int:
     from diffir_video.bench import BenchPlan, bench
     from diffir_video.bench_chart import draw_bench
 
+    model, *others = models_of(arguments)
+    if others:
+        raise UsageError(f"bench measures one model at a time, got {model} and {others[0]}")
     clip = [] if arguments.clip is None else [("the clip", arguments.clip)]
     check_side_outputs(
         texts={"--json": arguments.json},
         pictures={"--chart": arguments.chart},
-        others=[*clip, *model_files([arguments.model])],
+        others=[*clip, *model_files([model])],
     )
     if arguments.clip is not None and arguments.size is not None:
         raise UsageError(f"{arguments.clip!r} has a size of its own; --size is for made-up clips")
     encoder, encoder_options = encoder_of(arguments)
     plan = BenchPlan(
-        model=arguments.model,
+        model=model,
         sizes=tuple(arguments.size or [(640, 360)]),
         clip=None if arguments.clip is None else Path(arguments.clip),
         frames=arguments.frames,

@@ -28,13 +28,13 @@ DEFAULT_MODEL = "denoise-nano"
 
 def add_model_options(command: argparse.ArgumentParser, *, several: bool = False) -> None:
     """several: models one after the other, and devices beside each other."""
-    if several:
-        text = f"default: {DEFAULT_MODEL}; repeat it, and each restores what the one before it made"
-        command.add_argument("--model", action="append", metavar="NAME|PATH", help=text)
-    else:
-        command.add_argument(
-            "--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="default: %(default)s"
-        )
+    command.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME|PATH",
+        help=f"default: {DEFAULT_MODEL}"
+        + ("; repeat it, and each restores what the one before it made" if several else ""),
+    )
     command.add_argument(
         "--device",
         default="auto",
