@@ -254,6 +254,7 @@ class _Job:
             losses=replace(
                 source.losses,
                 refused_packets=muxer.refused_packets,
+                corrupt_copies=muxer.corrupt_copies,
                 unreadable_tracks=muxer.unreadable_tracks,
             ),
             dropped=(*muxer.dropped, *_tags_left_out(muxer.tags, found)),

@@ -56,7 +56,10 @@ def restore_pipe(
         losses = source.losses
         if isinstance(sink, VideoWriter):
             losses = replace(
-                losses, refused_packets=sink.refused_packets, unreadable_tracks=sink.unreadable_tracks
+                losses,
+                refused_packets=sink.refused_packets,
+                corrupt_copies=sink.corrupt_copies,
+                unreadable_tracks=sink.unreadable_tracks,
             )
         notes = list(source.notes)
         if source.other_tracks and (isinstance(input, StandardInput) or not to_file):

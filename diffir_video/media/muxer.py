@@ -25,8 +25,9 @@ from diffir_video.media.inputs import StrPath
 from diffir_video.media.matroska import write_display_size
 from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.publish import CONTAINERS
-from diffir_video.media.remux import TrackCopier, copy_stream_tags, is_readable_in
+from diffir_video.media.remux import TrackCopier
 from diffir_video.media.time_range import TimeRange
+from diffir_video.media.tracks import copy_tags, is_readable_in
 
 # Codecs that say the pixel aspect themselves; Matroska says it for the others.
 _CODECS_WITH_ASPECT = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
@@ -122,6 +123,11 @@ class Muxer:
         return self._copier.refused if self._copier else 0
 
     @property
+    def corrupt_copies(self) -> int:
+        """Packets of the other tracks copied so far although the source marks them as damaged."""
+        return self._copier.corrupt if self._copier else 0
+
+    @property
     def unreadable_tracks(self) -> int:
         """How many of `dropped` are audio or video too damaged to tell its format."""
         return self._copier.unreadable_tracks if self._copier else 0
@@ -174,7 +180,7 @@ class Muxer:
 
         def add_video(source: Stream) -> None:
             self._add_video(container)
-            copy_stream_tags(source, self._stream)
+            copy_tags(source, self._stream, but={"rotate"})
 
         self._copier.attach(container, add_video)
 

@@ -5,53 +5,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING, Any
 
 import av.error
-from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
-from av.video.stream import VideoStream
 
 from diffir_video.errors import OutputError
 from diffir_video.media.inputs import StrPath
-from diffir_video.media.probe import codec_name, has_decoder, main_video_stream, open_input
+from diffir_video.media.probe import codec_name, main_video_stream, open_input
 from diffir_video.media.resets import ContinuousClock
-from diffir_video.media.sound import SoundConverter, is_pcm, layout_name
+from diffir_video.media.sound import SoundConverter, is_pcm
 from diffir_video.media.subtitles import SubtitleConverter, is_gap
 from diffir_video.media.time_range import TimeRange, cut_chapter, cut_subtitle, shift
+from diffir_video.media.tracks import (
+    add_copy,
+    copy_tags,
+    file_tags,
+    first_packet,
+    is_cover,
+    is_timecode,
+    is_without_format,
+    named,
+    track_tags,
+)
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
-
-# MPEG-TS takes any codec as "private data" that nobody can read; these it really carries.
-_MPEGTS_CODECS = frozenset(
-    (
-        *("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs", "dirac"),
-        *("aac", "aac_latm", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
-        *("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "hdmv_text_subtitle"),
-        *("klv", "timed_id3", "scte_35"),
-    )
-)
-
-# FFmpeg's muxer takes them for MP4 and its kin, and refuses the header of a MOV file.
-_NOT_IN_MOV = frozenset({"vp8", "vp9", "av1", "flac", "opus", "truehd"})
 
 # A cover picture's ending and MIME type, by its codec; MP4 takes no other codecs.
 _COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp")}
 # FFmpeg reads Matroska's attachments of these types as pictures, all others as files.
 _MATROSKA_PICTURES = frozenset({"image/gif", "image/jpeg", "image/png", "image/tiff"})
-
-# Written anew by the muxer, or true of the source's packets only.
-_CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
-_STREAM_KEYS = frozenset({"encoder", "vendor_id"})
-_STATISTICS_PREFIXES = ("DURATION", "NUMBER_OF_", "_STATISTICS_", "BPS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +76,8 @@ class TrackCopier:
     unreadable: True once the source ended in an error or in half a packet, which is left out. copied: packets
     written per source track index, without those that say that no subtitle is shown; copied_pcm: bytes of
     those tracks that are PCM, which the target cuts into packets of its own. refused: how many packets the
-    target took for no valid ones, or had no time, as in a damaged file; they are left out.
+    target took for no valid ones, or had no time, as in a damaged file; they are left out. corrupt: how many
+    were copied although the source marks them as damaged.
     unreadable_tracks: how many audio or video tracks of `dropped` hold so little that FFmpeg can't tell
     their format. timecodes: how many tracks of timecodes the target's muxer writes by itself, from metadata.
     """
@@ -102,6 +94,7 @@ class TrackCopier:
         self.copied: dict[int, int] = {}
         self.copied_pcm: dict[int, int] = {}
         self._refused = 0
+        self._corrupt: Counter[int] = Counter()
         self.unreadable_tracks = 0
         self.timecodes = 0
         self._covers: list[_Cover] = []
@@ -121,18 +114,18 @@ class TrackCopier:
         for source in self._container.streams:
             if source.index == video.index:
                 add_video(source)
-            elif _is_without_format(source):
+            elif is_without_format(source):
                 self.unreadable_tracks += 1
-                dropped.append(_named(source))
+                dropped.append(named(source))
             elif not self._add_track(output, source, video):
-                (refused if source.type in ("audio", "subtitle") else dropped).append(_named(source))
+                (refused if source.type in ("audio", "subtitle") else dropped).append(named(source))
         if refused:
             tracks = ", ".join(refused)
             instead = "write to .mkv instead"
             if output.format.name == "matroska":
                 instead = "convert them first: ffmpeg -i IN -map 0 -c copy -c:a flac -c:s srt IN.mkv"
             raise OutputError(f"{output.format.name} can't hold {tracks} of {str(self._path)!r}; {instead}")
-        self.tags = _kept_metadata(self._container.metadata, _CONTAINER_KEYS)
+        self.tags = file_tags(self._container)
         output.metadata.update(self.tags)
         chapters = self._chapters()
         if chapters and output.format.name == "mpegts":
@@ -152,6 +145,14 @@ class TrackCopier:
         """How many packets the target took for no valid ones, or had no time."""
         return self._refused + sum(
             t.converter.refused for t in self._tracks.values() if t.converter is not None
+        )
+
+    @property
+    def corrupt(self) -> int:
+        """How many packets were copied although they are damaged; one that only lies before a joint isn't."""
+        clock = self._clock
+        return sum(
+            max(count - clock.corrupt_before_reset(index), 0) for index, count in self._corrupt.items()
         )
 
     def movie_timescale(self, video_time_base: Fraction) -> int:
@@ -180,12 +181,12 @@ class TrackCopier:
 
     def _add_track(self, output: OutputContainer, source: Stream, video: Stream) -> bool:
         """Give the target what it needs of a track; False where it can't hold it."""
-        if _is_cover(source):
+        if is_cover(source):
             return self._add_cover(output, source)
-        if _is_timecode(source) and self._is_timecode_made(output, video):
+        if is_timecode(source) and self._is_timecode_made(output, video):
             self.timecodes += 1
             return True
-        target = _add_copy(output, source)
+        target = add_copy(output, source)
         if target is None:
             return self._add_converted(output, source)
         self._tracks[source.index] = _CopiedTrack(source, target)
@@ -197,23 +198,23 @@ class TrackCopier:
             converter = convert(output, source)
         except ValueError:
             return False
-        _copy_tags(source, converter.target, _STREAM_KEYS)
+        copy_tags(source, converter.target)
         self._tracks[source.index] = _CopiedTrack(source, converter.target, converter)
-        self.notes += (f"{_named(source)} becomes {converter.codec}",)
+        self.notes += (f"{named(source)} becomes {converter.codec}",)
         return True
 
     def _add_cover(self, output: OutputContainer, source: Stream) -> bool:
         """Give the target a cover picture, as an attachment in Matroska; False where it can't hold it."""
         codec, container = codec_name(source), output.format.name
         suffix, kind = _COVERS.get(codec or "", (codec, "application/octet-stream"))
-        data = _first_packet(self._path, source.index)
+        data = first_packet(self._path, source.index)
         if not data:
             return False
         if container == "matroska":
             name = source.metadata.get("filename", f"cover.{suffix}")
             kind = source.metadata.get("mimetype", kind)
             target = output.add_attachment(name, kind, data)
-            target.metadata.update(_kept_metadata(source.metadata, _STREAM_KEYS | {"filename", "mimetype"}))
+            target.metadata.update(track_tags(source, but={"filename", "mimetype"}))
             if kind in _MATROSKA_PICTURES:
                 self.copied[source.index] = 1
             return True
@@ -257,6 +258,7 @@ class TrackCopier:
         shift(packet, self._part.origin)
         is_shown = not is_gap(codec_name(track.source), packet)
         if track.converter is None:
+            self._corrupt[index] += packet.is_corrupt
             packet.stream = track.target
             self._mux(output, index, packet, is_counted=is_shown)
         elif is_shown:
@@ -265,6 +267,7 @@ class TrackCopier:
             except av.error.FFmpegError:
                 self._refused += 1
                 return
+            self._corrupt[index] += packet.is_corrupt
             for made in converted:
                 self._mux(output, index, made, is_counted=made.size > 0)
 
@@ -311,97 +314,6 @@ class TrackCopier:
             is_flush = packet.size == 0 and packet.pts is None and packet.dts is None
             if not is_flush:
                 yield packet
-
-
-def is_readable_in(container: str, codec: str | None) -> bool:
-    """Whether a container, by FFmpeg's name, holds a codec so that it can be read back; True if unknown."""
-    if container == "mpegts":
-        return codec in _MPEGTS_CODECS
-    return container != "mov" or codec not in _NOT_IN_MOV
-
-
-def _is_cover(source: Stream) -> bool:
-    return source.type == "video" and bool(source.disposition & Disposition.attached_pic)
-
-
-def _is_timecode(source: Stream) -> bool:
-    return source.type == "data" and "timecode" in source.metadata
-
-
-def _first_packet(path: StrPath, index: int) -> bytes:
-    """A cover picture: FFmpeg gives it before all other packets, and it has to be known before the header."""
-    with closing(open_input(path)) as container:
-        try:
-            packet = next(container.demux(container.streams[index]), None)
-        except av.error.FFmpegError:
-            return b""
-        return b"" if packet is None else bytes(packet)
-
-
-def _is_without_format(source: Stream) -> bool:
-    """Whether a track is so damaged that no container would take even its header."""
-    if not has_decoder(source):
-        return False
-    if isinstance(source, AudioStream):
-        return source.codec_context.sample_rate == 0
-    return isinstance(source, VideoStream) and source.codec_context.width == 0
-
-
-def _add_copy(output: OutputContainer, source: Stream) -> Stream | None:
-    """The copy of a track in `output`, None if it can't be held there."""
-    name = output.format.name
-    codec = codec_name(source)
-    if source.type == "attachment" and name != "matroska":
-        return None
-    if source.type == "data" and name != "mpegts":
-        return None
-    if source.type == "unknown" or not is_readable_in(name, codec):
-        return None
-    sound = source.codec_context if isinstance(source, AudioStream) and has_decoder(source) else None
-    layout = "" if sound is None else layout_name(sound.layout)
-    has_name = not layout.endswith(" channels")
-    # Only once the file is whole MP4's muxer finds that it can't say what it has no name of.
-    if name == "mp4" and is_pcm(codec) and not has_name:
-        return None
-    try:
-        target = output.add_stream_from_template(source, opaque=True)
-    except ValueError:
-        return None
-    if isinstance(target, AudioStream) and has_name:
-        target.codec_context.layout = layout
-    _copy_tags(source, target, _STREAM_KEYS)
-    return target
-
-
-def copy_stream_tags(source: Stream, target: Stream) -> None:
-    """Carry a track's language, title and dispositions over to its re-encoded successor."""
-    _copy_tags(source, target, _STREAM_KEYS | {"rotate"})
-
-
-def _copy_tags(source: Stream, target: Stream, leave: frozenset[str]) -> None:
-    target.disposition = Disposition(source.disposition)
-    target.metadata.update(_kept_metadata(source.metadata, leave))
-
-
-def _kept_metadata(metadata: dict[str, str], leave: frozenset[str]) -> dict[str, str]:
-    kept = {
-        key: value
-        for key, value in metadata.items()
-        if key.lower() not in leave and not key.upper().startswith(_STATISTICS_PREFIXES)
-    }
-    # MP4 calls a track's title so, where all others call it "title", which MP4's writer takes too.
-    if "title" not in kept and "name" in kept:
-        kept["title"] = kept.pop("name")
-    return kept
-
-
-def _named(stream: Stream) -> str:
-    language = stream.metadata.get("language")
-    if _is_cover(stream):
-        return f"cover picture {stream.index} ({codec_name(stream) or 'unknown codec'})"
-    return f"{stream.type} track {stream.index} ({codec_name(stream) or 'unknown codec'}" + (
-        f", {language})" if language else ")"
-    )
 
 
 def _due(packet: Packet[Any]) -> Fraction:

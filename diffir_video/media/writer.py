@@ -80,6 +80,11 @@ class VideoWriter:
         return self._muxer.refused_packets
 
     @property
+    def corrupt_copies(self) -> int:
+        """As of `Muxer`."""
+        return self._muxer.corrupt_copies
+
+    @property
     def unreadable_tracks(self) -> int:
         """How many of `dropped` are audio or video too damaged to tell its format."""
         return self._muxer.unreadable_tracks

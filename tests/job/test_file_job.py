@@ -245,6 +245,38 @@ def test_sound_that_goes_back_in_time_is_a_loss_and_no_failure(
     assert os.listdir(tmp_path) == [output.name]
 
 
+def without_a_packet_of_sound(source: Path, cut: Path) -> Path:
+    """MPEG-TS without one of its packets of 188 bytes, amid the sound."""
+    data = source.read_bytes()
+    packets_of_sound = [at for at in range(0, len(data), 188) if (data[at + 1] & 31, data[at + 2]) == (1, 1)]
+    at = packets_of_sound[len(packets_of_sound) // 2]
+    cut.write_bytes(data[:at] + data[at + 188 :])
+    return cut
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".webm"])
+def test_sound_that_is_damaged_follows_as_it_is_and_is_a_loss(
+    suffix: str, identity: Restorer, tmp_path: Path
+) -> None:
+    source, output = (
+        without_a_packet_of_sound(sample("mpeg2.ts"), tmp_path / "in.ts"),
+        tmp_path / f"out{suffix}",
+    )
+    encoder = JobOptions(encoder="libvpx-vp9", encoder_options={"cpu-used": "8", "deadline": "realtime"})
+    options = encoder if suffix == ".webm" else JobOptions(encoder_options=FAST)
+    report = restore_file(source, output, restorer=identity, options=options)
+    assert (report.run.frames_out, report.exit_code) == (50, 5)
+    assert (damaged := report.losses.corrupt_copies) > 0
+    assert f"{damaged} damaged packets of other tracks, copied as they are" in report.lost()
+
+
+@pytest.mark.parametrize("name", ["mpeg2.ts", "joined.ts"])
+def test_sound_that_is_whole_is_no_loss(name: str, identity: Restorer, tmp_path: Path) -> None:
+    options = JobOptions(encoder_options=FAST)
+    report = restore_file(sample(name), tmp_path / "out.mkv", restorer=identity, options=options)
+    assert report.losses.corrupt_copies == 0
+
+
 def test_a_track_of_noise_is_a_loss_and_no_failure(identity: Restorer, tmp_path: Path) -> None:
     source, output = sample("noise_track.ts"), tmp_path / "out.mkv"
     report = restore_file(source, output, restorer=identity, options=JobOptions(encoder_options=FAST))
