@@ -18,13 +18,14 @@ def main() -> int:
     signal.signal(signal.SIGHUP, _leave_be)
     from streams.unseen import hide_own_arguments
 
+    warning = None
     try:
         hide_own_arguments(_without_secrets)
     except OSError as exc:
-        print(f"diffir-stream: the process list goes on showing its addresses: {exc}", file=sys.stderr)
+        warning = f"the process list goes on showing the addresses: {exc}"
     from streams.cli import main as run
 
-    return run()
+    return run(warning=warning)
 
 
 def _end(number: int, frame: object) -> None:  # noqa: ARG001 - what signals bring

@@ -48,15 +48,18 @@ _STOP_SECONDS = 4.5
 _POLL_SECONDS = 0.2
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Raises only what an early signal does."""
+def main(argv: Sequence[str] | None = None, *, warning: str | None = None) -> int:
+    """Run the command line; returns the exit code. Raises only what an early signal does.
+
+    warning: of what came before, for the log as soon as there is one.
+    """
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
     given = sys.argv[1:] if argv is None else argv
     try:
-        return _serve(arguments)
+        return _serve(arguments, warning)
     except DiffirVideoError as exc:
         return _failed(_hidden(str(exc), given), exc.exit_code, arguments)
     except Exception as exc:  # noqa: BLE001 - a command ends with a line and a code, never a trace
@@ -78,7 +81,7 @@ def _log_as_json(message: str, *, trace: bool) -> None:
     _log.error("%s", message, exc_info=trace)
 
 
-def _serve(arguments: argparse.Namespace) -> int:
+def _serve(arguments: argparse.Namespace, warning: str | None) -> int:
     hung_up = threading.Event()
 
     def remember(number: int, frame: object) -> None:  # noqa: ARG001 - what signals bring
@@ -98,6 +101,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     set_up_logs(
         addresses, format=arguments.log_format, level="debug" if arguments.debug else arguments.log_level
     )
+    if warning is not None:
+        _log.warning("%s", warning)
     check_source(addresses[0], service.live.source)
     restorer = in_turn(
         [

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import yaml
 
+from streams.__main__ import main as begin
 from streams.cli import main
 from tests.streams.peers import clip, free_port, get, is_answered, wait_until
 
@@ -60,6 +61,24 @@ def test_where_the_log_is_json_so_is_the_last_line(
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert lines[-1]["level"] == "error"
     assert arguments[code == 2] in lines[-1]["message"]
+
+
+def test_that_secrets_go_on_showing_is_said_in_the_log(tmp_path: Path, monkeypatch, capsys) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("streams.unseen.hide_own_arguments", refuse)
+    monkeypatch.setattr(sys, "argv", ["diffir-stream", "missing.mp4", "out.mkv", "--log-format", "json"])
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        assert begin() == 3
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    first, *_ = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert first["level"] == "warning"
+    assert "the process list goes on showing the addresses" in first["message"]
 
 
 @pytest.mark.parametrize(
