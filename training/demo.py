@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import diffir_video as dv
-from diffir_video.compare import Comparison, compare_files
+from diffir_video.compare import compare_files
+from diffir_video.compare_report import Comparison
 from training.data.fetch import fetch
 from training.evaluation.ffmpeg import cut_lossless, encode, read_rgb
 from training.evaluation.material import add_noise
