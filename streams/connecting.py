@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffir_video.errors import LiveInputError, UsageError
-from diffir_video.media import Deinterlace, LiveInput, Readable, is_input_option, similar_input_option
+from diffir_video.media import (
+    Deinterlace,
+    Hwaccel,
+    LiveInput,
+    Readable,
+    hardware_of,
+    is_input_option,
+    similar_input_option,
+)
 from streams.addresses import Address
 from streams.children import FFmpegChild
 from streams.mailbox import Policy
@@ -51,7 +59,7 @@ class SourceConfig:
     mailbox, policy: see `Mailbox`; the policy None is "wait" for pipes and unpaced files, which can wait,
     and "newest" for all else.
     deinterlace: "auto" makes pictures progressive from the first that says it is interlaced, "bwdif" all,
-    "off" none; each then waits for the next.
+    "off" none; each then waits for the next. hwaccel: "cuda" has the first GPU decode, as far as it can.
     outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
     ("slate"), or nothing ("pause"). outage_seconds: the silence after which that begins; 2.5 frames of a
     source of few frames, if that is longer.
@@ -67,6 +75,7 @@ class SourceConfig:
     mailbox: int = 2
     policy: Policy | None = None
     deinterlace: Deinterlace = "auto"
+    hwaccel: Hwaccel = "off"
     outage: Outage = "hold"
     outage_seconds: float = 0.6
 
@@ -168,6 +177,7 @@ class Connector:
                 open_seconds=config.open_seconds,
                 stall_seconds=math.inf if config.stall_seconds is None else config.stall_seconds,
                 deinterlace=config.deinterlace,
+                hwaccel=config.hwaccel,
             )
         )
 
@@ -262,6 +272,8 @@ def check_source(address: Address, config: SourceConfig | None = None) -> None:
         raise UsageError(f"no source for {address}: expected a file, -, a device, or one of {known}")
     if address.scheme in ("whep", "wheps"):
         check_whep()
+    if config is not None:
+        hardware_of(config.hwaccel)
     for name, _ in () if config is None else config.options:
         if is_input_option(name) or (address.scheme == "udp" and name in _OPTIONS_OF_UDP):
             continue

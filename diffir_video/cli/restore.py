@@ -112,6 +112,12 @@ def _add_job_options(restore: argparse.ArgumentParser) -> None:
         help="decode in another process, so that an input that crashes its decoder ends as a damaged one",
     )
     restore.add_argument(
+        "--hwaccel",
+        default="off",
+        choices=("off", "cuda"),
+        help="cuda has a GPU decode the input, as far as it can; default: %(default)s",
+    )
+    restore.add_argument(
         "--segment-frames",
         type=int,
         metavar="N",
@@ -197,6 +203,7 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
         restart=arguments.restart,
         verify=arguments.verify,
         isolate=arguments.isolate,
+        hwaccel=arguments.hwaccel,
     )
 
 

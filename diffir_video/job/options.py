@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from diffir_video.errors import UsageError
 from diffir_video.job.cutting import SEGMENT_FRAMES
-from diffir_video.media import Crop, Deinterlace, EncoderSettings, TimeRange
+from diffir_video.media import Crop, Deinterlace, EncoderSettings, Hwaccel, TimeRange
 from diffir_video.media.read_options import check_read_options
 
 Alpha = Literal["refuse", "drop"]
@@ -37,6 +37,7 @@ class JobOptions:
         interval (g).
     restart: throw away what an unfinished job left, instead of going on.
     verify: decode the finished file to its end.
+    hwaccel: "cuda" has a GPU decode the input, as far as it can; "off" the processor.
     isolate: decode a video in another process, which a crash of its decoder ends instead of the job.
 
     Raises UsageError for a value that is none of these, and for `size` together with `max_size`.
@@ -57,10 +58,16 @@ class JobOptions:
     restart: bool = False
     verify: bool = False
     isolate: bool = False
+    hwaccel: Hwaccel = "off"
 
     def __post_init__(self) -> None:
         check_read_options(
-            deinterlace=self.deinterlace, start=self.start, end=self.end, crop=self.crop, rate=self.rate
+            deinterlace=self.deinterlace,
+            start=self.start,
+            end=self.end,
+            crop=self.crop,
+            rate=self.rate,
+            hwaccel=self.hwaccel,
         )
         if self.alpha not in get_args(Alpha):
             raise UsageError(f"alpha {self.alpha!r}: expected one of {get_args(Alpha)}")
@@ -72,6 +79,8 @@ class JobOptions:
         for name in ("overwrite", "restart", "verify", "isolate"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} {getattr(self, name)!r}: expected True or False")
+        if self.isolate and self.hwaccel != "off":
+            raise UsageError(f"hwaccel {self.hwaccel!r} decodes in this process; drop it or isolate")
         object.__setattr__(self, "encoder_options", self.encoding.options)
         if self.size is not None and self.max_size is not None:
             raise UsageError("a size and a largest size were given; give one of them")
@@ -103,6 +112,7 @@ class JobOptions:
             "deinterlace": self.deinterlace,
             "rate": str(self.rate),
             "alpha": self.alpha,
+            "hwaccel": self.hwaccel,
             "crop": str(self.crop),
             "size": str(self.size),
             "largest size": str(self.max_size),

@@ -55,6 +55,7 @@ def _open(input: StrPath, options: JobOptions, device: torch.device | str = "cpu
         excursions=True,
         device=device,
         isolate=options.isolate,
+        hwaccel=options.hwaccel,
     )
 
 

@@ -6,6 +6,7 @@ from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.extent import video_extent
 from diffir_video.media.geometry import Crop, fitted_to, limited_to, resized
+from diffir_video.media.hardware import Hwaccel, hardware_of
 from diffir_video.media.input_options import is_input_option, similar_input_option
 from diffir_video.media.inputs import NetworkAddress, StandardInput
 from diffir_video.media.isolated import IsolatedReader
@@ -37,6 +38,7 @@ __all__ = [
     "Crop",
     "Deinterlace",
     "EncoderSettings",
+    "Hwaccel",
     "IsolatedReader",
     "LiveEncoder",
     "LiveInput",
@@ -70,6 +72,7 @@ __all__ = [
     "color_words",
     "find_pictures",
     "fitted_to",
+    "hardware_of",
     "hdr_words",
     "is_input_option",
     "is_pattern",

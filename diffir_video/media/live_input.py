@@ -26,6 +26,7 @@ from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
 from diffir_video.media.deinterlace import Deinterlace, Deinterlacer
+from diffir_video.media.hardware import Hwaccel, hardware_of, notes_on_decoder
 from diffir_video.media.live_output import MediaPacket, TrackFormat
 from diffir_video.media.probe import largest_pixel_count
 from diffir_video.media.self_framed import SELF_FRAMED, framed_codec
@@ -85,7 +86,8 @@ class LiveInput:
 
     source: an FFmpeg address, or an object to read from. name: what errors call it; an address may hold
     a password, so it never appears in a message. open_seconds, stall_seconds: how long connecting and
-    each read may take. deinterlace: as of `Deinterlacer`.
+    each read may take. deinterlace: as of `Deinterlacer`. hwaccel: "cuda" has the first GPU decode; what it
+    can't is left to the processor, and the log says so.
 
     audio: the format of the audio track that is delivered, None without one, and where the codec is none that
     can be passed on, which the log says; it follows what arrives. missed_sound: why a new connection would
@@ -108,8 +110,11 @@ class LiveInput:
         open_seconds: float = 5.0,
         stall_seconds: float = 5.0,
         deinterlace: Deinterlace = "auto",
+        hwaccel: Hwaccel = "off",
     ) -> None:
         self.name = name
+        self._hwaccel: Hwaccel = hwaccel
+        hardware = hardware_of(hwaccel)
         try:
             self._container = av.open(
                 source,
@@ -118,6 +123,7 @@ class LiveInput:
                 options={"max_pixels": str(largest_pixel_count()), **(options or {})},
                 metadata_errors="replace",
                 timeout=(open_seconds, stall_seconds),
+                hwaccel=hardware,
             )
         except (av.error.FFmpegError, OSError, ValueError) as exc:
             # FFmpeg's text holds the address with its password: it must not travel on as a cause.
@@ -145,6 +151,7 @@ class LiveInput:
         self._decoders: dict[tuple[str, int, int, ColorTags], PictureDecoder] = {}
         self._items = self._demux()
         self._latest: Fraction | None = None
+        self._has_told_of_decoder = False
         self._taken_over_at: Fraction | None = None
         self._has_new_sound = False
 
@@ -286,6 +293,10 @@ class LiveInput:
         except av.error.FFmpegError:
             # Damage on the way, or a stream joined between keyframes: the next keyframe heals it.
             pictures = []
+        if pictures and not self._has_told_of_decoder:
+            self._has_told_of_decoder = True
+            for note in notes_on_decoder(self._hwaccel, self._video.codec_context, pictures[0]):
+                _log.warning("%s: %s", self.name, note)
         ready = [each for picture in pictures for each in self._deinterlacer.push(picture)]
         if packet is None or _is_flush(packet):
             ready += self._deinterlacer.flush()

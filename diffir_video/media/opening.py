@@ -9,6 +9,7 @@ import torch
 from diffir_video.errors import UsageError
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.geometry import Crop
+from diffir_video.media.hardware import Hwaccel
 from diffir_video.media.inputs import StrPath
 from diffir_video.media.isolated import IsolatedReader
 from diffir_video.media.pictures import DEFAULT_RATE, PictureReader, find_pictures
@@ -26,6 +27,7 @@ def open_video(
     rate: Fraction | None = None,
     excursions: bool = False,
     device: torch.device | str = "cpu",
+    hwaccel: Hwaccel = "off",
     isolate: bool = False,
 ) -> VideoReader | PictureReader | IsolatedReader:
     """The frames of a video file, a still, a folder of pictures or a pattern such as `shot-%04d.png`.
@@ -38,15 +40,18 @@ def open_video(
     rate: frames per second of pictures, by default 25; UsageError for a video, which has timestamps of its
     own. isolate: decode a video in another process, so that a crash of its decoder is an error, or ends the
     frames. device: where a video's frames are made; those of pictures, and of another process, are made
-    on the CPU. For the others, what a frame holds and what is raised, see `VideoReader`.
+    on the CPU. hwaccel: "cuda" has a GPU decode a video, but not in another process. For the others, what a
+    frame holds and what is raised, see `VideoReader`.
     """
-    check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop, rate=rate)
+    check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop, rate=rate, hwaccel=hwaccel)
     pictures = find_pictures(path)
     if pictures is None:
         if rate is not None:
             raise UsageError(
                 f"a rate of {rate} frames per second is for pictures; {str(path)!r} has timestamps of its own"
             )
+        if isolate and hwaccel != "off":
+            raise UsageError(f"hwaccel {hwaccel!r} decodes in this process; drop it or isolate")
         if isolate:
             return IsolatedReader(
                 path, deinterlace=deinterlace, start=start, end=end, crop=crop, excursions=excursions
@@ -59,7 +64,10 @@ def open_video(
             crop=crop,
             excursions=excursions,
             device=device,
+            hwaccel=hwaccel,
         )
+    if hwaccel != "off":
+        raise UsageError(f"hwaccel {hwaccel!r} is for a video; {str(path)!r} is pictures")
     return PictureReader(
         pictures, rate=rate or DEFAULT_RATE, start=start, end=end, crop=crop, excursions=excursions
     )

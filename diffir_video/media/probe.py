@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import av.error
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
@@ -95,10 +96,10 @@ def probe_media(path: StrPath) -> MediaInfo:
         )
 
 
-def open_input(path: StrPath) -> InputContainer:
+def open_input(path: StrPath, *, hardware: HWAccel | None = None) -> InputContainer:
     """Open a file by its literal name: `-y` or `concat:a` is a file name, never an option or a protocol.
 
-    Only a `NetworkAddress` is looked for on the network.
+    Only a `NetworkAddress` is looked for on the network. hardware: what decodes, None for the processor.
     Raises MediaInputError (one line: the path and what to do) for a file that is missing, empty, no
     media, or a playlist that points elsewhere.
     """
@@ -115,6 +116,7 @@ def open_input(path: StrPath) -> InputContainer:
             },
             timeout=_NETWORK_SECONDS if is_network else None,
             metadata_errors="replace",
+            hwaccel=hardware,
         )
     except (av.error.FFmpegError, ValueError, MemoryError) as exc:
         raise MediaInputError(f"can't read {str(path)!r}: {_why_unreadable(path, exc)}") from exc

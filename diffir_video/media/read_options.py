@@ -11,6 +11,7 @@ from typing import Any, get_args
 from diffir_video.errors import UsageError
 from diffir_video.media.deinterlace import Deinterlace
 from diffir_video.media.geometry import Crop
+from diffir_video.media.hardware import Hwaccel
 
 
 def check_path(path: Any, name: str = "path") -> None:
@@ -28,10 +29,13 @@ def check_read_options(
     end: Fraction | None = None,
     crop: Crop | None = None,
     rate: Fraction | None = None,
+    hwaccel: Hwaccel = "off",
 ) -> None:
     """Raise UsageError for a value that is none of those that `VideoReader` and `open_video` name."""
     if deinterlace not in get_args(Deinterlace):
         raise UsageError(f"deinterlace {deinterlace!r}: expected one of {get_args(Deinterlace)}")
+    if hwaccel not in get_args(Hwaccel):
+        raise UsageError(f"hwaccel {hwaccel!r}: expected one of {get_args(Hwaccel)}")
     for name, seconds in (("start", start), ("end", end)):
         if seconds is not None and not _is_finite(seconds):
             raise UsageError(f"{name} {seconds!r}: expected seconds, as a Fraction")

@@ -27,6 +27,7 @@ from diffir_video.media.color import PictureDecoder
 from diffir_video.media.cut_short import missing_bytes
 from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced
 from diffir_video.media.geometry import Crop
+from diffir_video.media.hardware import Hwaccel, hardware_of, notes_on_decoder
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
 from diffir_video.media.inputs import StrPath, input_size
 from diffir_video.media.losses import ReadLosses
@@ -74,6 +75,8 @@ class VideoReader:
     excursions: keep colours outside the RGB cube, as values outside [0, 1]; else they are clamped.
     device: where the frames are made. A GPU is sent a picture as it is coded, a fraction of its RGB, by the
         current stream of the thread that iterates; frames are complete when they come.
+    hwaccel: "cuda" has a GPU decode, that of `device` or else the first; what it can't decode is left to the
+        processor, and `notes` says so. What a GPU patches up of a damaged video is not counted.
     strict: leave out, and count, what the decoder would patch up or pass by.
 
     Raises MediaInputError for a file that is missing, empty, no video or too large for memory, and,
@@ -92,13 +95,14 @@ class VideoReader:
         crop: Crop | None = None,
         excursions: bool = False,
         device: torch.device | str = "cpu",
+        hwaccel: Hwaccel = "off",
         strict: bool = False,
     ) -> None:
         check_path(path)
-        check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop)
+        check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop, hwaccel=hwaccel)
         self._path, self._end, self._excursions = path, end, excursions
         self._device = torch.device(device)
-        self._container = open_input(path)
+        self._container = open_input(path, hardware=hardware_of(hwaccel, self._device.index or 0))
         try:
             self._stream = main_video_stream(self._container, path)
             # It is asked for when all is done, and a closed container has no streams.
@@ -123,6 +127,7 @@ class VideoReader:
                     f"no frame of {str(path)!r} can be decoded: it is damaged,{animated} or its frames are "
                     f"larger than this machine's memory can hold ({limit:.0f} megapixels)"
                 )
+            self._notes_on_decoder = notes_on_decoder(hwaccel, self._stream.codec_context, self._first)
             self._notes = self._deinterlace(self._first, deinterlace)
             self._notes_on_hdr = notes_on_dynamic_metadata(self._first)
             self._orientation = Orientation.of(self._first)
@@ -140,10 +145,10 @@ class VideoReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done, or not, about interlacing and a reset clock, and HDR metadata that is lost; complete
-        after the last frame.
+        """Who decodes, if not who was asked; what was done, or not, about interlacing and a reset clock; and
+        HDR metadata that is lost. Complete after the last frame.
         """
-        return (*self._notes, *self._notes_on_hdr, *self._continuous.notes)
+        return (*self._notes_on_decoder, *self._notes, *self._notes_on_hdr, *self._continuous.notes)
 
     def skip_before(self, pts: int, *, decode: bool) -> None:
         """Leave out the frames before `pts`; to be called before the first frame is asked for.
