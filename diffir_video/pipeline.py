@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
@@ -32,6 +33,7 @@ from diffir_video.stages import (
     NoTransfers,
     TransferringStream,
 )
+from diffir_video.steady_thread import SteadyThread
 
 # Batches waiting between two stages: enough to bridge an uneven frame.
 _QUEUED_BATCHES = 2
@@ -119,7 +121,7 @@ class _Loop:
 
     def run(self) -> RunReport:
         threads = [
-            threading.Thread(target=self._guarded, args=(stage,), name=f"diffir-{name}", daemon=True)
+            SteadyThread(partial(self._guarded, stage), name=f"diffir-{name}")
             for name, stage in (("decode", self._decode), ("encode", self._encode))
         ]
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from diffir_video.pipeline import run
 from diffir_video.restorer import Restorer
 from diffir_video.run_report import RunReport
 from diffir_video.stages import FrameRestorer
+from diffir_video.steady_thread import SteadyThread
 from streams.addresses import Address
 from streams.config import LiveConfig
 from streams.governor import Governor, GovernorConfig, Level, ladder_from
@@ -75,7 +75,7 @@ class LiveFilter:
             on_arrival=self.governor.arrived,
         )
         self.configure(self.config.governor)
-        self._thread = threading.Thread(target=self._run, name="diffir-live", daemon=True)
+        self._thread = SteadyThread(self._run, name="diffir-live")
         self._report: RunReport | None = None
         self._failure: BaseException | None = None
 

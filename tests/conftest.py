@@ -2,7 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -19,3 +21,13 @@ def _logging_as_it_was() -> Iterator[None]:  # pyright: ignore[reportUnusedFunct
     for handler in [handler for handler in logging.root.handlers if handler not in before]:
         logging.root.removeHandler(handler)
     logging.root.setLevel(level)
+
+
+@pytest.fixture
+def interrupt() -> Iterator[Callable[[], None]]:
+    """Does what Ctrl-C does; a shell's background jobs would ignore it."""
+    main = threading.main_thread().ident
+    assert main is not None
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: signal.pthread_kill(main, signal.SIGINT)
+    signal.signal(signal.SIGINT, before)

@@ -202,9 +202,116 @@ def test_a_restorer_that_loses_frames_is_found_out() -> None:
     assert sink.aborted
 
 
-def test_a_batch_below_one_makes_no_sense() -> None:
-    with pytest.raises(UsageError, match="got 0"):
-        run(Counting(), Late(), Recording(), batch=0)
+@pytest.mark.parametrize(("batch", "queue", "refused"), [(0, 1, "batch"), (1, 0, "queue")])
+def test_a_batch_or_a_queue_below_one_makes_no_sense(batch: int, queue: int, refused: str) -> None:
+    with pytest.raises(UsageError, match=f"{refused} must be at least 1, got 0"):
+        run(Counting(), Late(), Recording(), batch=batch, queue=queue)
+
+
+@pytest.mark.parametrize(("width", "on_their_way"), [(1920, 6), (3840, 4)])
+def test_large_frames_wait_in_short_queues(width: int, on_their_way: int) -> None:
+    source = Counting()
+    source.info = StreamInfo(width, width * 9 // 16, TICK, "yuv420p")
+    taken: list[int] = []
+
+    class Holding(Recording):
+        def write(self, frame: Frame) -> None:
+            if frame.pts == 0:
+                wait_until(lambda: source.taken >= on_their_way)
+                time.sleep(0.05)
+                taken.append(source.taken)
+
+    run(source, Late(), Holding())
+    assert taken == [on_their_way]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 5
+    while not condition() and time.monotonic() < limit:
+        time.sleep(0.001)
+
+
+def test_of_two_failures_the_first_is_raised() -> None:
+    failed = threading.Event()
+
+    class FailingFirst(Late):
+        def push(self, frames: Sequence[Frame]) -> list[Frame]:
+            if self.batches:
+                failed.set()
+                raise RuntimeError("the GPU is gone")
+            return super().push(frames)
+
+    class FailingAfterwards(Recording):
+        def write(self, frame: Frame) -> None:
+            assert failed.wait(5)
+            time.sleep(0.05)
+            raise OSError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="the GPU is gone"):
+        run(Counting(), FailingFirst(), FailingAfterwards())
+
+
+def test_what_is_still_to_be_encoded_when_a_stage_fails_is_not() -> None:
+    def fail(_: Progress) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    sink = Recording(pause=0.01)
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        run(Counting(), Late(), sink, batch=23, progress=fail)
+    assert len(sink.kept) < 23
+
+
+def test_an_interrupt_does_not_wait_for_a_batch_to_be_full(interrupt: Callable[[], None]) -> None:
+    class Interrupting(Counting):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                if frame.pts == 5:
+                    interrupt()
+                yield frame
+
+    source = Interrupting(100_000)
+    with pytest.raises(KeyboardInterrupt):
+        run(source, Late(), Recording(), batch=100_000)
+    assert source.taken < 100_000
+
+
+def test_an_interrupt_while_the_encoder_drains_stops_it(interrupt: Callable[[], None]) -> None:
+    all_restored = threading.Event()
+
+    class Telling(Late):
+        def finish(self) -> list[Frame]:
+            all_restored.set()
+            return super().finish()
+
+    class Draining(Recording):
+        def write(self, frame: Frame) -> None:
+            if not self.kept:
+                assert all_restored.wait(5)
+                time.sleep(0.05)
+                interrupt()
+            super().write(frame)
+
+    sink = Draining(pause=0.01)
+    with pytest.raises(KeyboardInterrupt):
+        run(Counting(), Telling(), sink, batch=23)
+    assert sink.aborted
+    assert len(sink.kept) < 23
+
+
+def test_a_restorer_needs_no_gradients_of_its_own() -> None:
+    modes: list[bool] = []
+
+    class Asking(Late):
+        def push(self, frames: Sequence[Frame]) -> list[Frame]:
+            modes.append(torch.is_grad_enabled())
+            return super().push(frames)
+
+        def finish(self) -> list[Frame]:
+            modes.append(torch.is_grad_enabled())
+            return super().finish()
+
+    run(Counting(), Asking(), NullSink())
+    assert modes == [False] * 7
 
 
 def test_progress_knows_how_far_it_is() -> None:

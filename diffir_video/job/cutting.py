@@ -11,6 +11,7 @@ from contextlib import suppress
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.prior import CutDetector, FrameStatistics
 from diffir_video.stages import FrameSource
+from diffir_video.steady_thread import SteadyThread
 
 # No segment is longer; from half of it on, a segment ends at the next scene cut. Encoders make a keyframe at
 # scene cuts anyway, and x264 and x265 after 250 frames.
@@ -110,7 +111,7 @@ class SegmentCutter:
         self._taken = 0
         self._latest: SegmentSource | None = None
         self._reads_ahead = reads_ahead
-        self._reader: threading.Thread | None = None
+        self._reader: SteadyThread | None = None
         self._taking = threading.Lock()
         self._changed = threading.Condition()
         self._is_being_read = False
@@ -154,7 +155,7 @@ class SegmentCutter:
 
         if self._reader is not None:
             self._reader.join()
-        self._reader = threading.Thread(target=read, name="diffir-read", daemon=True)
+        self._reader = SteadyThread(read, name="diffir-read")
         self._reader.start()
 
     def pass_over(self, last_pts: int) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from diffir_video.media import SegmentWriter
 from diffir_video.pipeline import run
 from diffir_video.run_report import Progress, RunReport, combined
 from diffir_video.stages import FrameSink
+from diffir_video.steady_thread import SteadyThread
 
 # How often progress is told while the caller's own restorer has nothing left to do.
 _TOLD_EVERY_SECONDS = 0.5
@@ -178,9 +179,7 @@ class _Crew:
         self._first, self._cutter, self._tell = workers[0], cutter, tell
         self._failures: list[BaseException] = []
         self._threads = [
-            threading.Thread(
-                target=self._guarded, args=(worker.work,), name=f"diffir-device-{index}", daemon=True
-            )
+            SteadyThread(partial(self._guarded, worker.work), name=f"diffir-device-{index}")
             for index, worker in enumerate(workers[1:], start=1)
         ]
 

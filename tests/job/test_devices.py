@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -191,6 +192,29 @@ def test_an_interrupt_stops_all(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         restore(tmp_path / "out.mkv", [Told(interrupt), Told(met)])
+    assert threads_of_jobs() == []
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_an_interrupt_waits_for_the_device_that_is_still_at_work(
+    interrupt: Callable[[], None], tmp_path: Path
+) -> None:
+    others_done, interrupted = threading.Event(), threading.Event()
+
+    def go_on(_: int, own: int) -> None:
+        if own == 3:
+            others_done.set()
+
+    def interrupt_who_waits(*_: int) -> None:
+        assert others_done.wait(SECONDS_TO_WAIT)
+        time.sleep(0.3)
+        if not interrupted.is_set():
+            interrupted.set()
+            interrupt()
+        time.sleep(0.3)
+
+    with pytest.raises(KeyboardInterrupt):
+        restore(tmp_path / "out.mkv", [Told(go_on), Told(interrupt_who_waits)])
     assert threads_of_jobs() == []
     assert not (tmp_path / "out.mkv").exists()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -88,6 +88,20 @@ def test_one_model_after_the_other_restores_a_live_stream(tmp_path: Path) -> Non
     assert live.failure is None
     assert live.stats.count("restored") == 50
     assert Received(tmp_path / "out.mkv").sizes == {(2 * 192, 2 * 112)}
+
+
+def test_a_recording_is_whole_though_who_waited_for_it_was_interrupted(
+    interrupt: Callable[[], None], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mp4"
+    config = LiveConfig(governor=UNHURRIED, source=SourceConfig(realtime=True))
+    with LiveFilter(str(clip(8)), identity(), str(out), config) as live:
+        assert wait_until(lambda: live.stats.count("out") > 10)
+        threading.Timer(0.1, interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            live.wait(30)
+    assert not live.is_live
+    assert len(Received(out).numbers) >= 10
 
 
 @pytest.mark.slow
