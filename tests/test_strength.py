@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from diffir_video import Blended, DiffIRS2, Frame, ModelConfig, Restorer, UsageError
+from diffir_video import Blended, DiffIRS2, Frame, ModelConfig, Restorer, StreamInfo, UsageError
 
 TICK = Fraction(1, 25)
 
@@ -43,8 +43,23 @@ def test_an_enlarging_model_is_mixed_with_the_enlarged_original() -> None:
     mixed = through(Blended(Restorer(net, device="cpu"), 0))
     for result, original in zip(mixed, frames(), strict=True):
         assert result.data.shape == (3, 64, 80)
+        assert 0 <= result.data.min() <= result.data.max() <= 1
         small = torch.nn.functional.avg_pool2d(result.data, 2)
         assert (small - original.data).abs().mean() < 0.1
+
+
+def test_frames_may_come_from_a_generator(restorer: Restorer) -> None:
+    stream = Blended(restorer, 0).open_stream()
+    mixed = [*stream.push(frame for frame in frames()), *stream.finish()]
+    assert all(torch.equal(m.data, f.data) for m, f in zip(mixed, frames(), strict=True))
+
+
+def test_what_the_restorer_wants_and_decides_is_passed_on() -> None:
+    within = Restorer.from_pretrained("denoise-nano", device="cpu", reuse="prior", batch=3)
+    blended, info = Blended(within, 0.5), StreamInfo(40, 32, TICK, "yuv420p")
+    assert blended.batch_frames(info) == within.batch_frames(info) == 3
+    stream = blended.open_stream()
+    assert len([*stream.push(frames()), *stream.finish()]) == stream.reuse.frames == 6
 
 
 def test_a_job_knows_the_strength_it_was_begun_with(restorer: Restorer) -> None:
