@@ -13,6 +13,7 @@ from torch import Tensor
 
 import diffir_video as dv
 from diffir_video.inference import FoldedDIRformer, InferenceOptions, limit_threads
+from diffir_video.prior import ReusePolicy
 from tests.network.test_variants import tiny
 
 
@@ -56,13 +57,47 @@ def test_they_are_the_same_whatever_comes_together(
     assert torch.get_num_threads() == threads
 
 
-def test_a_stream_that_ends_leaves_no_threads() -> None:
-    restorer = dv.Restorer(dv.DiffIRS2(tiny()), device="cpu", precision="fp32")
+DELAYED = ReusePolicy(level="prior", max_prior_age=3, prior_delay=2)
+
+
+@pytest.mark.parametrize("reuse", ["off", DELAYED], ids=["off", "delayed"])
+def test_a_stream_that_ends_leaves_no_threads(threads: int, reuse: Any) -> None:
+    restorer = dv.Restorer(dv.DiffIRS2(tiny()), device="cpu", precision="fp32", reuse=reuse)
     before = set(threading.enumerate())
     stream = restorer.open_stream()
     stream.push(scene().frames())
+    assert len(threading.enumerate()) > len(before) or (threads, reuse) == (1, "off")
     stream.finish()
     assert set(threading.enumerate()) <= before
+
+
+def test_each_has_its_part_of_the_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    restore, parts = FoldedDIRformer.restore, set[int]()
+
+    def restore_and_tell(folded: FoldedDIRformer, lq: Tensor) -> Tensor:
+        if threading.current_thread().name.startswith("diffir-lane"):
+            parts.add(torch.get_num_threads())
+        return restore(folded, lq)
+
+    monkeypatch.setattr(FoldedDIRformer, "restore", restore_and_tell)
+    dv.Restorer(dv.DiffIRS2(tiny()), device="cpu", precision="fp32").restore(scene())
+    assert parts == ({1} if threads > 1 else set())
+
+
+def test_a_stream_borrows_the_networks_of_the_one_before(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[FoldedDIRformer] = []
+
+    def make(*arguments: Any, **settings: Any) -> FoldedDIRformer:
+        made.append(FoldedDIRformer(*arguments, **settings))
+        return made[-1]
+
+    monkeypatch.setattr("diffir_video.prior_network.FoldedDIRformer", make)
+    restorer = dv.Restorer(dv.DiffIRS2(tiny()), device="cpu", precision="fp32")
+    for _ in range(3):
+        restorer.restore(scene())
+    assert len(made) == threads
 
 
 def test_a_frame_that_fails_is_done_again_and_the_others_are_not() -> None:

@@ -120,6 +120,26 @@ def test_a_pan_whose_frames_are_shown_again_is_no_cut_and_a_cut_in_it_is(times: 
     assert cuts_in(shown) == [0, 20 * times]
 
 
+def flat(*brightness: float) -> list[Tensor]:
+    return [torch.full((3, 18, 32), each) for each in brightness]
+
+
+def test_what_changes_less_than_twice_as_fast_as_before_is_no_cut() -> None:
+    flicker = (0.2, 0.28) * 6
+    assert cuts_in(flat(*flicker, 0.2, 0.34)) == [0]
+    assert cuts_in(flat(*flicker, 0.2, 0.42)) == [0, 13]
+
+
+def test_the_pace_of_a_shot_is_not_that_of_the_next() -> None:
+    wild, calm = (0.2, 0.28) * 2 + (0.2, 0.35) * 4, (0.9,) * 4
+    assert cuts_in(flat(*wild, *calm, 0.7)) == [0, 12, 16]
+
+
+def test_one_frame_that_stands_still_tells_no_pace() -> None:
+    assert cuts_in(flat(0.3, 0.3, 0.36)) == [0]
+    assert cuts_in(flat(0.3, 0.3, 0.3, 0.36)) == [0, 3]
+
+
 def test_a_still_scene_is_refreshed_by_age_alone() -> None:
     decisions = decide_all(still(60), ReusePolicy(level="prior", max_prior_age=24))
     assert reasons(decisions) == {0: "first", 24: "age", 48: "age"}
@@ -146,6 +166,7 @@ def test_a_fade_refreshes_by_drift_and_never_lets_it_past_the_threshold() -> Non
 def test_duplicates_reuse_the_output_even_past_the_age() -> None:
     decisions = decide_all([scene(1)] * 10, ReusePolicy(level="prior", max_prior_age=4), tuple(range(1, 10)))
     assert [d.reuse for d in decisions] == [Reuse.NEW, *[Reuse.DUPLICATE] * 9]
+    assert [d.age for d in decisions] == list(range(10))
 
 
 def test_off_gives_every_frame_its_own_prior_duplicates_included() -> None:
@@ -185,6 +206,7 @@ def test_the_report_counts_every_decision() -> None:
         {"prior_smoothing": 1.0},
         {"prior_smoothing": "0.5"},
         {"prior_delay": 0.5},
+        {"prior_delay": -1},
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(settings: dict) -> None:
@@ -193,10 +215,19 @@ def test_a_policy_that_makes_no_sense_is_refused(settings: dict) -> None:
 
 
 def test_reports_of_streams_that_followed_each_other_add_up() -> None:
-    reports = [ReuseReport("prior", {"first": 1, "drift": 2}, 5, 1), ReuseReport("prior", {"first": 1}, 3)]
+    reports = [
+        ReuseReport("prior", {"first": 1, "drift": 2}, 5, 1, redone_in_float32=2),
+        ReuseReport("prior", {"first": 1}, 3, redone_in_float32=1),
+    ]
     whole = ReuseReport.combined(reports)
-    assert whole == ReuseReport("prior", {"first": 2, "drift": 2}, 8, 1)
+    assert whole == ReuseReport("prior", {"first": 2, "drift": 2}, 8, 1, redone_in_float32=3)
     assert whole.frames == 13
+
+
+def test_decisions_of_streams_that_followed_each_other_follow_each_other() -> None:
+    decisions = decide_all(still(3), ReusePolicy(level="prior"))
+    reports = [ReuseReport(decisions=decisions[:2]), ReuseReport(), ReuseReport(decisions=decisions[2:])]
+    assert ReuseReport.combined(reports).decisions == decisions
 
 
 @pytest.mark.parametrize("pattern", [(1.0, 0.6), (1.0, 0.5, 0.5), (1.4, 1.0, 1.0, 1.0, 1.0, 1.0)])
@@ -215,6 +246,12 @@ def test_a_still_scene_is_refreshed_once_in_24_frames_whatever_a_codec_does_to_i
         )
         refreshes += [t] if decision.reason else []
     assert len(refreshes) <= 3
+
+
+def test_a_sudden_change_that_stays_costs_one_refresh() -> None:
+    pictures = [noisy(p, 5, i) for i, p in enumerate(flat(*[0.4] * 15, *[0.46] * 15))]
+    decisions = decide_all(pictures, ReusePolicy(level="prior", max_prior_age=250))
+    assert reasons(decisions) == {0: "first", 15: "drift"}
 
 
 def test_a_change_of_light_that_stays_is_met_at_once_if_sudden_and_soon_if_slight() -> None:

@@ -140,6 +140,33 @@ def test_no_frame_waits_for_a_delayed_prior_that_comes_in_time() -> None:
 
 
 @torch.inference_mode()
+def test_a_prior_on_its_way_serves_in_time_though_no_other_is_to_be_delayed() -> None:
+    model, data = restorer(ReusePolicy(level="prior", max_prior_age=3, prior_delay=2)), shot(1, 9)
+    lq, frames = windows(data), clip_of(data).frames()
+    stream = model.open_stream()
+    restored = stream.push(frames[:5])
+    stream.policy = ReusePolicy(level="prior")
+    restored += [*stream.push(frames[5:]), *stream.finish()]
+    own = priors(model, lq)
+    expected = network_of(model).restore(lq, own[[0] * 5 + [3] * 4]).clamp(0, 1)
+    torch.testing.assert_close(torch.stack([f.data for f in restored]), expected, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_maps_of_before_a_change_of_level_serve_no_more_while_its_prior_is_on_its_way() -> None:
+    policy = ReusePolicy(level="statistics", refresh_threshold=math.inf, prior_delay=2)
+    model, data = restorer(policy, past=0, future=0), shot(1, 6)
+    stream, frames = model.open_stream(), clip_of(data).frames()
+    stream.push(frames[:4])
+    stream.policy = replace(policy, level="prior")
+    stream.push(frames[4:5])
+    stream.policy = policy
+    (restored,) = stream.push(frames[5:])
+    expected = network_of(model).restore(data[5:], priors(model, data[:1])).clamp(0, 1)
+    torch.testing.assert_close(restored.data, expected[0], atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("level", ["off", "prior"])
 def test_smoothing_mixes_each_new_prior_with_the_one_before_it(level: str) -> None:
     age = 1 if level == "off" else 4
