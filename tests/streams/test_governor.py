@@ -136,9 +136,64 @@ def test_a_model_that_is_far_too_slow_ends_in_passing_frames_through() -> None:
         machine.run(INTERVAL)
         levels.append(machine.governor.level.name)
     assert levels.count("passthrough") > 0.8 * len(levels)
+    machine.changes.clear()
     machine.cost = 0.02
     machine.run(15)
+    # What a frame took before is forgotten while none is restored.
+    names = [name for _, name in machine.changes]
+    assert names == [level.name for level in LADDER[-2::-1]][-len(names) :]
     assert machine.governor.level == LADDER[0]
+
+
+def test_every_other_frame_is_half_the_load() -> None:
+    machine = Machine(cost=0.1)
+    machine.run(20)
+    assert machine.governor.level.name == "half_rate"
+
+
+def test_a_level_that_would_only_just_be_kept_up_with_is_not_tried() -> None:
+    machine = Machine(cost=0.06)
+    machine.run(10)
+    machine.cost = 0.9 * INTERVAL
+    machine.run(20)
+    assert machine.governor.level.name == "prior"
+
+
+def governed(budget: float = 0.5, **settings: float) -> Governor:
+    return Governor(GovernorConfig(latency_seconds=budget, **settings))
+
+
+def test_one_slow_frame_lets_one_pass() -> None:
+    governor = governed(budget=0.5)
+    for _ in range(30):
+        governor.restored(0.01)
+    governor.restored(0.45)
+    assert [governor.has_time_for(0.1) for _ in range(3)] == [False, True, True]
+
+
+def delivered(governor: Governor, delay: float, begin: float, seconds: float) -> list[float]:
+    """Frames for so many seconds, each so late; when the level changed."""
+    changes: list[float] = []
+    for frame in range(round(seconds / INTERVAL)):
+        index, now = governor.index, begin + frame * INTERVAL
+        governor.delivered(delay, now)
+        changes += [now] * (governor.index != index)
+    return changes
+
+
+def test_what_was_late_before_a_step_leads_to_no_other() -> None:
+    governor = governed(budget=0.3, calm_seconds=60)
+    assert len(delivered(governor, 0.3, begin=0, seconds=0.2)) == 1
+    assert delivered(governor, 0.02, begin=0.2, seconds=5) == []
+
+
+def test_nothing_more_is_done_until_all_has_been_well_for_a_while() -> None:
+    governor = governed(budget=0.3, calm_seconds=5)
+    delivered(governor, 0.3, begin=0, seconds=30)
+    assert governor.level.passes
+    (first, *_) = delivered(governor, 0.02, begin=30, seconds=10)
+    # Of the last 50 frames one in ten may have been late.
+    assert first >= 30 + 45 * INTERVAL + 5
 
 
 def test_without_a_budget_nothing_is_given_up() -> None:
@@ -165,6 +220,17 @@ def test_a_budget_that_is_taken_away_leaves_nothing_given_up() -> None:
     changes = len(machine.changes)
     machine.run(10)
     assert len(machine.changes) == changes
+
+
+def test_a_budget_that_is_given_again_finds_nothing_of_the_one_before() -> None:
+    machine = Machine(cost=0.08)
+    machine.run(10)
+    machine.governor.configure(GovernorConfig(latency_seconds=None))
+    machine.governor.configure(GovernorConfig(latency_seconds=0.3))
+    machine.cost, machine.backlog = 0.02, 0.0
+    machine.changes.clear()
+    machine.run(2)
+    assert machine.changes == []
 
 
 @pytest.mark.parametrize("budget", [0, -1])
