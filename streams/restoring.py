@@ -237,7 +237,9 @@ class LiveRestorerStream:
             owner.governor.delivered(now - frame.arrived, now)
 
     def _bridged(self, frame: LiveFrame) -> LiveFrame:
-        last = self._last_output
+        # What waited for its future until now leaves before this frame.
+        before = self._slots[-1].done if self._slots else None
+        last = self._last_output if before is None else before.data
         return frame.with_data(last) if frame.bridge == "hold" and last is not None else self._passed(frame)
 
     def _passed(self, frame: LiveFrame) -> LiveFrame:

@@ -13,7 +13,7 @@ import diffir_video as dv
 from diffir_video import Frame, StreamInfo
 from diffir_video.prior import ReuseReport
 from streams import LADDER, Governor, Level, LiveRestorer, LiveStats
-from streams.frames import TICK, LiveFrame
+from streams.frames import TICK, Bridge, LiveFrame
 from streams.governor import GovernorConfig
 from streams.restoring import LiveRestorerStream
 from tests.network.test_variants import tiny
@@ -45,9 +45,11 @@ def frames(count: int, *, start: int = 0) -> list[LiveFrame]:
 class Live:
     """A live restorer on its own: its governor, its stream, and what came out of it."""
 
-    def __init__(self, model: object, levels: Sequence[Level], config: GovernorConfig) -> None:
+    def __init__(
+        self, model: object, levels: Sequence[Level], config: GovernorConfig, *, throttle: float = 1.0
+    ) -> None:
         self.stats, self.governor = LiveStats(), Governor(config, levels=levels)
-        live = LiveRestorer(model, self.governor, self.stats)  # pyright: ignore[reportArgumentType]
+        live = LiveRestorer(model, self.governor, self.stats, throttle=throttle)  # pyright: ignore[reportArgumentType]
         self.stream: LiveRestorerStream = live.open_stream()
         self.out: list[Frame] = []
 
@@ -60,14 +62,15 @@ class Live:
 
 
 class Brightening:
-    """Restores nothing and takes its time; what went through it is brighter."""
+    """Restores nothing and takes its time; what went through it is brighter. Counts its streams."""
 
     reuse = ReuseReport()
 
     def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
+        self.seconds, self.streams = seconds, 0
 
     def open_stream(self) -> Brightening:
+        self.streams += 1
         return self
 
     def push(self, given: Sequence[Frame]) -> list[Frame]:
@@ -92,6 +95,11 @@ class Doubling(Brightening):
             frame.with_data(frame.data.repeat_interleave(2, 1).repeat_interleave(2, 2))
             for frame in super().push(given)
         ]
+
+
+class Failing(Doubling):
+    def push(self, given: Sequence[Frame]) -> list[Frame]:
+        raise RuntimeError("the GPU is gone")
 
 
 def late_frame(number: int) -> LiveFrame:
@@ -139,6 +147,61 @@ def test_a_frame_that_others_need_as_their_future_is_restored_however_late() -> 
     live.push([late_frame(number) for number in range(8)])
     assert len(live.out) == 7
     assert live.stats.count("late") == 0
+
+
+def test_a_network_that_is_made_slower_costs_what_it_takes_then() -> None:
+    live = Live(Brightening(seconds=0.02), LADDER, HALF_A_SECOND, throttle=5)
+    live.push(frames(1))
+    assert not live.governor.has_time_for(0.35)
+
+
+def test_a_stream_begins_anew_where_pictures_follow_on_each_other_no_more() -> None:
+    model = Brightening()
+    live = Live(model, LADDER, CALM)
+    live.push([*frames(4), *(replace(frame, epoch=1) for frame in frames(4, start=4))])
+    assert model.streams == 2
+
+
+def test_a_stream_begins_anew_where_every_other_frame_is_left_out() -> None:
+    model = Brightening(seconds=0.005)
+    live = Live(model, LADDER[2:4], HALF_A_SECOND)
+    for frame in range(2000):
+        live.governor.arrived(frame / 1000)
+    live.push(frames(6))
+    assert (live.governor.level.name, model.streams) == ("half_rate", 2)
+
+
+@pytest.mark.parametrize("bridge", ["hold", "slate"])
+def test_what_waits_for_its_future_leaves_when_the_source_falls_silent(bridge: Bridge) -> None:
+    live, (slate,) = Live(restorer(), LADDER[:1], CALM), frames(1, start=3)
+    live.push(frames(3))
+    assert len(live.out) == 2
+    live.push([replace(slate, bridge=bridge)])
+    assert [frame.pts for frame in live.out] == [3600 * number for number in range(4)]
+    assert torch.equal(live.out[3].data, live.out[2].data if bridge == "hold" else slate.data)
+
+
+def test_what_a_smaller_picture_gained_takes_none_out_of_its_range() -> None:
+    live = Live(Brightening(), LADDER[4:5], CALM)
+    bright = noisy(torch.full((3, 24, 32), 0.9), 10, 0)
+    live.push([frame.with_data(bright) for frame in frames(2)])
+    assert live.out[0].data.max() == 1
+
+
+def test_frames_that_a_failing_model_leaves_are_as_large_as_its_own() -> None:
+    live = Live(Failing(), LADDER, CALM)
+    live.push(frames(2))
+    assert [tuple(frame.data.shape) for frame in live.out] == [(3, 48, 64)] * 2
+    assert live.stats.sample("diffir_errors_total", stage="restore") == 2
+
+
+def test_a_prior_ages_by_every_frame_that_leaves_at_once() -> None:
+    torch.manual_seed(0)
+    model = dv.Restorer(dv.DiffIRS2(tiny(past=0, future=2)), device="cpu")
+    live = Live(model, LADDER[1:2], CALM)
+    live.push(frames(6))
+    live.stream.finish()
+    assert live.stats.sample("diffir_prior_age_frames") == 5
 
 
 def test_refreshes_are_counted_by_reason_and_the_prior_has_an_age() -> None:
