@@ -69,6 +69,29 @@ def test_sound_and_picture_that_jump_one_after_the_other_stay_together() -> None
     assert offsets == {7 * 90}
 
 
+@pytest.mark.parametrize("rate", [25, 50])
+def test_what_jumps_and_comes_at_once_follows_at_the_pace_of_before(rate: int) -> None:
+    clock, step = OutputClock(), 1000 // rate
+    for index in range(10):
+        clock.stamp("video", index * step, MS, index * step / 1000)
+    jumped = clock.stamp("video", 3_600_000, MS, 9 * step / 1000)
+    assert jumped is not None
+    assert (jumped.ticks, jumped.is_jump) == (10 * step * 90, True)
+
+
+def test_sound_that_was_far_behind_is_in_sync_with_a_new_beginning() -> None:
+    clock = OutputClock()
+    for index in range(100):
+        clock.stamp("video", index * 40, MS, index * 0.04)
+        if index >= 50:
+            clock.stamp("audio", index * 40 - 2000, MS, index * 0.04)
+    clock.reconnected()
+    video, audio = clock.stamp("video", 0, MS, 4.0), clock.stamp("audio", 7, MS, 4.0)
+    assert video is not None
+    assert audio is not None
+    assert audio.ticks - video.ticks == 7 * 90
+
+
 @pytest.mark.parametrize("first", ["video", "audio"])
 @pytest.mark.parametrize("is_new_connection", [True, False])
 @pytest.mark.parametrize("ran", [0.6, 1.3, 4.0])
@@ -110,6 +133,20 @@ def test_a_new_connection_goes_on_by_the_wall_clock() -> None:
     (first, second) = stamped(clock, [777_000, 777_040], start=2.08)
     assert first == 187_200
     assert second == first + FRAME
+
+
+def test_a_connection_that_brought_nothing_changes_no_time_of_the_next() -> None:
+    clock = OutputClock()
+    clock.reconnected()
+    assert stamped(clock, [5000, 5040]) == [450_000, 453_600]
+
+
+def test_times_that_muxers_could_not_tell_apart_are_moved_apart() -> None:
+    clock, tick = OutputClock(), Fraction(1, 90_000)
+    stamps = [clock.stamp("video", pts, tick, 0.0) for pts in (0, FRAME, FRAME + 40)]
+    ticks = [stamp.ticks for stamp in stamps if stamp is not None]
+    assert ticks[:2] == [0, FRAME]
+    assert all(after - before >= 90 for before, after in pairwise(ticks))
 
 
 def test_a_held_picture_and_the_return_of_the_source_follow_on_each_other() -> None:
