@@ -112,6 +112,8 @@ def test_waits_double_up_to_a_cap_with_some_chance_and_begin_again_after_success
     assert max(waits) <= 3.0
     assert min(waits[10:]) >= 1.5
     assert len(set(waits[10:])) > 900
+    # An hour of attempts, and how often two is doubled is beyond any float.
+    assert max(backoff.next_seconds() for _ in range(200)) <= 3.0
     backoff.reset()
     assert backoff.next_seconds() <= 0.25
 

@@ -42,6 +42,14 @@ def test_a_closed_mailbox_gives_what_it_holds_and_lets_a_waiting_sender_go() -> 
     assert (mailbox.get(), mailbox.get()) == (1, None)
 
 
+def test_a_closed_mailbox_takes_nothing_more() -> None:
+    mailbox = Mailbox[int](2)
+    mailbox.put(1)
+    mailbox.close()
+    mailbox.put(2)
+    assert (mailbox.get(), mailbox.get()) == (1, None)
+
+
 @pytest.mark.parametrize(("capacity", "policy"), [(0, "newest"), (2, "latest")])
 def test_nonsense_is_refused(capacity: int, policy) -> None:
     with pytest.raises(UsageError):
