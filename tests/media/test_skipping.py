@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import torch
 
 from diffir_video import VideoReader
 from diffir_video.media.reader import VideoReader as Reader
+from diffir_video.media.skipping import needed_packets
 from tests.media_samples import sample
 
 FILES = [
@@ -56,12 +59,45 @@ def test_a_part_holds_the_very_frames_of_the_whole(name: str, deinterlace: Any, 
     assert info.frame_count is None or info.frame_count == everything
 
 
-def test_a_frame_near_the_end_costs_no_more_than_two_groups(decoded: list[Any]) -> None:
+@pytest.mark.parametrize("wanted", [1960, 1600], ids=["last", "keyframe"])
+def test_a_frame_near_the_end_costs_no_more_than_two_groups(wanted: int, decoded: list[Any]) -> None:
     with VideoReader(sample("open_gop.mkv")) as reader:
         decoded.clear()
-        reader.skip_before(1960, decode=False)
-        assert [frame.pts for frame in reader] == [1960]
+        reader.skip_before(wanted, decode=False)
+        assert [frame.pts for frame in reader] == list(range(wanted, 2000, 40))
     assert len(decoded) <= 20
+
+
+def video_packets(name: str) -> list[Any]:
+    with av.open(str(sample(name))) as container:
+        return [packet for packet in container.demux(video=0) if packet.size]
+
+
+def needed(packets: Iterable[Any], wanted: int) -> Iterator[Any]:
+    return needed_packets(packets, lambda: wanted, lambda: None)
+
+
+def test_all_after_a_packet_without_a_time_is_needed() -> None:
+    packets = video_packets("open_gop.mkv")
+    packets[5].pts = None
+    assert list(needed(packets, 1960)) == packets
+
+
+def test_what_is_not_needed_is_not_held() -> None:
+    packets = video_packets("open_gop.mkv")
+    half = sum(packet.size for packet in packets) // 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffir_video.media.skipping._MOST_BYTES", half)
+        assert len(list(needed(packets, 1960))) <= 20
+
+
+def test_no_more_is_held_than_memory_has_room_for() -> None:
+    packets = video_packets("bframes.mp4")
+    read = iter(packets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffir_video.media.skipping._MOST_BYTES", packets[0].size)
+        assert next(needed(read, packets[-1].pts)) is packets[0]
+    assert len(list(read)) > 40
 
 
 def test_damage_before_the_part_is_counted_only_where_it_was_asked_for(tmp_path: Path) -> None:
