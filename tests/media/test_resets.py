@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import pytest
+from av.container import InputContainer
 from av.packet import Packet
 
 from diffir_video import JobOptions, Restorer
@@ -107,18 +108,32 @@ def test_a_clock_that_goes_round_is_not_reset() -> None:
     assert {after - before for before, after in pairwise(pts)} == {FRAME}
 
 
+def made(container: InputContainer, given: Iterable[tuple[int, float]]) -> Iterator[Packet[Any]]:
+    """Packets of pictures (track 0) and sound (1), each 0.1 s long."""
+    for track, seconds in given:
+        packet = Packet(b"x")
+        packet.stream, packet.time_base = container.streams[track], TICK
+        packet.pts = packet.dts = round(Fraction(str(seconds)) / TICK)
+        packet.duration = 9000
+        yield packet
+
+
 def continued(given: Iterable[tuple[int, float]]) -> tuple[list[float], tuple[str, ...]]:
-    """Packets of pictures (track 0) and sound (1), each 0.1 s long, at the times the clock gives them."""
+    """The packets at the times the clock gives them."""
     with av.open(str(sample("first.ts"))) as container:
-        made: list[Packet[Any]] = []
-        for track, seconds in given:
-            packet = Packet(b"x")
-            packet.stream, packet.time_base = container.streams[track], TICK
-            packet.pts = packet.dts = round(Fraction(str(seconds)) / TICK)
-            packet.duration = 9000
-            made.append(packet)
         clock = ContinuousClock(container)
-        return [float(p.pts * TICK) for p in clock.continued(made) if p.pts is not None], clock.notes
+        packets = clock.continued(list(made(container, given)))
+        return [float(p.pts * TICK) for p in packets if p.pts is not None], clock.notes
+
+
+def read_ahead(before: list[tuple[int, float]], after: list[tuple[int, float]]) -> int:
+    """How many packets after a reset are read before the first of them is given."""
+    with av.open(str(sample("first.ts"))) as container:
+        packets = made(container, [*before, *after])
+        given = ContinuousClock(container).continued(packets)
+        for _ in range(len(before) + 1):
+            next(given)
+        return len(after) - len(list(packets))
 
 
 def both(*seconds: float) -> list[tuple[int, float]]:
@@ -146,6 +161,17 @@ def test_what_a_demuxer_gives_late_stays_before_the_reset() -> None:
 def test_the_track_that_ends_last_decides() -> None:
     given = [*both(5.0, 5.1), (1, 5.2), (1, 5.3), *both(1.0, 1.1)]
     assert continued(given)[0] == [5.0, 5.0, 5.1, 5.1, 5.2, 5.3, 5.4, 5.4, 5.5, 5.5]
+
+
+def test_a_track_that_was_not_there_before_goes_on_where_all_the_others_ended() -> None:
+    assert continued([(0, 50.0), (0, 50.1), (1, 1.0), (1, 1.1)])[0] == [50.0, 50.1, 50.2, 50.3]
+
+
+def test_what_is_held_back_after_a_reset_is_little_whatever_becomes_of_the_other_track() -> None:
+    pictures = [(0, tenth / 10) for tenth in range(1000)]
+    assert read_ahead(both(200.0, 200.1), both(0.0, *(at for _, at in pictures))) <= 20
+    assert read_ahead(both(200.0, 200.1), pictures) <= 400
+    assert read_ahead([(1, 200.0), *((0, 200 + at) for _, at in pictures[:200])], pictures) <= 10
 
 
 def test_one_damaged_timestamp_leaves_the_others_where_they_were() -> None:
