@@ -11,6 +11,7 @@ import pytest
 
 from diffir_video import JobOptions, MediaInputError, Restorer, restore_file
 from diffir_video.job import FileReport
+from diffir_video.job.source import identity_of
 from diffir_video.run_report import Progress
 from tests.media_samples import packets, sample
 
@@ -25,6 +26,14 @@ def append(path: Path) -> None:
     """As a recorder that is still at work."""
     with path.open("ab") as file:
         file.write(sample("bframes.mp4").read_bytes())
+
+
+def edit(path: Path) -> None:
+    """In place, and as long as it was."""
+    data = path.read_bytes()
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([data[-1] ^ 1]))
 
 
 def restore_while(change: Callable[[Path], None], folder: Path) -> FileReport:
@@ -43,7 +52,7 @@ def restore_while(change: Callable[[Path], None], folder: Path) -> FileReport:
     return report
 
 
-@pytest.mark.parametrize("change", [replace, append])
+@pytest.mark.parametrize("change", [replace, append, edit])
 def test_the_sound_of_another_file_is_not_put_beside_the_pictures(
     change: Callable[[Path], None], tmp_path: Path
 ) -> None:
@@ -56,6 +65,16 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaInputError, match=r"can't read .*in.mp4' any more: No such file"):
         restore_while(Path.unlink, tmp_path)
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_large_files_are_told_apart_to_their_last_byte(tmp_path: Path) -> None:
+    path = tmp_path / "large.mkv"
+    path.write_bytes(bytes(3 << 20))
+    before = identity_of(path)
+    edit(path)
+    after = identity_of(path)
+    assert after["input size"] == before["input size"]
+    assert after["input digest"] != before["input digest"]
 
 
 def test_another_time_of_the_same_file_is_no_change(tmp_path: Path) -> None:

@@ -52,6 +52,12 @@ def test_chapters_are_cut_with_it(tmp_path: Path) -> None:
     assert spans == [(0, 1 - first_frame), (1 - first_frame, ONE_AND_A_HALF - first_frame)]
 
 
+def test_a_chapter_that_begins_where_the_part_ends_is_not_in_it(tmp_path: Path) -> None:
+    assert restore("everything.mkv", tmp_path / "out.mkv", end=Fraction(1)).exit_code == 0
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["One"]
+
+
 def test_a_chapter_without_length_is_there_where_its_moment_is(tmp_path: Path) -> None:
     def titles(path: Path) -> list[str]:
         with av.open(str(path)) as container:

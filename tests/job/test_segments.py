@@ -114,7 +114,7 @@ def keyframes(path: Path) -> list[int]:
 
 
 def test_segments_end_at_scene_cuts_where_they_are_near(tmp_path: Path) -> None:
-    shots = [("red", 20), ("white", 34), ("blue", 12), ("gray", 9)]
+    shots = [("red", 20), ("white", 34), ("blue", 11), ("gray", 10)]
     graph = [
         f"color={color}:s=64x48:r=25:d={frames / 25},noise=alls=20:allf=t[{color}]" for color, frames in shots
     ]
@@ -125,8 +125,9 @@ def test_segments_end_at_scene_cuts_where_they_are_near(tmp_path: Path) -> None:
     # x264 makes keyframes where segments begin, and no others.
     options = {"preset": "ultrafast", "sc_threshold": "0", "g": "1000"}
     report = restore(output, source=source, encoder_options=options, segment_frames=30)
-    # The cuts are before frames 20, 54 and 66: the second is too near to the end of a longest segment.
-    assert keyframes(output) == [0, 20, 50, 66]
+    # The cuts are before frames 20, 54 and 65: the second is too near to the end of a longest segment, and
+    # the last just half of one away.
+    assert keyframes(output) == [0, 20, 50, 65]
     assert (report.segments, report.run.frames_out) == (4, 75)
 
 
@@ -250,6 +251,13 @@ def test_what_a_crash_left_half_done_is_done_again(damage: str, tmp_path: Path) 
     assert decoded_bytes(tmp_path / "out.mp4") == decoded_bytes(tmp_path / "whole.mp4")
 
 
+def test_what_is_done_after_a_torn_line_is_not_done_again(tmp_path: Path) -> None:
+    journal = stop_half_way(tmp_path / "out.mp4") / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    stop_half_way(tmp_path / "out.mp4")
+    assert restore(tmp_path / "out.mp4").resumed_segments == 4
+
+
 def test_a_segment_that_rotted_is_never_joined(tmp_path: Path) -> None:
     folder = stop_half_way(tmp_path / "out.mp4")
     data = bytearray((folder / "000001.segment").read_bytes())
@@ -318,22 +326,40 @@ def test_another_version_does_not_continue(tmp_path: Path) -> None:
         restore(tmp_path / "out.mp4")
 
 
-def test_a_job_killed_between_the_name_and_the_cleaning_up_is_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def kill_before_cleaning_up(output: Path) -> None:
     def die(_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("diffir_video.job.work_folder.WorkFolder.remove", die)
         with pytest.raises(KeyboardInterrupt):
-            restore(tmp_path / "out.mp4")
+            restore(output)
+
+
+def test_a_job_killed_between_the_name_and_the_cleaning_up_is_finished(tmp_path: Path) -> None:
+    kill_before_cleaning_up(tmp_path / "out.mp4")
     assert len(os.listdir(tmp_path)) == 2
     report = restore(tmp_path / "out.mp4")
     assert report.verification.frames == 50
     assert os.listdir(tmp_path) == ["out.mp4"]
     with pytest.raises(OutputError, match="exists"):
         restore(tmp_path / "out.mp4")
+
+
+def test_what_another_job_has_finished_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    kill_before_cleaning_up(tmp_path / "out.mp4")
+    with pytest.raises(OutputError, match="exists"):
+        restore(tmp_path / "out.mp4", encoder_options={**FAST, "crf": "30"})
+
+
+def test_a_file_that_took_the_place_of_the_finished_one_is_not_taken_for_it(tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    kill_before_cleaning_up(output)
+    (tmp_path / "other").write_text("precious")
+    (tmp_path / "other").replace(output)
+    with pytest.raises(OutputError, match="exists"):
+        restore(output)
+    assert output.read_text() == "precious"
 
 
 def test_of_two_jobs_on_one_output_the_second_is_refused(tmp_path: Path) -> None:
