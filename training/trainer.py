@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -216,7 +217,9 @@ class Trainer:
     def _parts(self, lq: Tensor, gt: Tensor) -> list[Part]:
         """The process's share of a batch in `accumulate` parts."""
         config, device = self.config, self.processes.device
-        generator = torch.Generator().manual_seed((config.seed << 32) + self.step)
+        # Of a larger number torch's generator on the CPU takes the lowest 32 bits.
+        (drawn,) = np.random.SeedSequence((config.seed, self.step)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(drawn))
         total, first = len(lq) * self.processes.count, len(lq) * self.processes.rank
         noise = torch.randn(total, config.model.prior_width, generator=generator)[first : first + len(lq)]
         served = config.data.windows_per_sequence if config.shared_prior else 1

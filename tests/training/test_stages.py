@@ -15,9 +15,9 @@ from training.config import TrainConfig
 from training.data.loader import batches
 from training.recurrence import restore_windows
 from training.schedule import learning_rate
-from training.stage1 import train_stage1
+from training.stage1 import restore_with_gt_prior, train_stage1
 from training.stage2 import train_stage2
-from training.trainer import DivergenceError
+from training.trainer import DivergenceError, Trainer
 
 
 def losses(run: Path) -> list[float]:
@@ -92,6 +92,45 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(recipe: Recipe, sta
         expected, got = getattr(whole, net).state_dict(), getattr(resumed, net).state_dict()
         assert all(torch.equal(expected[name], got[name]) for name in expected)
     assert losses(recipe.folder / "part")[-1] == losses(recipe.folder / "whole")[-1]
+
+
+@pytest.mark.parametrize(("decay", "kept"), [(0.999, 0.1), (0.05, 0.05)])
+def test_average_follows_at_once_in_the_beginning_and_is_what_is_saved(
+    recipe: Recipe, decay: float, kept: float
+) -> None:
+    """After one step it has kept a tenth of the random start, or less if the recipe says so."""
+    one_step = ["max_steps=1", f"ema_decay={decay}"]
+    still = ["learning_rate=1e-20", "final_learning_rate=1e-20", f"output={recipe.folder / 'still'}"]
+    began = train_stage1(recipe.config(*one_step, *still)).net.state_dict()
+    trainer = train_stage1(recipe.config(*one_step))
+    saved = dv.load_checkpoint(recipe.folder / "run" / "checkpoints" / "last.safetensors").state_dict()
+    for name, tensor in trainer.net.state_dict().items():
+        average = kept * began[name] + (1 - kept) * tensor
+        torch.testing.assert_close(trainer.ema.state_dict()[name], average, atol=1e-6, rtol=0)
+        torch.testing.assert_close(saved[name], average, atol=1e-6, rtol=0)
+
+
+def test_noise_is_of_the_seed_and_the_step_alone(recipe: Recipe) -> None:
+    def noises(*overrides: str) -> list[torch.Tensor]:
+        config = recipe.config("max_steps=2", *overrides)
+        trainer = Trainer(config, dv.DiffIRS1(config.model), restore_with_gt_prior, resume=False)
+        return [part.noise for _, parts in trainer.steps() for part in parts]
+
+    first, again, other = (noises(f"output={recipe.folder / name}", f"seed={seed}") for name, seed in RUNS)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert not torch.equal(*first)
+
+
+RUNS = [("first", 3), ("again", 3), ("other", 4)]
+
+
+def test_gradient_is_clipped_to_the_norm_asked_for(recipe: Recipe) -> None:
+    trainer = train_stage1(recipe.config("max_steps=1", "clip_gradient_norm=0.001"))
+    share = 1 - trainer.config.adam_betas[0]
+    averages = [state["exp_avg"] for state in trainer.learner.optimizer.state.values()]
+    norm = torch.cat([average.flatten() for average in averages]).norm() / share
+    assert float(norm) == pytest.approx(0.001, rel=1e-3)
 
 
 def test_overfits_one_picture(recipe: Recipe) -> None:
