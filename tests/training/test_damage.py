@@ -8,7 +8,7 @@ import torch
 
 from tests.training.conftest import picture
 from training.config import CodecConfig
-from training.data.clip_damage import age, exposed, interlaced, played_from_tape
+from training.data.clip_damage import age, draw_exposure, exposed, interlaced, played_from_tape
 from training.data.damage import damage_picture, sharpened
 from training.data.degradations import compress_randomly
 from training.data.masks import BRUSHES, draw_mask
@@ -135,6 +135,33 @@ def test_long_exposure_blurs_motion_around_its_middle() -> None:
     # Light adds up before the transfer curve: half black and half white is far above mid grey.
     flash = np.stack([np.zeros((4, 4, 3)), np.full((4, 4, 3), 255), np.full((4, 4, 3), 255)]).astype(np.uint8)
     assert exposed(flash, 3)[0].min() > 200
+
+
+def test_exposures_are_odd_and_as_long_and_frequent_as_asked_for() -> None:
+    def drawn(share: float) -> list[int]:
+        damage = ClipDamageConfig(motion_blur=share, exposure=(3, 7))
+        return [draw_exposure(damage, rng(seed)) for seed in range(200)]
+
+    assert set(drawn(1)) == {3, 5, 7}
+    assert set(drawn(0)) == {1}
+    assert drawn(0.25).count(1) == pytest.approx(150, abs=25)
+
+
+def test_lines_of_a_worn_tape_begin_too_early_or_late() -> None:
+    edge = np.zeros((1, 96, 64, 3), np.uint8)
+    edge[:, :, 32:] = 255
+    played = played_from_tape(edge, 1, rng())[0].mean(axis=-1)
+    # Where each line becomes bright, noise aside.
+    begins = 64 - (played > 127).sum(axis=1)
+    assert begins.max() - begins.min() >= 4
+    assert np.abs(np.diff(begins)).mean() < 2
+
+
+def test_a_worn_tape_has_lost_some_of_its_coating() -> None:
+    grey = np.full((20, 64, 96, 3), 100, np.uint8)
+    lost = played_from_tape(grey, 1, rng()).mean(axis=-1) > 160
+    in_a_row = lost[:, :, :-3] & lost[:, :, 1:-2] & lost[:, :, 2:-1] & lost[:, :, 3:]
+    assert 5 < in_a_row.any(axis=2).sum() < 60
 
 
 def test_tape_noise_grows_with_wear_and_repeats() -> None:

@@ -14,8 +14,14 @@ from PIL import Image
 import diffir_video as dv
 from diffir_video.media import transcode
 from tests.training.conftest import Recipe, picture
-from training.config import CodecConfig, NoiseConfig, SourceConfig, TrainConfig
-from training.data.degradations import add_camera_noise, compress_randomly, interpolated_noise, sharpen
+from training.config import CodecConfig, NoiseConfig, SharpenConfig, SourceConfig, TrainConfig
+from training.data.degradations import (
+    add_camera_noise,
+    compress_randomly,
+    draw_sharpening,
+    interpolated_noise,
+    sharpen,
+)
 from training.data.frames import Footage, load_source, shrink_area
 from training.data.loader import batches
 from training.data.windows import Crop, WindowDataset, cut_from_clip, pan_over, validation_windows
@@ -76,6 +82,21 @@ def test_noise_has_the_level_asked_for() -> None:
     noisy = add_camera_noise(flat, NoiseConfig(sigma=(20, 20), poisson=0, clean=0), rng())
     assert noisy.dtype == np.uint8
     assert (noisy.astype(float) - 128).std() == pytest.approx(20, rel=0.03)
+
+
+def test_noise_that_grows_with_the_signal_has_its_level_at_mid_grey() -> None:
+    flat = np.full((4, 64, 64, 3), 128, np.uint8)
+    for seed in range(5):
+        noisy = add_camera_noise(flat, NoiseConfig(sigma=(20, 20), poisson=1, clean=0), rng(seed))
+        assert (noisy.astype(float) - 128).std() == pytest.approx(20, rel=0.03)
+
+
+@pytest.mark.parametrize(("skew", "mean"), [(1.0, 20), (3.0, 10)])
+def test_weak_noise_is_as_frequent_as_asked_for(skew: float, mean: float) -> None:
+    flat = np.full((1, 32, 32, 3), 128, np.uint8)
+    noise = NoiseConfig(sigma=(0, 40), skew=skew, poisson=0, clean=0)
+    drawn = [(add_camera_noise(flat, noise, rng(seed)) - 128.0).std() for seed in range(200)]
+    assert np.mean(drawn) == pytest.approx(mean, rel=0.15)
 
 
 def test_poisson_noise_grows_with_the_signal() -> None:
@@ -246,6 +267,14 @@ def test_transcoding_is_repeatable(encoder: str) -> None:
 def test_picture_too_small_for_x265_is_refused() -> None:
     with pytest.raises(dv.EncoderError, match="64x64"):
         transcode(np.zeros((2, 64, 64, 3), np.uint8), "libx265")
+
+
+def test_as_many_sequences_are_sharpened_as_asked_for() -> None:
+    amounts = [draw_sharpening(SharpenConfig(share=0.25, most=2), rng(seed)) for seed in range(400)]
+    sharpened = [amount for amount in amounts if amount]
+    assert len(sharpened) == pytest.approx(100, abs=30)
+    assert np.mean(sharpened) == pytest.approx(1, abs=0.2)
+    assert max(amounts) <= 2
 
 
 def test_sharpening_raises_detail_and_leaves_flat_areas_alone() -> None:
