@@ -18,6 +18,7 @@ import torch
 
 from diffir_video import EncoderError, Frame, JobOptions, OutputError, Restorer
 from diffir_video.job import FileReport, restore_file
+from diffir_video.job.cutting import SegmentCutter, SegmentSource
 from diffir_video.media import VideoReader, VideoWriter
 from diffir_video.restorer import RestorerStream
 from diffir_video.run_report import Progress
@@ -129,6 +130,17 @@ def test_segments_end_at_scene_cuts_where_they_are_near(tmp_path: Path) -> None:
     # the last just half of one away.
     assert keyframes(output) == [0, 20, 50, 65]
     assert (report.segments, report.run.frames_out) == (4, 75)
+
+
+def test_a_segment_knows_whether_others_are_before_and_after_it() -> None:
+    with VideoReader(sample("bframes.mp4")) as reader:
+        cutter = SegmentCutter(reader, (2, 2), 20)
+        segments: list[SegmentSource] = []
+        while (segment := cutter.take()) is not None:
+            segments.append(segment)
+            segment.read_to_end()
+    assert [segment.follows_another for segment in segments] == [False, True, True]
+    assert [segment.is_followed for segment in segments] == [True, True, False]
 
 
 def test_segments_end_where_the_encoder_was_told_to_make_keyframes(tmp_path: Path) -> None:
