@@ -93,6 +93,9 @@ class Restorer:
         record_decisions: keep what was decided for every frame in the streams' reports.
         Raises UsageError on a network, a device, a seed or a policy that can't be used.
         """
+        if net is not None and not isinstance(net, DiffIR):  # pyright: ignore[reportUnnecessaryIsInstance]
+            given = type(net).__name__
+            raise UsageError(f"expected a DiffIRS2, got {given}; from_pretrained takes a name or a path")
         if net is not None and not isinstance(net, DiffIRS2):
             raise UsageError("a stage-1 network needs the ground truth to find its prior; give a stage-2 one")
         if net is not None and net.config.image_channels != 3:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,8 @@ class Blended:
     """
 
     def __init__(self, restorer: Restorer | Chain, strength: float) -> None:
-        if not 0 <= strength <= 1:
-            raise UsageError(f"strength must be from 0 to 1, got {strength}")
+        if not isinstance(strength, Real) or not 0 <= strength <= 1:
+            raise UsageError(f"strength must be from 0 to 1, got {strength!r}")
         self._restorer, self._strength = restorer, strength
 
     @property

@@ -197,6 +197,8 @@ def test_what_cannot_restore_video_is_refused() -> None:
         dv.Restorer(dv.DiffIRS1(tiny()))
     with pytest.raises(dv.UsageError, match="mask"):
         dv.Restorer(dv.DiffIRS2(tiny(image_channels=4, residual=False)))
+    with pytest.raises(dv.UsageError, match=r"DiffIRS2, got str; from_pretrained"):
+        dv.Restorer("denoise-nano")  # pyright: ignore[reportArgumentType]
     with pytest.raises(dv.UnknownModelError, match=r"identiti.*identity"):
         dv.Restorer.from_pretrained("identiti")
     with pytest.raises(dv.UsageError, match="tpu"):

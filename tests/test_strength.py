@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_a_job_knows_the_strength_it_was_begun_with(restorer: Restorer) -> None:
     assert (blended.scale, blended.reach) == (1, (2, 2))
 
 
-@pytest.mark.parametrize("strength", [-0.1, 1.1])
-def test_a_strength_outside_0_to_1_makes_no_sense(restorer: Restorer, strength: float) -> None:
+@pytest.mark.parametrize("strength", [-0.1, 1.1, "0.5", None])
+def test_a_strength_outside_0_to_1_makes_no_sense(restorer: Restorer, strength: Any) -> None:
     with pytest.raises(UsageError, match=str(strength)):
         Blended(restorer, strength)

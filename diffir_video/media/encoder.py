@@ -53,6 +53,8 @@ class EncoderSettings:
     options: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"encoder {self.name!r}: expected FFmpeg's name of one, such as 'libx264'")
         if not isinstance(self.options, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"encoder options {self.options!r}: expected a mapping such as {{'crf': '18'}}")
         # FFmpeg takes texts; numbers are what one writes.

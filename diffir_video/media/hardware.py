@@ -1,4 +1,4 @@
-"""Decoding by a GPU's own decoder (NVDEC), by way of FFmpeg's `hwaccel`."""
+"""Where pictures are decoded, by a GPU's own decoder (NVDEC) perhaps, and where frames are made of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal
 
 import av
 import av.error
+import torch
 from av.codec import Codec
 from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
@@ -42,3 +43,15 @@ def notes_on_decoder(hwaccel: Hwaccel, context: VideoCodecContext, first: av.Vid
     if hwaccel == "off" or (context.is_hwaccel and first.format.name in _FORMATS):
         return ()
     return (f"the GPU doesn't decode this {context.name}; the processor does",)
+
+
+def device_here(device: torch.device | str) -> torch.device:
+    """The device that is meant; raises UsageError for what is none, and for one that isn't here."""
+    try:
+        meant = torch.device(device)
+        torch.empty(0, device=meant)
+    # Torch says of one that this build can't drive that an assertion failed.
+    except (RuntimeError, TypeError, AssertionError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise UsageError(f"device {device!r} can't be used: {reason}") from exc
+    return meant

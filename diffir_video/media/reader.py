@@ -27,7 +27,7 @@ from diffir_video.media.color import PictureDecoder
 from diffir_video.media.cut_short import missing_bytes
 from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced
 from diffir_video.media.geometry import Crop
-from diffir_video.media.hardware import Hwaccel, hardware_of, notes_on_decoder
+from diffir_video.media.hardware import Hwaccel, device_here, hardware_of, notes_on_decoder
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
 from diffir_video.media.inputs import StrPath, input_size
 from diffir_video.media.losses import ReadLosses
@@ -101,7 +101,7 @@ class VideoReader:
         check_path(path)
         check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop, hwaccel=hwaccel)
         self._path, self._end, self._excursions = path, end, excursions
-        self._device = torch.device(device)
+        self._device = device_here(device)
         self._container = open_input(path, hardware=hardware_of(hwaccel, self._device.index or 0))
         try:
             self._stream = main_video_stream(self._container, path)

@@ -40,6 +40,7 @@ from tests.media_samples import sample
         {"end": float("nan")},
         {"rate": 0},
         {"crop": (1, 2, 3, 4)},
+        {"encoder": None},
         {"encoder_options": "crf=18"},
         {"overwrite": "no"},
     ],
@@ -51,7 +52,10 @@ def test_a_value_of_another_kind_is_refused_by_its_name(given: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("open_with", [VideoReader, open_video])
-@pytest.mark.parametrize("given", [{"deinterlace": "x"}, {"start": "0.2"}, {"crop": (1, 2, 3, 4)}])
+@pytest.mark.parametrize(
+    "given",
+    [{"deinterlace": "x"}, {"start": "0.2"}, {"crop": (1, 2, 3, 4)}, {"device": "gpu"}, {"device": "xla"}],
+)
 def test_readers_refuse_them_too(open_with: Any, given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(given))):
         open_with(sample("upright.mp4"), **given)
