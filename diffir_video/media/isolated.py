@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -59,7 +60,10 @@ class IsolatedReader:
         check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop)
         self._path = path
         ours, theirs = socket.socketpair()
-        self._memory: int | None = os.memfd_create("diffir-video frames")
+        self._memory = os.memfd_create("diffir-video frames")
+        # A reader that is left half way, as by `break`, may never be closed. The number of a descriptor that
+        # is closed is soon another file's: this closes it once.
+        self._close_memory = weakref.finalize(self, os.close, self._memory)
         passed = (theirs.fileno(), self._memory)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, *map(str, passed)],
@@ -106,10 +110,7 @@ class IsolatedReader:
         self._process.kill()
         self._process.wait()
         self._connection.close()
-        # The number of a descriptor that is closed is soon another file's.
-        memory, self._memory = self._memory, None
-        if memory is not None:
-            os.close(memory)
+        self._close_memory()
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +119,8 @@ class IsolatedReader:
         self.close()
 
     def _deliver(self) -> Generator[Frame]:
-        assert self._memory is not None
+        if not self._close_memory.alive:
+            return
         with mmap.mmap(self._memory, 0) as memory:
             self._tell(self._skipping)
             while said := self._hear():

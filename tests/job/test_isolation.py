@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from contextlib import suppress
@@ -102,6 +103,20 @@ def test_an_unreadable_input_is_told_as_without_isolation(tmp_path: Path) -> Non
     (tmp_path / "text.mp4").write_text("not a video" * 50)
     with pytest.raises(MediaInputError, match="no such format"):
         IsolatedReader(tmp_path / "text.mp4")
+
+
+def test_a_reader_that_was_closed_has_no_more_frames() -> None:
+    with IsolatedReader(sample("vfr.mp4")) as reader:
+        pass
+    assert list(reader) == []
+
+
+def test_a_reader_that_is_left_half_way_leaves_no_descriptor_behind() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in IsolatedReader(sample("vfr.mp4")):
+        break
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_reader_that_is_closed_again_closes_nothing_of_anyone_else() -> None:
