@@ -378,6 +378,12 @@ def test_info_tells_what_a_media_file_holds(capsys: pytest.CaptureFixture[str]) 
     assert "track 2     audio ac3 deu Kommentar" in " ".join(printed.splitlines())
 
 
+def test_info_tells_how_a_track_of_mp4_is_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert restore(sample("everything.mkv"), tmp_path / "out.mp4") == 0
+    assert main(["info", str(tmp_path / "out.mp4")]) == 0
+    assert "audio ac3 deu Kommentar" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -204,7 +204,8 @@ def track_info(stream: Stream) -> TrackInfo:
         kind=stream.type,
         codec=codec_name(stream),
         language=stream.metadata.get("language"),
-        title=stream.metadata.get("title"),
+        # MP4 has the one of a track under "name".
+        title=stream.metadata.get("title", stream.metadata.get("name")),
         default=bool(stream.disposition & Disposition.default),
     )
 
