@@ -46,7 +46,10 @@ def test_restore_writes_the_file_and_reports(tmp_path: Path, capsys: pytest.Capt
     assert json.loads((tmp_path / "report.json").read_text())["complete"] is True
 
 
-@pytest.mark.parametrize("option", [["--start", "1/0"], ["--end", "1:x"], ["--sample", "1/0s"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--start", "1/0"], ["--end", "1:x"], ["--sample", "1/0s"], ["--start", "1:2:3:4"], ["--end", "1:-5"]],
+)
 def test_a_time_that_is_none_is_one_clear_error(
     option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

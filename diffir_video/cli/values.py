@@ -56,11 +56,14 @@ def rate(text: str) -> Fraction:
 
 def seconds(text: str) -> Fraction:
     """`1:30`, `0:01:30.5` or `90.5`, in seconds."""
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     try:
-        parts = [Fraction(part) for part in text.split(":")]
-    except (ValueError, ZeroDivisionError) as exc:
-        raise ArgumentTypeError(f"expected [hours:][minutes:]seconds, got {text!r}") from exc
-    return sum((part * 60**place for place, part in enumerate(reversed(parts))), Fraction(0))
+        parts = [Fraction(part) for part in digits.split(":")]
+    except (ValueError, ZeroDivisionError):
+        parts = []
+    if not 1 <= len(parts) <= 3 or min(parts) < 0:
+        raise ArgumentTypeError(f"expected [hours:][minutes:]seconds, got {text!r}")
+    return sign * sum((part * 60**place for place, part in enumerate(reversed(parts))), Fraction(0))
 
 
 def key_and_value(text: str) -> tuple[str, str]:
