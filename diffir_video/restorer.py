@@ -77,7 +77,7 @@ class Restorer:
             takes it over: it is moved to the device, in evaluation mode and float32, and shouldn't be
             trained meanwhile.
 
-        seed: a whole number of at most 64 bits.
+        seed: a whole number of at most 64 bits, of which the lowest 32 make a difference.
         device: "cpu", "cuda", of several "cuda:1"; "auto" is CUDA where there is one. On CUDA torch's TF32 is
             switched off in this process: float32 is to be float32.
         precision "auto" is bf16 on CUDA, fp16 on GPUs that have no bf16, and bf16 on a CPU whose compiled

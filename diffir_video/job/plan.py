@@ -49,4 +49,4 @@ class FilePlan:
             )
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"not held by the container: {name}" for name in self.dropped]
-        return "\n".join([*lines, "dry run: nothing was written"])
+        return "\n".join([*lines, "dry run: no video was written"])

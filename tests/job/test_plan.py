@@ -32,7 +32,7 @@ def test_a_plan_estimates_time_size_and_memory(tmp_path: Path) -> None:
     assert 10_000 < plan.size_bytes < 1_000_000
     assert plan.memory_bytes > 50e6
     assert "about 0:00:0" in str(plan)
-    assert "nothing was written" in str(plan)
+    assert "no video was written" in str(plan)
     assert os.listdir(tmp_path) == []
 
 

