@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse eval-precision eval-motion eval-noise calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano clean
+.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse eval-precision eval-motion eval-noise calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano train-upscale-x2-small clean
 
 venv: $(STAMP)
 
@@ -57,11 +57,12 @@ bench: $(STAMP)
 check-held-out: $(STAMP)
 	$(VENV)/bin/diffir-train data check --against $(DATA)/eval --config $(wildcard \
 		configs/train/denoise-nano/*.yaml configs/train/denoise-live/*.yaml \
-		configs/train/deblock-nano/*.yaml configs/train/upscale-x2-nano/*.yaml)
+		configs/train/deblock-nano/*.yaml configs/train/upscale-x2-nano/*.yaml \
+		configs/train/upscale-x2-small/*.yaml)
 
 eval: $(STAMP)
 	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-live \
-		deblock-nano upscale-x2-nano
+		deblock-nano upscale-x2-nano upscale-x2-small
 
 eval-reuse: $(STAMP)
 	$(PYTHON) -m training.evaluation.reuse --data $(DATA)
@@ -130,6 +131,7 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-longest.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-again.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-strong.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/interpolated.yaml
 
 train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
@@ -151,6 +153,14 @@ train-upscale-x2-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage1 --config configs/train/upscale-x2-nano/stage1.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/upscale-x2-nano/stage2.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/upscale-x2-nano/refine.yaml
+
+# From the weights of upscale-x2-nano that are built in.
+train-upscale-x2-small: $(STAMP)
+	$(VENV)/bin/diffir-train data fetch --root $(DATA)
+	mkdir -p runs/upscale-x2-small
+	$(VENV)/bin/diffir-train widen --overwrite upscale-x2-nano runs/upscale-x2-small/widened.safetensors
+	$(VENV)/bin/diffir-train widen --overwrite upscale-x2-nano-s1 runs/upscale-x2-small/widened-s1.safetensors
+	$(VENV)/bin/diffir-train stage2 --config configs/train/upscale-x2-small/wide.yaml
 
 clean:
 	rm -rf demo build dist .pytest_cache .ruff_cache

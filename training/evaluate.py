@@ -36,7 +36,7 @@ from training.evaluation.material import (
 from training.evaluation.networks import load_network
 from training.evaluation.report import Cell, Evaluation, Quality, to_markdown, to_text, write_if_asked
 from training.evaluation.stages import LabelledInput, PriorComparison, compare_priors
-from training.evaluation.task import TASKS, Task, task_of
+from training.evaluation.task import TASKS, Task, stage1_of, task_of
 from training.evaluation.tool import exit_code_of
 from training.evaluation.upscalers import PEERS, Peer, enlarged_bicubic, is_missing, score_upscalers
 
@@ -88,8 +88,8 @@ def evaluate(
         model: a built-in name or a checkpoint; None measures inputs and filters only.
         task: the damage, and what is asked. FFmpeg's filters are run where it compares with them.
         data: where the clips are, or are fetched to; `data/cache` keeps encoded inputs and filter scores.
-        stage1: the checkpoint whose ground-truth prior stage 2 is compared with; None looks for the one named
-            like the model with ``-s1`` behind, and leaves the comparison out, saying so, where there is none.
+        stage1: the checkpoint whose ground-truth prior stage 2 is compared with; None takes `stage1_of` the
+            model, and leaves the comparison out, saying so, where there is none.
         frame_limit: frames of each clip, from its start.
 
     Raises:
@@ -115,11 +115,11 @@ def evaluate(
     priors, notes = None, [f"{peer.name} left out: needs the extra `peers`" for peer in _absent_peers(task)]
     if model is not None:
         try:
-            first = find_weights(stage1 or _stage1_name(model))
+            first = find_weights(stage1 or stage1_of(model))
         except (UnknownModelError, CheckpointError):
             if stage1 is not None:
                 raise
-            notes.append(f"no {_stage1_name(model)}: stage 2 was not compared with stage 1")
+            notes.append(f"no {stage1_of(model)}: stage 2 was not compared with stage 1")
         else:
             priors = _compare_priors(first, find_weights(model), inputs)
     return Evaluation(
@@ -186,12 +186,6 @@ def _compare_priors(
                 f"expected a stage-1 and a stage-2 checkpoint, got stage {first.stage} in {stage1} "
                 f"and stage {second.stage} in {stage2}"
             )
-
-
-def _stage1_name(model: str) -> str:
-    """The stage-1 checkpoint beside a model: ``denoise-nano`` → ``denoise-nano-s1``, files likewise."""
-    path = Path(model)
-    return str(path.with_stem(f"{path.stem}-s1")) if path.suffix else f"{model}-s1"
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

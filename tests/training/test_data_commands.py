@@ -171,7 +171,7 @@ def test_all_recipes_of_a_command_are_compared(recipe: Recipe, capsys: pytest.Ca
     reason="the built-in models' material is not in data/",
 )
 def test_built_in_models_were_not_trained_on_evaluation_material(capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("denoise-nano", "denoise-live", "deblock-nano", "upscale-x2-nano")
+    names = ("denoise-nano", "denoise-live", "deblock-nano", "upscale-x2-nano", "upscale-x2-small")
     recipes = [str(path) for name in names for path in sorted(Path("configs/train", name).glob("*.yaml"))]
     assert len(recipes) >= 2 * len(names)
     assert main(["data", "check", "--against", "data/eval", "--config", *recipes]) == 0

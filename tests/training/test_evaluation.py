@@ -41,7 +41,7 @@ from training.evaluation.material import (
 )
 from training.evaluation.report import Cell, Evaluation, Quality, best_common_setting, to_markdown, to_text
 from training.evaluation.stages import LabelledInput, PriorComparison, compare_priors
-from training.evaluation.task import DEBLOCKING, LIVE_DENOISING, UPSCALING, Task, task_of
+from training.evaluation.task import DEBLOCKING, LIVE_DENOISING, UPSCALING, Task, stage1_of, task_of
 from training.evaluation.upscalers import score_upscalers
 
 
@@ -196,6 +196,22 @@ def test_a_checkpoint_whose_name_tells_no_task_is_refused() -> None:
     with pytest.raises(UsageError, match="--task"):
         task_of("runs/last.safetensors", None)
     assert task_of("runs/last.safetensors", "deblock-nano") is DEBLOCKING
+
+
+@pytest.mark.parametrize(
+    ("model", "stage1"),
+    [
+        ("denoise-nano", "denoise-nano-s1"),
+        ("upscale-x2-small", "upscale-x2-nano-s1"),
+        ("runs/mine.safetensors", "runs/mine-s1.safetensors"),
+    ],
+)
+def test_a_model_is_compared_with_the_stage_1_it_comes_from(model: str, stage1: str) -> None:
+    assert stage1_of(model) == stage1
+
+
+def test_models_of_two_widths_have_one_task() -> None:
+    assert task_of("upscale-x2-small", None) is task_of("upscale-x2-nano", None) is UPSCALING
 
 
 def test_other_upscalers_stand_beside_the_model() -> None:

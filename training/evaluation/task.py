@@ -72,6 +72,10 @@ UPSCALING = Task(
     scale=2,
 )
 TASKS = {task.name: task for task in (DENOISING, LIVE_DENOISING, DEBLOCKING, UPSCALING)}
+TASKS["upscale-x2-small"] = UPSCALING
+
+# Of models that were widened, and have no stage 1 of their own.
+_STAGE1 = {"upscale-x2-small": "upscale-x2-nano-s1"}
 
 
 def task_of(model: str | None, name: str | None) -> Task:
@@ -85,3 +89,9 @@ def task_of(model: str | None, name: str | None) -> Task:
     if wanted not in TASKS:
         raise UsageError(f"no task for {wanted!r}: give --task, one of {', '.join(TASKS)}")
     return TASKS[wanted]
+
+
+def stage1_of(model: str) -> str:
+    """The stage-1 checkpoint beside a model: ``denoise-nano`` → ``denoise-nano-s1``, files likewise."""
+    path = Path(model)
+    return str(path.with_stem(f"{path.stem}-s1")) if path.suffix else _STAGE1.get(model, f"{model}-s1")
