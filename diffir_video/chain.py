@@ -14,26 +14,32 @@ from diffir_video.stages import FrameTransfers, NoTransfers
 
 
 class Chain:
-    """Each restorer restores what the one before it made; stands wherever one `Restorer` may.
+    """Each restorer restores what the one before it made.
 
-    Between them frames stay on their device, in float32, as they are: nothing is rounded to codes. Each finds
-    cuts, and holds priors, in what it is given.
-    Raises UsageError for no restorer, for what is none, and for networks on different devices.
+    Jobs, the loop and live filters take it as they take a `Restorer`. Between its restorers frames stay
+    float32: nothing is rounded to codes. Each finds cuts, and holds priors, in what it is given.
+    restorers: chains among them stand for their own.
+    Raises UsageError for no restorer, for what is none, and for networks of different devices or policies.
     """
 
-    def __init__(self, restorers: Sequence[Restorer]) -> None:
-        self.restorers = tuple(restorers)
+    def __init__(self, restorers: Sequence[Restorer | Chain]) -> None:
+        if not isinstance(restorers, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"expected restorers in a list, got {type(restorers).__name__}")
+        self.restorers = tuple(each for restorer in restorers for each in _restorers_in(restorer))
         if not self.restorers:
             raise UsageError("a chain has one restorer or more, got none")
-        for restorer in self.restorers:
-            if not isinstance(restorer, Restorer):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise UsageError(f"restorer {restorer!r}: a chain is of Restorers")
-        # What passes frames through does so anywhere.
+        # What passes frames through does so anywhere, and shares nothing.
         networks = [restorer for restorer in self.restorers if restorer.network is not None]
-        self.device: torch.device = (networks or self.restorers)[0].device
-        devices = sorted({str(restorer.device) for restorer in networks})
-        if len(devices) > 1:
-            raise UsageError(f"the restorers of a chain are on one device, got {' and '.join(devices)}")
+        first = (networks or self.restorers)[0]
+        self.device: torch.device = first.device
+        self.policy: ReusePolicy = first.policy
+        for restorer in networks:
+            if _place_of(restorer.device) != _place_of(first.device):
+                both = f"{first.device} and {restorer.device}"
+                raise UsageError(f"the restorers of a chain are on one device, got {both}")
+            if restorer.policy != first.policy:
+                both = f"{first.policy} and {restorer.policy}"
+                raise UsageError(f"the restorers of a chain share priors by one policy, got {both}")
 
     @property
     def scale(self) -> int:
@@ -52,11 +58,6 @@ class Chain:
     def reach(self) -> tuple[int, int]:
         """As of `Restorer`."""
         return _summed([restorer.reach for restorer in self.restorers])
-
-    @property
-    def policy(self) -> ReusePolicy:
-        """The first restorer's."""
-        return self.restorers[0].policy
 
     @property
     def settings(self) -> dict[str, str]:
@@ -97,7 +98,7 @@ class ChainStream:
 
     @property
     def reuse(self) -> ReuseReport:
-        """What was decided so far: a frame counts once for each restorer."""
+        """What was decided so far: a frame counts once for each restorer that has a network."""
         return ReuseReport.combined([stream.reuse for stream in self._streams])
 
     @property
@@ -136,6 +137,18 @@ class ChainStream:
 def in_turn(restorers: Sequence[Restorer]) -> Restorer | Chain:
     """The restorer by itself if there is but one, else a chain of them. Raises UsageError as `Chain` does."""
     return restorers[0] if len(restorers) == 1 else Chain(restorers)
+
+
+def _restorers_in(given: Restorer | Chain) -> tuple[Restorer, ...]:
+    if isinstance(given, Chain):
+        return given.restorers
+    if not isinstance(given, Restorer):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"restorer {given!r}: a chain is of Restorers")
+    return (given,)
+
+
+def _place_of(device: torch.device) -> tuple[str, int]:
+    return device.type, device.index or 0
 
 
 def _summed(pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:

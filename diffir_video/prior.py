@@ -323,7 +323,7 @@ class ReuseReport:
 
     @classmethod
     def combined(cls, reports: Sequence[ReuseReport]) -> ReuseReport:
-        """The sum of reports of streams that followed each other."""
+        """The sum of reports of streams that followed each other, or were fed by each other."""
         whole = cls()
         for report in reports:
             whole.level = report.level

@@ -26,7 +26,7 @@ class Blended:
     def __init__(self, restorer: Restorer | Chain, strength: float) -> None:
         if not isinstance(strength, Real) or not 0 <= strength <= 1:
             raise UsageError(f"strength must be from 0 to 1, got {strength!r}")
-        self._restorer, self._strength = restorer, strength
+        self._restorer, self._strength = restorer, float(strength)
 
     @property
     def device(self) -> torch.device:

@@ -59,6 +59,12 @@ class Service:
     http_token: str | None = field(default=None, repr=False)
     live: LiveConfig = field(default_factory=LiveConfig)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.model, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(
+                f"model {self.model!r}: expected a tuple of names or paths, as ({self.model!r},)"
+            )
+
 
 def read_service(path: str | os.PathLike[str], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """The settings of a YAML file, as keyword arguments of `Service`; ${NAME} is taken from the environment.

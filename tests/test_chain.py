@@ -13,10 +13,14 @@ import diffir_video as dv
 from diffir_video.cli import main
 from diffir_video.frame import StreamInfo
 from diffir_video.job import JobOptions
+from diffir_video.run_report import Progress
+from diffir_video.stages import NoTransfers
 from tests.media_samples import decoded_bytes, packets, sample, video_pts
 from tests.network.test_variants import tiny
 from tests.test_prior import noisy, scene
 from tests.test_restorer import clip
+
+HELD = dv.ReusePolicy(level="prior")
 
 
 def restorer(seed: int = 0, *, reuse: dv.ReusePolicy | None = None, **settings: object) -> dv.Restorer:
@@ -77,8 +81,8 @@ def test_its_settings_are_those_of_all() -> None:
     assert settings == {**first.settings, "weights": " + ".join(weights)}
     assert dv.Chain([second, first]).settings != settings
     assert dv.Chain([first, first]).settings != first.settings
-    held = dv.Chain([first, restorer(reuse=dv.ReusePolicy(level="prior"))])
-    assert held.settings["reuse"] == "off + prior"
+    passing = dv.Chain([dv.Restorer.from_pretrained("identity"), restorer(reuse=HELD)])
+    assert passing.settings["reuse"] == "off + prior"
 
 
 def test_a_policy_that_is_given_to_a_stream_is_that_of_all() -> None:
@@ -108,6 +112,20 @@ def test_what_makes_no_chain_is_refused() -> None:
         dv.Chain([])
     with pytest.raises(dv.UsageError, match="'denoise-nano'"):
         dv.Chain(["denoise-nano"])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(dv.UsageError, match="in a list, got Restorer"):
+        dv.Chain(restorer())  # pyright: ignore[reportArgumentType]
+
+
+def test_a_chain_in_a_chain_stands_for_its_restorers() -> None:
+    first, second = cleaning_and_enlarging()
+    assert dv.Chain([dv.Chain([first]), second]).restorers == (first, second)
+
+
+def test_priors_are_shared_by_one_policy_and_what_has_none_follows() -> None:
+    with pytest.raises(dv.UsageError, match="by one policy"):
+        dv.Chain([restorer(), restorer(reuse=HELD)])
+    chain = dv.Chain([dv.Restorer.from_pretrained("identity"), restorer(reuse=HELD)])
+    assert chain.policy == HELD
 
 
 def test_networks_of_two_devices_are_refused_and_the_identity_has_none() -> None:
@@ -116,6 +134,24 @@ def test_networks_of_two_devices_are_refused_and_the_identity_has_none() -> None
     with pytest.raises(dv.UsageError, match="on one device, got cpu and meta"):
         dv.Chain([here, there])
     assert dv.Chain([dv.Restorer.from_pretrained("identity"), there]).device.type == "meta"
+    here.device, there.device = torch.device("cuda"), torch.device("cuda:0")
+    assert dv.Chain([here, there]).device == here.device
+
+
+def test_frames_are_moved_by_the_first_that_has_them_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Transfers:
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+    restorers = cleaning_and_enlarging()
+    monkeypatch.setattr("diffir_video.restorer.CudaTransfers", Transfers)
+    for each in restorers:
+        each.device = torch.device("cuda:1")
+    chain = dv.Chain([dv.Restorer.from_pretrained("identity", device="cpu"), *restorers])
+    opened = chain.open_stream().open_transfers()
+    assert isinstance(opened, Transfers)
+    assert opened.device == torch.device("cuda:1")
+    assert isinstance(dv.Chain(cleaning_and_enlarging()).open_stream().open_transfers(), NoTransfers)
 
 
 def test_less_of_a_chain_is_mixed_with_the_enlarged_original() -> None:
@@ -133,6 +169,25 @@ def test_a_file_in_segments_is_that_of_the_whole(tmp_path: Path) -> None:
         dv.restore_file(sample("bframes.mp4"), tmp_path / f"{frames}.mkv", restorer=chain, options=options)
     assert video_pts(tmp_path / "10.mkv") == video_pts(sample("bframes.mp4"))
     assert decoded_bytes(tmp_path / "10.mkv") == decoded_bytes(tmp_path / "50.mkv")
+
+
+def test_a_job_goes_on_where_the_chain_is_the_same(tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.frames_done > 25:
+            raise StoppedError
+
+    options, output = JobOptions(encoder="ffv1", segment_frames=10), tmp_path / "out.mkv"
+    source, first, second = sample("bframes.mp4"), *cleaning_and_enlarging()
+    with pytest.raises(StoppedError):
+        dv.restore_file(source, output, restorer=dv.Chain([first, second]), options=options, progress=stop)
+    with pytest.raises(dv.OutputError, match="model weights"):
+        dv.restore_file(source, output, restorer=second, options=options)
+    report = dv.restore_file(source, output, restorer=dv.Chain([first, second]), options=options)
+    assert report.resumed_segments > 0
+    assert video_pts(output) == video_pts(source)
 
 
 def test_the_command_takes_several_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,7 +95,7 @@ def _add_picture_options(restore: argparse.ArgumentParser) -> None:
 
 def _add_job_options(restore: argparse.ArgumentParser) -> None:
     restore.add_argument(
-        "--dry-run", action="store_true", help="say what would be done and how long it takes; write nothing"
+        "--dry-run", action="store_true", help="say what would be done and how long it takes; write no video"
     )
     restore.add_argument(
         "--allow-network",

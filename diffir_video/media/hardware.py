@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, get_args
 
 import av
 import av.error
@@ -15,34 +16,47 @@ from diffir_video.errors import UsageError
 
 Hwaccel = Literal["off", "cuda"]
 
-# What comes from NVDEC. FFmpeg's own decoders make the first three of no codec that NVDEC knows.
-_FORMATS = frozenset(
-    ("nv12", "p010le", "p016le", "yuv444p", "yuv444p10msble", "yuv444p12msble", "yuv444p16le")
-)
-
 
 def hardware_of(hwaccel: Hwaccel, device: int = 0) -> HWAccel | None:
     """What `av.open` takes for it; None where the processor decodes.
 
     device: of several GPUs the number of one. Pictures come to the processor's memory, and what the GPU can't
-    decode is decoded by the processor (see `notes_on_decoder`). Raises UsageError where there is no such GPU.
+    decode is decoded by the processor (see `notes_on_decoder`). Raises UsageError for another `hwaccel`, and
+    where there is no such GPU.
     """
+    if hwaccel not in get_args(Hwaccel):
+        raise UsageError(f"hwaccel {hwaccel!r}: expected one of {get_args(Hwaccel)}")
     if hwaccel == "off":
         return None
-    # The context that torch has on it.
-    hardware = HWAccel("cuda", str(device), allow_software_fallback=True, options={"primary_ctx": "1"})
+    _check_gpu(device)
+    return _gpu(device)
+
+
+@lru_cache
+def _check_gpu(device: int) -> None:
     try:
-        hardware.create(Codec("h264", "r"))
+        _gpu(device).create(Codec("h264", "r"))
     except (av.error.FFmpegError, NotImplementedError) as exc:
-        raise UsageError(f"hwaccel 'cuda': FFmpeg finds no CUDA device {device} here; use 'off'") from exc
-    return hardware
+        raise UsageError(
+            f"hwaccel 'cuda': FFmpeg finds no CUDA device {device} here ({exc}); use 'off'"
+        ) from exc
 
 
-def notes_on_decoder(hwaccel: Hwaccel, context: VideoCodecContext, first: av.VideoFrame) -> tuple[str, ...]:
+def _gpu(device: int) -> HWAccel:
+    # A context of FFmpeg's own: it refuses the one that torch has begun to use.
+    return HWAccel("cuda", str(device), allow_software_fallback=True)
+
+
+def notes_on_decoder(hwaccel: Hwaccel, context: VideoCodecContext) -> tuple[str, ...]:
     """What is to be said of who has decoded a first picture: something only where it isn't who was asked."""
-    if hwaccel == "off" or (context.is_hwaccel and first.format.name in _FORMATS):
+    if hwaccel == "off":
         return ()
-    return (f"the GPU doesn't decode this {context.name}; the processor does",)
+    if not context.is_hwaccel:
+        return (f"FFmpeg's decoder {context.name} works on no GPU; the processor decodes",)
+    # What FFmpeg has agreed on with the GPU, or without.
+    if context.pix_fmt != "cuda":
+        return (f"the GPU doesn't decode this {context.name}; the processor does",)
+    return ()
 
 
 def device_here(device: torch.device | str) -> torch.device:

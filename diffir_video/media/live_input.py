@@ -20,7 +20,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from diffir_video.errors import LiveInputError
+from diffir_video.errors import LiveInputError, UsageError
 from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.captions import captions_of
@@ -114,8 +114,8 @@ class LiveInput:
     ) -> None:
         self.name = name
         self._hwaccel: Hwaccel = hwaccel
-        hardware = hardware_of(hwaccel)
         try:
+            hardware = hardware_of(hwaccel)
             self._container = av.open(
                 source,
                 "r",
@@ -125,6 +125,8 @@ class LiveInput:
                 timeout=(open_seconds, stall_seconds),
                 hwaccel=hardware,
             )
+        except UsageError as exc:
+            raise LiveInputError(f"{name}: {exc}", reason="broken") from None
         except (av.error.FFmpegError, OSError, ValueError) as exc:
             # FFmpeg's text holds the address with its password: it must not travel on as a cause.
             if isinstance(exc, av.error.ArgumentError):
@@ -295,7 +297,7 @@ class LiveInput:
             pictures = []
         if pictures and not self._has_told_of_decoder:
             self._has_told_of_decoder = True
-            for note in notes_on_decoder(self._hwaccel, self._video.codec_context, pictures[0]):
+            for note in notes_on_decoder(self._hwaccel, self._video.codec_context):
                 _log.warning("%s: %s", self.name, note)
         ready = [each for picture in pictures for each in self._deinterlacer.push(picture)]
         if packet is None or _is_flush(packet):

@@ -16,8 +16,8 @@ class ReadLosses:
     undecodable_packets: the decoder refused them. concealed_frames: delivered, but patched up by the
     decoder. unordered_frames: left out, their pts did not increase. refused_packets: of the other tracks,
     left out by whoever copies those: out of order, without a timestamp or malformed. corrupt_copies: of the
-    other tracks, damaged ones, copied as they are. unreadable_tracks: other tracks left out as nothing in
-    them tells their format. alpha: transparency was left out.
+    other tracks, damaged ones, copied or converted all the same. unreadable_tracks: other tracks left out as
+    nothing in them tells their format. alpha: transparency was left out.
     crashed: the process that decoded ended before its time; what follows is missing.
     inferred_pts counts frames without a timestamp, to which one was given: no loss by itself.
     """
@@ -51,7 +51,7 @@ class ReadLosses:
             "frames repaired by the decoder": self.concealed_frames,
             "frames out of order left out": self.unordered_frames,
             "packets of other tracks out of order or malformed, left out": self.refused_packets,
-            "damaged packets of other tracks, copied as they are": self.corrupt_copies,
+            "damaged packets of other tracks, kept": self.corrupt_copies,
             "unreadable tracks left out": self.unreadable_tracks,
         }
         phrases = [f"{count} {what}" for what, count in counted.items() if count]

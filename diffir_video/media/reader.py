@@ -107,7 +107,8 @@ class VideoReader:
             self._stream = main_video_stream(self._container, path)
             # It is asked for when all is done, and a closed container has no streams.
             self.other_tracks = len(self._container.streams) - 1
-            self._stream.codec_context.thread_type = "AUTO"
+            # Each thread of whole frames would have pictures of its own in a GPU's memory.
+            self._stream.codec_context.thread_type = "AUTO" if hwaccel == "off" else "SLICE"
             options = {"max_pixels": str(largest_pixel_count())}
             if strict:
                 options["err_detect"] = "crccheck+bitstream+buffer+explode"
@@ -127,7 +128,7 @@ class VideoReader:
                     f"no frame of {str(path)!r} can be decoded: it is damaged,{animated} or its frames are "
                     f"larger than this machine's memory can hold ({limit:.0f} megapixels)"
                 )
-            self._notes_on_decoder = notes_on_decoder(hwaccel, self._stream.codec_context, self._first)
+            self._notes_on_decoder = notes_on_decoder(hwaccel, self._stream.codec_context)
             self._notes = self._deinterlace(self._first, deinterlace)
             self._notes_on_hdr = notes_on_dynamic_metadata(self._first)
             self._orientation = Orientation.of(self._first)
@@ -169,7 +170,7 @@ class VideoReader:
     def losses(self) -> ReadLosses:
         """So far; what is counted later doesn't change it."""
         # Where the last packet before a reset is damaged indeed, the decoder tells.
-        only_counted_wrong = self._continuous.corrupt_before_reset(self._stream.index)
+        only_counted_wrong = len(self._continuous.corrupt_before_reset(self._stream.index))
         corrupt = max(self._counts.corrupt_packets - only_counted_wrong, 0)
         return replace(self._counts, corrupt_packets=corrupt)
 

@@ -77,7 +77,7 @@ class TrackCopier:
     written per source track index, without those that say that no subtitle is shown; copied_pcm: bytes of
     those tracks that are PCM, which the target cuts into packets of its own. refused: how many packets the
     target took for no valid ones, or had no time, as in a damaged file; they are left out. corrupt: how many
-    were copied although the source marks them as damaged.
+    were copied, or converted, although the source marks them as damaged.
     unreadable_tracks: how many audio or video tracks of `dropped` hold so little that FFmpeg can't tell
     their format. timecodes: how many tracks of timecodes the target's muxer writes by itself, from metadata.
     """
@@ -149,10 +149,10 @@ class TrackCopier:
 
     @property
     def corrupt(self) -> int:
-        """How many packets were copied although they are damaged; one that only lies before a joint isn't."""
-        clock = self._clock
+        """How many damaged packets were copied or converted; what only lies before a joint is none."""
         return sum(
-            max(count - clock.corrupt_before_reset(index), 0) for index, count in self._corrupt.items()
+            max(count - sum(map(self._part.holds, self._clock.corrupt_before_reset(index))), 0)
+            for index, count in self._corrupt.items()
         )
 
     def movie_timescale(self, video_time_base: Fraction) -> int:
@@ -258,9 +258,10 @@ class TrackCopier:
         shift(packet, self._part.origin)
         is_shown = not is_gap(codec_name(track.source), packet)
         if track.converter is None:
-            self._corrupt[index] += packet.is_corrupt
             packet.stream = track.target
-            self._mux(output, index, packet, is_counted=is_shown)
+            is_corrupt = packet.is_corrupt
+            if self._mux(output, index, packet, is_counted=is_shown):
+                self._corrupt[index] += is_corrupt
         elif is_shown:
             try:
                 converted = track.converter.convert(packet)
@@ -280,7 +281,8 @@ class TrackCopier:
 
     def _mux(
         self, output: OutputContainer, index: int, packet: Packet[Any], *, is_counted: bool = True
-    ) -> None:
+    ) -> bool:
+        """Write a packet; False where the target refuses it."""
         size = packet.size
         try:
             output.mux_one(packet)
@@ -288,11 +290,12 @@ class TrackCopier:
             # FFmpeg refuses a packet that lies before its predecessor, or that its container can't frame,
             # and takes the next one.
             self._refused += 1
-            return
+            return False
         if is_counted:
             self.copied[index] = self.copied.get(index, 0) + 1
             if is_pcm(codec_name(self._tracks[index].target)):
                 self.copied_pcm[index] = self.copied_pcm.get(index, 0) + size
+        return True
 
     def _demux(self) -> Iterator[Packet[Any]]:
         if not self._tracks:

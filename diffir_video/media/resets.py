@@ -36,7 +36,7 @@ _MOST_NAMED = 6
 class _Track:
     """A track within one epoch, in seconds of its clock; last: of decoding, start and end: of showing.
 
-    corrupt: which of its last two packets so far are marked as damaged.
+    corrupt: of its last two packets so far, when those that are marked as damaged were due.
     """
 
     last: Fraction
@@ -44,11 +44,11 @@ class _Track:
     end: Fraction
     step: Fraction = Fraction(0)
     packets: int = 0
-    corrupt: tuple[bool, bool] = (False, False)
+    corrupt: tuple[Fraction | None, Fraction | None] = (None, None)
 
     def add(self, packet: Packet[Any], at: Fraction) -> None:
         self.packets += 1
-        self.corrupt = (self.corrupt[1], packet.is_corrupt)
+        self.corrupt = (self.corrupt[1], at if packet.is_corrupt else None)
         shown = _shown(packet, at)
         if at > self.last:
             self.step = at - self.last
@@ -85,7 +85,7 @@ class ContinuousClock:
         self._epochs: list[_Epoch] = []
         self._epoch_of: dict[int, _Epoch] = {}
         self._resets: list[Fraction] = []
-        self._corrupt_before_reset: dict[int, int] = {}
+        self._corrupt_before_reset: dict[int, list[Fraction]] = {}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -97,12 +97,13 @@ class ContinuousClock:
             places += f" and {more} times more"
         return (f"the input's clock is reset at {places}; from there on all tracks go on by one offset",)
 
-    def corrupt_before_reset(self, index: int) -> int:
-        """How many packets of a track are marked as damaged and are its last two before a reset.
+    def corrupt_before_reset(self, index: int) -> tuple[Fraction, ...]:
+        """The packets of a track that are marked as damaged and are of its last two before a reset.
 
-        MPEG-TS counts its packets, and a joint breaks the count: that alone makes FFmpeg mark them.
+        MPEG-TS counts its packets, and a joint breaks the count: that alone makes FFmpeg mark them. Returns
+        when each is due, in seconds of the clock that goes on.
         """
-        return self._corrupt_before_reset.get(index, 0)
+        return tuple(self._corrupt_before_reset.get(index, ()))
 
     def continued(self, packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
         """The packets of all tracks, in their order, with the times of the clock that goes on.
@@ -137,8 +138,9 @@ class ContinuousClock:
             epoch = self._begin(index, at)
         before = self._epoch_of.get(index, epoch)
         if before is not epoch:
-            corrupt = self.corrupt_before_reset(index) + sum(before.tracks[index].corrupt)
-            self._corrupt_before_reset[index] = corrupt
+            assert before.offset is not None
+            due = [at + before.offset for at in before.tracks[index].corrupt if at is not None]
+            self._corrupt_before_reset.setdefault(index, []).extend(due)
         self._epoch_of[index] = epoch
         shown = _shown(packet, at)
         track = epoch.tracks.setdefault(index, _Track(at, shown, shown))

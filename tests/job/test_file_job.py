@@ -245,11 +245,22 @@ def test_sound_that_goes_back_in_time_is_a_loss_and_no_failure(
     assert os.listdir(tmp_path) == [output.name]
 
 
+def places_of_sound(data: bytes) -> list[int]:
+    """Where the sound's packets of 188 bytes begin in MPEG-TS."""
+    return [at for at in range(0, len(data), 188) if (data[at + 1] & 31, data[at + 2]) == (1, 1)]
+
+
+def damaged_packets_of_sound(path: Path, data: bytes) -> int:
+    """How many FFmpeg marks in MPEG-TS, which is written to `path`."""
+    path.write_bytes(data)
+    with av.open(str(path)) as container:
+        return sum(packet.is_corrupt for packet in container.demux(audio=0))
+
+
 def without_a_packet_of_sound(source: Path, cut: Path) -> Path:
-    """MPEG-TS without one of its packets of 188 bytes, amid the sound."""
     data = source.read_bytes()
-    packets_of_sound = [at for at in range(0, len(data), 188) if (data[at + 1] & 31, data[at + 2]) == (1, 1)]
-    at = packets_of_sound[len(packets_of_sound) // 2]
+    places = places_of_sound(data)
+    at = places[len(places) // 2]
     cut.write_bytes(data[:at] + data[at + 188 :])
     return cut
 
@@ -267,7 +278,21 @@ def test_sound_that_is_damaged_follows_as_it_is_and_is_a_loss(
     report = restore_file(source, output, restorer=identity, options=options)
     assert (report.run.frames_out, report.exit_code) == (50, 5)
     assert (damaged := report.losses.corrupt_copies) > 0
-    assert f"{damaged} damaged packets of other tracks, copied as they are" in report.lost()
+    assert f"{damaged} damaged packets of other tracks, kept" in report.lost()
+
+
+def test_a_joint_beyond_a_part_excuses_no_damage_in_it(identity: Restorer, tmp_path: Path) -> None:
+    path = tmp_path / "in.ts"
+    first, second = (sample(name).read_bytes() for name in ("first.ts", "second.ts"))
+    places = places_of_sound(first)
+    joint = next(at for at in places[-8:] if damaged_packets_of_sound(path, first[:at] + second) == 1)
+    for at in places[len(places) // 5 :]:
+        if damaged_packets_of_sound(path, first[:at] + first[at + 188 : joint] + second) == 2:
+            break
+    for end in (None, Fraction(5, 2)):
+        options = JobOptions(encoder_options=FAST, overwrite=True, end=end)
+        report = restore_file(path, tmp_path / "out.mkv", restorer=identity, options=options)
+        assert report.losses.corrupt_copies == 1
 
 
 @pytest.mark.parametrize("name", ["mpeg2.ts", "joined.ts"])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from av.codec.hwaccel import HWAccel
 
-from diffir_video import JobOptions, UsageError, VideoReader, open_video
+from diffir_video import JobOptions, LiveInputError, UsageError, VideoReader, open_video
 from diffir_video.cli import main
+from diffir_video.media import LiveInput
+from diffir_video.media.hardware import notes_on_decoder
 from streams import LiveFilter, SourceConfig
 from streams.config import LiveConfig, read_service
 from tests.media_samples import sample
@@ -72,7 +75,35 @@ def test_a_codec_that_no_gpu_knows_is_decoded_by_the_processor_and_a_note_says_s
     monkeypatch.setattr("diffir_video.media.reader.hardware_of", there)
     with VideoReader(sample("gray.mkv"), hwaccel="cuda") as reader:
         assert all(map(torch.equal, [frame.data for frame in reader], expected))
-        assert reader.notes == ("the GPU doesn't decode this ffv1; the processor does",)
+        assert reader.notes == ("FFmpeg's decoder ffv1 works on no GPU; the processor decodes",)
+
+
+@pytest.mark.parametrize(
+    ("agreed", "notes"),
+    [("cuda", ()), ("yuv444p", ("the GPU doesn't decode this h264; the processor does",))],
+)
+def test_what_is_agreed_on_with_the_gpu_says_who_decodes(agreed: str, notes: tuple[str, ...]) -> None:
+    context = SimpleNamespace(name="h264", is_hwaccel=True, pix_fmt=agreed)
+    assert notes_on_decoder("cuda", context) == notes  # pyright: ignore[reportArgumentType]
+
+
+def test_a_live_input_that_finds_no_gpu_any_more_says_so_as_of_a_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(*_: object) -> None:
+        raise UsageError("no CUDA device 0 here")
+
+    monkeypatch.setattr("diffir_video.media.live_input.hardware_of", gone)
+    with pytest.raises(LiveInputError, match="camera: no CUDA device 0 here"):
+        LiveInput(str(sample("bframes.mp4")), name="camera", hwaccel="cuda")
+
+
+@needs_gpu
+def test_a_gpu_that_torch_has_begun_to_use_decodes_too() -> None:
+    torch.zeros(1, device="cuda")
+    with VideoReader(sample("bframes.mp4"), hwaccel="cuda", device="cuda") as reader:
+        assert all(frame.data.is_cuda for frame in reader)
+        assert reader.notes == ()
 
 
 @needs_gpu

@@ -230,6 +230,16 @@ def test_a_restorer_that_enlarges_makes_frames_of_one_size_at_every_level(level:
 
 
 @pytest.mark.parametrize("level", LADDER, ids=lambda level: level.name)
+def test_a_chain_that_looks_ahead_gives_every_frame_at_every_level(level: Level) -> None:
+    live, given = Live(dv.Chain([restorer(), restorer()]), [level], CALM), frames(8)
+    live.push(given)
+    live.out += live.stream.finish()
+    assert [frame.pts for frame in live.out] == [frame.pts for frame in given]
+    assert live.stats.count("restored") == (0 if level.passes else 8 // level.every)
+    assert live.stats.sample("diffir_errors_total", stage="restore") == 0
+
+
+@pytest.mark.parametrize("level", LADDER, ids=lambda level: level.name)
 def test_a_restorer_that_cannot_share_serves_at_every_level(level: Level) -> None:
     live, given = Live(Brightening(), [level], CALM), frames(4)
     live.push(given)
