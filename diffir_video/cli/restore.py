@@ -115,7 +115,7 @@ def _add_job_options(restore: argparse.ArgumentParser) -> None:
         "--hwaccel",
         default="off",
         choices=("off", "cuda"),
-        help="cuda has a GPU decode the input, as far as it can; default: %(default)s",
+        help="cuda has a GPU decode the input, as far as it can (see docs/media.md); default: %(default)s",
     )
     restore.add_argument(
         "--segment-frames",
