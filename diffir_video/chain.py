@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 
 import torch
 
@@ -44,10 +45,7 @@ class Chain:
     @property
     def scale(self) -> int:
         """Output size over input size."""
-        scale = 1
-        for restorer in self.restorers:
-            scale *= restorer.scale
-        return scale
+        return prod(restorer.scale for restorer in self.restorers)
 
     @property
     def window(self) -> tuple[int, int]:
