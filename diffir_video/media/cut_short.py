@@ -5,8 +5,26 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
+import av
+from av.container import InputContainer
+
 from diffir_video.errors import MediaInputError
 from diffir_video.media.inputs import NetworkAddress, StandardInput, StrPath
+
+# A track that ends earlier than its header says by less than this is rounding, not a cut.
+_TOLERANCE_SECONDS = 0.5
+
+
+def missing_seconds(container: InputContainer, end_seconds: float) -> float:
+    """How much earlier a file's last packet ends than its header says; 0 for rounding, and if unknown."""
+    duration: int | None = container.duration
+    start: int | None = container.start_time
+    if duration is None:
+        return 0.0
+    # Matroska's duration counts from zero, everyone else's from the first timestamp.
+    begin = 0 if "matroska" in container.format.name else start or 0
+    missing = (begin + duration) / av.time_base - end_seconds
+    return missing if _TOLERANCE_SECONDS < missing < float("inf") else 0.0
 
 
 def missing_bytes(path: StrPath) -> int:

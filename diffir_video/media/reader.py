@@ -24,7 +24,7 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
-from diffir_video.media.cut_short import missing_bytes
+from diffir_video.media.cut_short import missing_bytes, missing_seconds
 from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hardware import Hwaccel, device_here, hardware_of, notes_on_decoder
@@ -46,9 +46,6 @@ from diffir_video.media.read_options import check_path, check_read_options
 from diffir_video.media.resets import ContinuousClock
 from diffir_video.media.siting import chroma_location_of
 from diffir_video.media.skipping import needed_packets
-
-# A track that ends earlier than its header says by less than this is rounding, not a cut.
-_DURATION_TOLERANCE_SECONDS = 0.5
 
 _DEINTERLACED = "interlaced pictures are made progressive (bwdif)"
 _LEFT_INTERLACED = "the pictures are interlaced and stay so, but the output does not say it"
@@ -392,17 +389,7 @@ class VideoReader:
         self._counts.missing_bytes = missing_bytes(self._path)
         if self._stream.frames:
             self._counts.missing_frames = max(self._stream.frames - video_packets, 0)
-        self._counts.missing_seconds = self._missing_seconds(end_seconds)
-
-    def _missing_seconds(self, end_seconds: float) -> float:
-        duration: int | None = self._container.duration
-        start: int | None = self._container.start_time
-        if duration is None:
-            return 0.0
-        # Matroska's duration counts from zero, everyone else's from the first timestamp.
-        begin = 0 if "matroska" in self._container.format.name else start or 0
-        missing = (begin + duration) / av.time_base - end_seconds
-        return missing if _DURATION_TOLERANCE_SECONDS < missing < float("inf") else 0.0
+        self._counts.missing_seconds = missing_seconds(self._container, end_seconds)
 
 
 def _specified(first: int, second: int, *, unspecified: int) -> int:

@@ -71,8 +71,9 @@ UPSCALING = Task(
     least_gain=0.0,
     scale=2,
 )
-TASKS = {task.name: task for task in (DENOISING, LIVE_DENOISING, DEBLOCKING, UPSCALING)}
-TASKS["upscale-x2-small"] = UPSCALING
+TASKS = {task.name: task for task in (DENOISING, LIVE_DENOISING, DEBLOCKING, UPSCALING)} | {
+    "upscale-x2-small": UPSCALING
+}
 
 # Of models that were widened, and have no stage 1 of their own.
 _STAGE1 = {"upscale-x2-small": "upscale-x2-nano-s1"}
@@ -92,6 +93,6 @@ def task_of(model: str | None, name: str | None) -> Task:
 
 
 def stage1_of(model: str) -> str:
-    """The stage-1 checkpoint beside a model: ``denoise-nano`` → ``denoise-nano-s1``, files likewise."""
+    """The stage-1 checkpoint a model comes from: ``denoise-nano`` → ``denoise-nano-s1``, files likewise."""
     path = Path(model)
     return str(path.with_stem(f"{path.stem}-s1")) if path.suffix else _STAGE1.get(model, f"{model}-s1")
