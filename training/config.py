@@ -153,13 +153,18 @@ class DownscaleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationDamage:
-    """Gaussian noise of `sigma` code values, then x264 at `crf`, or no codec."""
+    """Analogue tape of the wear `tape`, Gaussian noise of `sigma` code values, then x264 at `crf`.
+
+    tape: 0 is none, 1 the worst. crf: None is no codec.
+    """
 
     sigma: float = 0.0
     crf: int | None = None
+    tape: float = 0.0
 
     def __str__(self) -> str:
-        return f"sigma{self.sigma:g}" + ("" if self.crf is None else f"_crf{self.crf}")
+        tape = f"tape{self.tape:g}_" if self.tape else ""
+        return f"{tape}sigma{self.sigma:g}" + ("" if self.crf is None else f"_crf{self.crf}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,7 +109,9 @@ def evaluate(
     cells = [_measure(item, restorer, cache) for item in inputs()]
     compared = clips if task.filter_margin is not None else ()
     filter_scores = {
-        clip.name: score_filters(ground_truth(data, clip, frame_limit), clip.name, FILTERS, cache)
+        clip.name: score_filters(
+            ground_truth(data, clip, frame_limit), clip.name, task.reference, FILTERS, cache
+        )
         for clip in compared
     }
     priors, notes = None, [f"{peer.name} left out: needs the extra `peers`" for peer in _absent_peers(task)]

@@ -112,7 +112,7 @@ class ClipDamageConfig:
 
     motion_blur: share whose frames are the mean of several; exposure: the range of how many, made odd.
     interlaced: share woven of two fields. tape: share played from analogue tape; tape_strength: its range,
-    0 to 1.
+    0 to 1. deinterlaced: share of that which was deinterlaced after, half of it with fields of two moments.
     """
 
     motion_blur: float = 0.0
@@ -120,13 +120,19 @@ class ClipDamageConfig:
     interlaced: float = 0.0
     tape: float = 0.0
     tape_strength: tuple[float, float] = (0.2, 1.0)
+    deinterlaced: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.exposure[0] <= self.exposure[1]:
             raise UsageError(f"data.clip_damage.exposure = {list(self.exposure)}: expected a range above 0")
         require_range("data.clip_damage.tape_strength", self.tape_strength, lowest=0)
-        shares = ("motion_blur", "interlaced", "tape")
+        shares = ("motion_blur", "interlaced", "tape", "deinterlaced")
         require_shares("data.clip_damage", {name: getattr(self, name) for name in shares})
+
+    @property
+    def ages(self) -> bool:
+        """Whether it does what depends on the direction of lines."""
+        return self.interlaced > 0 or self.tape > 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ def _material(config: TrainConfig) -> Samples:
         pairs = [dataset[index] for index in range(_PICTURES)]
         return {"picture": [(lq[None].float() / 255, gt[None].float() / 255) for lq, gt in pairs]}
     return {
-        str(damage): validation_windows(config, sigma=damage.sigma, crf=damage.crf)
+        str(damage): validation_windows(config, sigma=damage.sigma, crf=damage.crf, tape=damage.tape)
         for damage in config.data.validation_damage
     }
 

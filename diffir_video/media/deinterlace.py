@@ -6,11 +6,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from typing import Literal
 
+import numpy as np
 from av.error import BlockingIOError as NothingYetError
 from av.error import EOFError as EndedError
 from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 Deinterlace = Literal["auto", "off", "bwdif"]
 
@@ -87,14 +89,39 @@ class Deinterlacer:
         yield from self.flush()
 
     def _graph_for(self, picture: VideoFrame, time_base: Fraction) -> Graph:
-        graph = Graph()
-        source = graph.add_buffer(
-            width=picture.width, height=picture.height, format=picture.format, time_base=time_base
-        )
         which = "all" if self._how == "bwdif" else "interlaced"
-        bwdif = graph.add("bwdif", f"mode=send_frame:deint={which}")
-        graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
-        return graph
+        return _graph(picture, time_base, f"mode=send_frame:deint={which}")
+
+
+def deinterlaced(frames: NDArray[np.uint8], *, each_field: bool) -> NDArray[np.uint8]:
+    """Frames of two fields each, the upper one first, made progressive in memory, as training does.
+
+    frames: (T, H, W, 3) uint8 RGB. each_field: a frame of every field, (2 T, H, W, 3), else of every frame,
+    at its first field's moment.
+    """
+    graph = None
+    made: list[NDArray[np.uint8]] = []
+    for pts, frame in enumerate(frames):
+        picture = VideoFrame.from_ndarray(frame, "gbrp")
+        picture.pts, picture.time_base = pts, _ANY_TIME_BASE
+        if graph is None:
+            mode = "send_field" if each_field else "send_frame"
+            graph = _graph(picture, _ANY_TIME_BASE, f"mode={mode}:parity=tff:deint=all")
+        graph.vpush(picture)
+        made += [each.to_ndarray().astype(np.uint8) for each in _pulled(graph, _ANY_TIME_BASE)]
+    if graph is not None:
+        graph.vpush(None)
+        made += [each.to_ndarray().astype(np.uint8) for each in _pulled(graph, _ANY_TIME_BASE)]
+    return np.stack(made) if made else frames
+
+
+def _graph(picture: VideoFrame, time_base: Fraction, options: str) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=picture.width, height=picture.height, format=picture.format, time_base=time_base
+    )
+    graph.link_nodes(source, graph.add("bwdif", options), graph.add("buffersink")).configure()
+    return graph
 
 
 def _pulled(graph: Graph, time_base: Fraction) -> Generator[VideoFrame]:

@@ -8,7 +8,7 @@ import torch
 
 from tests.training.conftest import picture
 from training.config import CodecConfig
-from training.data.clip_damage import age, draw_exposure, exposed, interlaced, played_from_tape
+from training.data.clip_damage import age, draw_exposure, exposed, interlaced
 from training.data.damage import damage_picture, sharpened
 from training.data.degradations import compress_randomly
 from training.data.masks import BRUSHES, draw_mask
@@ -145,32 +145,6 @@ def test_exposures_are_odd_and_as_long_and_frequent_as_asked_for() -> None:
     assert set(drawn(1)) == {3, 5, 7}
     assert set(drawn(0)) == {1}
     assert drawn(0.25).count(1) == pytest.approx(150, abs=25)
-
-
-def test_lines_of_a_worn_tape_begin_too_early_or_late() -> None:
-    edge = np.zeros((1, 96, 64, 3), np.uint8)
-    edge[:, :, 32:] = 255
-    played = played_from_tape(edge, 1, rng())[0].mean(axis=-1)
-    # Where each line becomes bright, noise aside.
-    begins = 64 - (played > 127).sum(axis=1)
-    assert begins.max() - begins.min() >= 4
-    assert np.abs(np.diff(begins)).mean() < 2
-
-
-def test_a_worn_tape_has_lost_some_of_its_coating() -> None:
-    grey = np.full((20, 64, 96, 3), 100, np.uint8)
-    lost = played_from_tape(grey, 1, rng()).mean(axis=-1) > 160
-    in_a_row = lost[:, :, :-3] & lost[:, :, 1:-2] & lost[:, :, 2:-1] & lost[:, :, 3:]
-    assert 5 < in_a_row.any(axis=2).sum() < 60
-
-
-def test_tape_noise_grows_with_wear_and_repeats() -> None:
-    frames = moving(2)
-    errors = [
-        np.abs(played_from_tape(frames, s, rng()).astype(float) - frames).mean() for s in (0.0, 0.5, 1.0)
-    ]
-    assert errors == sorted(errors)
-    assert np.array_equal(played_from_tape(frames, 0.5, rng(4)), played_from_tape(frames, 0.5, rng(4)))
 
 
 def test_age_follows_its_shares() -> None:

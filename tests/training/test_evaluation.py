@@ -141,9 +141,9 @@ def test_both_filters_take_noise_away(setting: str) -> None:
 
 def test_filter_scores_are_kept_and_the_best_is_the_best(tmp_path: Path) -> None:
     weak_or_strong = Filter("hqdn3d", ("hqdn3d=0.5", "hqdn3d=20"))
-    scores = score_filters(smooth_clip(), "clip", (weak_or_strong,), tmp_path)
+    scores = score_filters(smooth_clip(), "clip", REFERENCE_DAMAGE, (weak_or_strong,), tmp_path)
     assert scores.best(weak_or_strong) == ("hqdn3d=20", scores.psnr_y["hqdn3d=20"])
-    assert score_filters(smooth_clip(), "clip", (weak_or_strong,), tmp_path) == scores
+    assert score_filters(smooth_clip(), "clip", REFERENCE_DAMAGE, (weak_or_strong,), tmp_path) == scores
 
 
 def test_one_setting_for_all_is_the_one_of_the_best_mean_not_of_the_best_clip() -> None:
@@ -203,6 +203,7 @@ def test_a_checkpoint_whose_name_tells_no_task_is_refused() -> None:
     [
         ("denoise-nano", "denoise-nano-s1"),
         ("upscale-x2-small", "upscale-x2-nano-s1"),
+        ("denoise-small", "denoise-nano-s1"),
         ("runs/mine.safetensors", "runs/mine-s1.safetensors"),
     ],
 )
@@ -245,6 +246,21 @@ def test_x265_compresses_too(tmp_path: Path) -> None:
 def test_damage_names_what_it_is() -> None:
     names = [str(d) for d in (Damage(25), Damage(10, 30), Damage(crf=33), Damage(crf=28, shrink=2))]
     assert names == ["σ 25", "σ 10, CRF 30", "x264 CRF 33", "1/2, x264 CRF 28"]
+
+
+def test_a_played_clip_is_named_and_is_the_same_on_every_call(tmp_path: Path) -> None:
+    truth = smooth_clip(frames=4)
+    woven, made, coded = Damage(tape=50), Damage(tape=50, deinterlaced=True), Damage(tape=50, crf=23)
+    assert [str(d) for d in (woven, made, coded)] == [
+        "wear 50 %",
+        "wear 50 %, deinterlaced",
+        "wear 50 %, x264 CRF 23",
+    ]
+    first = damaged(truth, "clip", woven, tmp_path)
+    assert np.array_equal(first, damaged(truth, "clip", woven, tmp_path))
+    for other in (made, coded):
+        assert not np.array_equal(first, damaged(truth, "clip", other, tmp_path))
+    assert not np.array_equal(first, damaged(truth, "another", woven, tmp_path))
 
 
 def missed(made: Evaluation) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -14,7 +15,14 @@ from PIL import Image
 import diffir_video as dv
 from diffir_video.media import transcode
 from tests.training.conftest import Recipe, picture
-from training.config import CodecConfig, NoiseConfig, SharpenConfig, SourceConfig, TrainConfig
+from training.config import (
+    CodecConfig,
+    NoiseConfig,
+    SharpenConfig,
+    SourceConfig,
+    TrainConfig,
+    ValidationDamage,
+)
 from training.data.degradations import (
     add_camera_noise,
     compress_randomly,
@@ -24,7 +32,7 @@ from training.data.degradations import (
 )
 from training.data.frames import Footage, load_source, shrink_area
 from training.data.loader import batches
-from training.data.windows import Crop, WindowDataset, cut_from_clip, pan_over, validation_windows
+from training.data.windows import Crop, WindowDataset, augment, cut_from_clip, pan_over, validation_windows
 from training.evaluation.ffmpeg import encode
 
 
@@ -372,3 +380,34 @@ def test_sharpened_variant_has_sharpened_ground_truth(recipe: Recipe) -> None:
     for index in range(4):
         lq, gt = WindowDataset(config)[index]
         assert float((lq[:, 3:6].float() - gt.float()).abs().mean()) < 4
+
+
+def test_clips_are_played_from_tape_before_they_are_encoded(recipe: Recipe) -> None:
+    settings = ("data.noise.clean=1", "data.codec.x264_crf=[1, 1]", "data.codec.mpeg2=0", "data.codec.jpeg=0")
+    plain = clips_recipe(recipe, *settings)
+    worn = clips_recipe(recipe, *settings, "data.clip_damage={tape: 1, tape_strength: [1, 1]}")
+
+    def error(config: TrainConfig) -> float:
+        dataset = WindowDataset(config)
+        pairs = [dataset[index] for index in range(12)]
+        return fmean(float((lq[:, 3:6].float() - gt.float()).abs().mean()) for lq, gt in pairs)
+
+    assert error(worn) > 2 * error(plain)
+    assert len(list((recipe.folder / "cache").glob("moving-*-[0-9].npy"))) == 6
+
+
+def test_lines_of_aged_pictures_stay_lines_from_left_to_right() -> None:
+    frames = np.broadcast_to(np.arange(8, dtype=np.uint8)[:, None], (2, 6, 8, 3))
+    for seed in range(16):
+        assert np.array_equal(augment(frames, rng(seed), may_turn=False), frames)
+    assert any(augment(frames, rng(seed)).shape != frames.shape for seed in range(16))
+
+
+def test_validation_clips_are_played_from_tape_where_asked(recipe: Recipe) -> None:
+    config = clips_recipe(recipe)
+    config = replace(config, data=replace(config.data, validation=config.data.train))
+    ((plain, gt),) = validation_windows(config, sigma=0, crf=None)
+    ((worn, same),) = validation_windows(config, sigma=0, crf=None, tape=0.8)
+    assert (worn - plain).abs().mean() > 0.01
+    assert torch.equal(same, gt)
+    assert str(ValidationDamage(tape=0.5, crf=23)) == "tape0.5_sigma0_crf23"

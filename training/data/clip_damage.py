@@ -5,10 +5,16 @@ Frames are (T, H, W, 3) uint8; every draw comes from the generator passed in.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
+from diffir_video.media import deinterlaced
+from training.data.tape import draw_tape, play
 from training.options import ClipDamageConfig
+
+Fields = Literal["woven", "one moment", "two moments"]
 
 # Light adds up before a camera's transfer curve, not after it.
 _GAMMA = 2.2
@@ -40,7 +46,11 @@ def age(frames: NDArray[np.uint8], damage: ClipDamageConfig, rng: np.random.Gene
     if damage.interlaced and rng.random() < damage.interlaced:
         frames = interlaced(frames, top_first=bool(rng.integers(2)))
     if damage.tape and rng.random() < damage.tape:
-        frames = played_from_tape(frames, rng.uniform(*damage.tape_strength), rng)
+        strength = rng.uniform(*damage.tape_strength)
+        fields: Fields = "woven"
+        if damage.deinterlaced and rng.random() < damage.deinterlaced:
+            fields = "two moments" if rng.random() < 0.5 else "one moment"
+        frames = played_from_tape(frames, strength, rng, fields=fields)
     return frames
 
 
@@ -54,57 +64,19 @@ def interlaced(frames: NDArray[np.uint8], *, top_first: bool) -> NDArray[np.uint
 
 
 def played_from_tape(
-    frames: NDArray[np.uint8], strength: float, rng: np.random.Generator
+    frames: NDArray[np.uint8], strength: float, rng: np.random.Generator, *, fields: Fields = "woven"
 ) -> NDArray[np.uint8]:
-    """Lines that start too early or late, smeared colour beside its place, streaky noise, dropouts.
+    """What a cassette of this wear gives back, see `training.data.tape`; as many frames as before.
 
-    strength: 0 leaves little to see, 1 is a worn cassette.
+    strength: 0 leaves little to see, 1 is a worn copy. fields: "woven" leaves the two of a frame as they were
+    played; the others are deinterlaced, where those of a frame were of "one moment", as of film, or of "two
+    moments": each of `frames` was a field then.
     """
-    chroma_shift = round(strength * rng.uniform(0, 3))
-    smear = 1 + 2 * round(strength * 3)
-    return np.stack([_played_frame(frame, strength, chroma_shift, smear, rng) for frame in frames])
-
-
-def _played_frame(
-    frame: NDArray[np.uint8], strength: float, chroma_shift: int, smear: int, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    picture = _with_jitter(frame, strength, rng).astype(np.float32)
-    luma = picture @ np.array([0.299, 0.587, 0.114], np.float32)
-    colour = np.roll(_smeared(picture - luma[..., None], smear), chroma_shift, axis=1)
-    luma = _smeared(luma[..., None], 3)[..., 0]
-    noise = _smeared(rng.standard_normal((*luma.shape, 1), dtype=np.float32), 5)[..., 0]
-    luma = luma + np.float32(4 + 16 * strength) * noise
-    _drop_out(luma, strength, rng)
-    return np.clip(np.rint(luma[..., None] + colour), 0, 255).astype(np.uint8)
-
-
-def _with_jitter(frame: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Each line shifted a little, neighbours by about the same."""
-    shape: tuple[int, ...] = frame.shape
-    height, width, _ = shape
-    walk: NDArray[np.float64] = np.cumsum(0.3 * rng.standard_normal(height))
-    centred = np.clip(walk - np.mean(walk), -3, 3)
-    shifts: NDArray[np.intp] = np.rint(strength * centred).astype(np.intp)
-    columns = np.clip(np.arange(width)[None] - shifts[:, None], 0, width - 1)
-    return frame[np.arange(height)[:, None], columns]
-
-
-def _smeared(planes: NDArray[np.floating], taps: int) -> NDArray[np.floating]:
-    """(H, W, C), each row averaged over `taps` neighbours; taps odd."""
-    if taps == 1:
-        return planes
-    margin = taps // 2
-    padded = np.pad(planes, ((0, 0), (margin, margin), (0, 0)), mode="edge")
-    width = planes.shape[1]
-    shifted = np.stack([padded[:, i : i + width] for i in range(taps)])
-    mean: NDArray[np.floating] = shifted.mean(axis=0, dtype=np.float32)
-    return mean
-
-
-def _drop_out(luma: NDArray[np.floating], strength: float, rng: np.random.Generator) -> None:
-    """White streaks where the tape lost its coating, in place."""
-    shape: tuple[int, ...] = luma.shape
-    height, width = shape
-    for _ in range(int(rng.poisson(1.5 * strength))):
-        y, x = int(rng.integers(height)), int(rng.integers(width))
-        luma[y, x : x + int(rng.integers(4, max(5, width // 4)))] += 90
+    tape = draw_tape(strength, rng)
+    if fields == "two moments":
+        pairs = frames if len(frames) % 2 == 0 else np.concatenate([frames, frames[-1:]])
+        woven = pairs[::2].copy()
+        woven[:, 1::2] = pairs[1::2, 1::2]
+        return deinterlaced(play(woven, tape, rng), each_field=True)[: len(frames)]
+    played = play(frames, tape, rng)
+    return played if fields == "woven" else deinterlaced(played, each_field=False)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import CodecConfig, DataConfig, SourceConfig
+from training.data.clip_damage import age
 from training.data.degradations import add_camera_noise, compress_randomly, draw_sharpening, sharpen
 from training.data.downscale import downscale_randomly
 from training.data.frames import Footage, save_array
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncodedVariant:
-    """One clip after noise and a codec: (T, H, W, 3) uint8, memory-mapped. sharpening: of its truth."""
+    """One clip aged, noisy and coded: (T, H, W, 3) uint8, memory-mapped. sharpening: of its truth."""
 
     frames: NDArray[np.uint8]
     sharpening: float
@@ -39,8 +40,8 @@ def encode_variants(
 ) -> list[list[EncodedVariant]]:
     """`source.encoded_variants` of each clip, `scale` times smaller, from the cache where already made.
 
-    What is drawn for a variant is a function of the clip's name, the variant's number and the recipe's noise,
-    codec and sharpening. Raises EncoderError, OutputError if the cache can't be written.
+    What is drawn for a variant is a function of the clip's name, the variant's number and the recipe's age,
+    noise, codec and sharpening. Raises EncoderError, OutputError if the cache can't be written.
     """
     jobs = [(clip, number) for clip in footage for number in range(source.encoded_variants)]
     missing = [job for job in jobs if not _file_of(*job, data, scale).exists()]
@@ -66,7 +67,7 @@ def _encode(clip: Footage, number: int, *, data: DataConfig, scale: int) -> None
     small = _even(clean, scale)
     if scale > 1:
         small = downscale_randomly(small, scale, data.downscale, rng)
-    noisy = add_camera_noise(small, data.noise, rng)
+    noisy = add_camera_noise(age(small, data.clip_damage, rng), data.noise, rng)
     save_array(
         _file_of(clip, number, data, scale), compress_randomly(noisy, replace(data.codec, share=1.0), rng)
     )
@@ -102,6 +103,8 @@ def _file_of(clip: Footage, number: int, data: DataConfig, scale: int) -> Path:
     drawn_from = [_noise_of(data), codec, asdict(data.sharpen), clip.key]
     if scale > 1:
         drawn_from += [scale, asdict(data.downscale)]
+    if data.clip_damage.ages:
+        drawn_from.append(asdict(data.clip_damage))
     recipe = json.dumps(drawn_from)
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     return data.cache / f"{clip.name}-{digest}-{number}.npy"

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from diffir_video.errors import UsageError
 from diffir_video.media import transcode
 from training.config import SourceConfig, TrainConfig
-from training.data.clip_damage import age, draw_exposure, exposed
+from training.data.clip_damage import age, draw_exposure, exposed, played_from_tape
 from training.data.degradations import (
     add_camera_noise,
     add_gaussian_noise,
@@ -95,16 +95,18 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         seen = Footage(clip.name, variant.frames, clip.cuts)
         count, scale = self._config.data.sequence_frames, self._config.model.scale
         crop = draw_crop(seen, count, size // scale, rng, may_skip=False)
+        may_turn = not self._config.data.clip_damage.ages
         if scale > 1:
             clean = crop.enlarged(scale).sharpened(clip.frames, variant.sharpening)
             same = int(rng.integers(1 << 32))
             degraded, clean = (
-                augment(frames, np.random.default_rng(same), may_reverse=False)
+                augment(frames, np.random.default_rng(same), may_reverse=False, may_turn=may_turn)
                 for frames in (crop.of(variant.frames), clean)
             )
             return degraded, clean
         clean = crop.sharpened(clip.frames, variant.sharpening)
-        both = augment(np.concatenate([crop.of(variant.frames), clean], axis=3), rng, may_reverse=False)
+        both = np.concatenate([crop.of(variant.frames), clean], axis=3)
+        both = augment(both, rng, may_reverse=False, may_turn=may_turn)
         return both[..., :3], both[..., 3:]
 
     def _cut_windows(
@@ -248,24 +250,28 @@ def pan_over(
 
 
 def augment(
-    frames: NDArray[np.uint8], rng: np.random.Generator, *, may_reverse: bool = True
+    frames: NDArray[np.uint8], rng: np.random.Generator, *, may_reverse: bool = True, may_turn: bool = True
 ) -> NDArray[np.uint8]:
-    """The same flips, transposition and direction of time for all frames; (T, H, W, C) in and out."""
+    """The same flips, transposition and direction of time for all frames; (T, H, W, C) in and out.
+
+    may_turn: False leaves lines lines, and their beginning at the left.
+    """
     if may_reverse and rng.random() < 0.5:
         frames = frames[::-1]
     if rng.random() < 0.5:
         frames = frames[:, ::-1]
-    if rng.random() < 0.5:
+    if may_turn and rng.random() < 0.5:
         frames = frames[:, :, ::-1]
-    if rng.random() < 0.5:
+    if may_turn and rng.random() < 0.5:
         frames = frames.transpose(0, 2, 1, 3)
     return np.ascontiguousarray(frames)
 
 
 def validation_windows(
-    config: TrainConfig, *, sigma: float, crf: int | None, size: int = 192
+    config: TrainConfig, *, sigma: float, crf: int | None, tape: float = 0.0, size: int = 192
 ) -> list[tuple[Tensor, Tensor]]:
-    """One window from the middle of each validation clip: Gaussian noise, then x264 unless `crf` is None.
+    """One window from the middle of each validation clip: tape of this wear, unless 0, Gaussian noise, then
+    x264 unless `crf` is None.
 
     For a model of scale s > 1 the clip is made smaller first, by the antialiased bicubic kernel. Returns
     pairs lq (K, 3·frames, h / s, w / s) and gt (K, 3, h, w), float in [0, 1]; h, w at most `size`. K is 1;
@@ -283,6 +289,7 @@ def validation_windows(
             clean = _middle_of(clip, source, config, size)
             rng = np.random.default_rng((config.seed, index))
             small = clean if scale == 1 else downscale(clean, scale, "bicubic")
+            small = played_from_tape(small, tape, rng) if tape else small
             noisy = add_gaussian_noise(small, sigma, rng)
             if crf is not None:
                 noisy = transcode(noisy, "libx264", options={"crf": str(crf), "preset": "medium"})

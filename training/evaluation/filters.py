@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from diffir_video.metrics import mean_psnr, psnr_y
 from training.evaluation.ffmpeg import filter_planes
-from training.evaluation.material import REFERENCE_DAMAGE, damaged, fingerprint, to_tensor
+from training.evaluation.material import Damage, damaged, fingerprint, to_tensor
 from training.writing import written_whole
 
 _RGB_TO_YCBCR = np.array(
@@ -72,10 +72,10 @@ class FilterScores:
 
 
 def score_filters(
-    truth: NDArray[np.uint8], clip_name: str, filters: tuple[Filter, ...], cache: Path
+    truth: NDArray[np.uint8], clip_name: str, damage: Damage, filters: tuple[Filter, ...], cache: Path
 ) -> FilterScores:
-    """Every setting of `filters` on one clip at `REFERENCE_DAMAGE`; `cache` keeps the scores as JSON."""
-    noisy = damaged(truth, clip_name, REFERENCE_DAMAGE, cache)
+    """Every setting of `filters` on one clip with this damage; `cache` keeps the scores as JSON."""
+    noisy = damaged(truth, clip_name, damage, cache)
     path = cache / f"{clip_name}-filters-{fingerprint(truth)}-{fingerprint(noisy)}.json"
     known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     for setting in (s for each in filters for s in each.settings):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from training.data.clip_damage import Fields, played_from_tape
 from training.data.degradations import enlarged_noise, mosaic_noise
 from training.data.fetch import fetch
 from training.evaluation.ffmpeg import Codec, encode, read_rgb
@@ -49,10 +50,11 @@ CLIPS = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Damage:
-    """Shrinking by `shrink` (bicubic), Gaussian noise of `sigma` 8-bit levels in RGB, clipped and rounded,
-    then `codec` at `crf`, or no codec.
+    """Shrinking by `shrink` (bicubic), analogue tape, Gaussian noise of `sigma` 8-bit levels in RGB, clipped
+    and rounded, then `codec` at `crf`, or no codec.
 
-    noise: white, or what a sensor's mosaic or an enlargement by 1.5 made of it (`data.degradations`).
+    noise: white, or what a sensor's mosaic or an enlargement by 1.5 made of it (`data.degradations`). tape:
+    its wear in percent, 0 for none (`data.tape`). deinterlaced: with fields of two moments, and bwdif after.
     """
 
     sigma: int = 0
@@ -60,10 +62,14 @@ class Damage:
     codec: Codec = "x264"
     shrink: int = 1
     noise: Noise = "white"
+    tape: int = 0
+    deinterlaced: bool = False
 
     def __str__(self) -> str:
         parts = [f"1/{self.shrink}"] if self.shrink > 1 else []
         kind = "" if self.noise == "white" else f" {self.noise}"
+        parts += [f"wear {self.tape} %"] if self.tape else []
+        parts += ["deinterlaced"] if self.deinterlaced else []
         parts += [f"σ {self.sigma}{kind}"] if self.sigma else []
         # Beside noise x264 goes without saying.
         coder = "" if self.sigma and self.codec == "x264" else f"{self.codec} "
@@ -76,6 +82,12 @@ REFERENCE_DAMAGE = Damage(25)
 COMPRESSION = (
     *(Damage(crf=crf) for crf in (33, 35, 38)),
     *(Damage(crf=crf, codec="x265") for crf in (30, 33, 36)),
+)
+PLAYED_REFERENCE = Damage(tape=50)
+PLAYED = (
+    *(Damage(tape=wear) for wear in (25, 50, 100)),
+    *(Damage(tape=wear, deinterlaced=True) for wear in (25, 50, 100)),
+    *(Damage(tape=50, deinterlaced=deinterlaced, crf=23) for deinterlaced in (False, True)),
 )
 SHRUNK = (Damage(shrink=2), Damage(crf=28, shrink=2))
 
@@ -101,7 +113,8 @@ def damaged(truth: NDArray[np.uint8], clip_name: str, damage: Damage, cache: Pat
     The same bytes on every call. cache: a folder that keeps the encoded files.
     """
     small = resize(truth, 1 / damage.shrink) if damage.shrink > 1 else truth
-    noisy = add_noise(small, clip_name, damage.sigma, damage.noise) if damage.sigma else small
+    aged = play(small, clip_name, damage) if damage.tape else small
+    noisy = add_noise(aged, clip_name, damage.sigma, damage.noise) if damage.sigma else aged
     if damage.crf is None:
         return noisy
     name = f"{clip_name}-{damage.codec}-sigma{damage.sigma}-crf{damage.crf}-{fingerprint(noisy)}.mkv"
@@ -145,6 +158,13 @@ def add_noise(
         case "enlarged":
             noise = enlarged_noise(truth.shape, _ENLARGED_BY, generator)
     return np.clip(np.rint(truth + sigma * noise), 0, 255).astype(np.uint8)
+
+
+def play(truth: NDArray[np.uint8], clip_name: str, damage: Damage) -> NDArray[np.uint8]:
+    """What a cassette of `damage.tape` gives back of the clip. Seeded by both."""
+    generator = np.random.default_rng([_SEED, zlib.crc32(clip_name.encode()), damage.tape])
+    fields: Fields = "two moments" if damage.deinterlaced else "woven"
+    return played_from_tape(truth, damage.tape / 100, generator, fields=fields)
 
 
 def to_tensor(frames: NDArray[np.uint8]) -> Tensor:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from diffir_video.errors import OutputError
 from training.evaluation.filters import FILTERS, FilterScores
-from training.evaluation.material import REFERENCE_DAMAGE, Damage
+from training.evaluation.material import Damage
 from training.evaluation.stages import PriorComparison
 from training.evaluation.task import DENOISING, Task
 
@@ -63,8 +63,8 @@ class Bar:
 class Evaluation:
     """All that was measured of one model (None: inputs and filters only).
 
-    filters: FFmpeg's scores by clip, at `REFERENCE_DAMAGE`; empty where the task leaves them out. priors: by
-    damage; None without a stage-1 model.
+    filters: FFmpeg's scores by clip, at the task's reference; empty where the task leaves them out. priors:
+    by damage; None without a stage-1 model.
     """
 
     model: str | None
@@ -117,12 +117,12 @@ class Evaluation:
         margin = self.task.filter_margin
         if margin is None or not self.filters:
             return []
-        ours = fmean(c.after.psnr_y for c in self.at(REFERENCE_DAMAGE) if c.after is not None)
+        ours = fmean(c.after.psnr_y for c in self.at(self.task.reference) if c.after is not None)
         bars: list[Bar] = []
         for each in FILTERS:
             best = fmean(scores.best(each)[1] for scores in self.filters.values())
             above = f"{margin} dB above" if margin else "above"
-            asked = f"mean at {REFERENCE_DAMAGE} {above} FFmpeg's {each.name}, tuned per clip"
+            asked = f"mean at {self.task.reference} {above} FFmpeg's {each.name}, tuned per clip"
             bars.append(Bar(asked, f"{ours:.2f} against {best:.2f} dB", ours > best + margin))
         return bars
 
@@ -247,7 +247,7 @@ def _gain_text(cells: Sequence[Cell]) -> str:
 
 
 def _filter_table(evaluation: Evaluation) -> _TableText:
-    title = f"FFmpeg's filters at {REFERENCE_DAMAGE}, uncompressed: PSNR-Y in dB"
+    title = f"FFmpeg's filters at {evaluation.task.reference}, uncompressed: PSNR-Y in dB"
     scores = list(evaluation.filters.values())
     rows: list[list[str]] = []
     for each in FILTERS:
@@ -258,7 +258,7 @@ def _filter_table(evaluation: Evaluation) -> _TableText:
         own = [s.best(each) for s in scores]
         texts = [f"{x:.2f} ({arguments_of(name)})" for name, x in own]
         rows.append([f"{each.name} at its best for each clip", *texts, f"{fmean(x for _, x in own):.2f}"])
-    reference = evaluation.at(REFERENCE_DAMAGE)
+    reference = evaluation.at(evaluation.task.reference)
     inputs = [c.before.psnr_y for c in reference]
     rows.insert(0, ["input", *(f"{x:.2f}" for x in (*inputs, fmean(inputs)))])
     outputs = [c.after.psnr_y for c in reference if c.after is not None]

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffir_video.errors import UsageError
-from training.evaluation.material import ALL_DAMAGE, COMPRESSION, REFERENCE_DAMAGE, SHRUNK, Damage
+from training.evaluation.material import (
+    ALL_DAMAGE,
+    COMPRESSION,
+    PLAYED,
+    PLAYED_REFERENCE,
+    REFERENCE_DAMAGE,
+    SHRUNK,
+    Damage,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +31,8 @@ class Task:
     """A kind of damage, and what has to come of it.
 
     least_gain: asked of every clip and damage by itself, dB. filter_margin: by how many dB the mean at
-    `REFERENCE_DAMAGE` has to be above FFmpeg's denoisers; None leaves them out. scale: output over input
-    size; above 1, gains are over bicubic enlargement.
+    `reference` has to be above FFmpeg's denoisers; None leaves them out. scale: output over input size; above
+    1, gains are over bicubic enlargement.
     """
 
     name: str
@@ -32,6 +40,7 @@ class Task:
     mean_gains: tuple[MeanGain, ...]
     least_gain: float
     filter_margin: float | None = None
+    reference: Damage = REFERENCE_DAMAGE
     scale: int = 1
 
 
@@ -71,12 +80,21 @@ UPSCALING = Task(
     least_gain=0.0,
     scale=2,
 )
-TASKS = {task.name: task for task in (DENOISING, LIVE_DENOISING, DEBLOCKING, UPSCALING)} | {
-    "upscale-x2-small": UPSCALING
+TAPE = Task(
+    name="tape-nano",
+    damages=PLAYED,
+    mean_gains=(MeanGain("over all settings", PLAYED, 3.0),),
+    least_gain=0.0,
+    filter_margin=0.7,
+    reference=PLAYED_REFERENCE,
+)
+TASKS = {task.name: task for task in (DENOISING, LIVE_DENOISING, DEBLOCKING, UPSCALING, TAPE)} | {
+    "denoise-small": DENOISING,
+    "upscale-x2-small": UPSCALING,
 }
 
 # Of models that were widened, and have no stage 1 of their own.
-_STAGE1 = {"upscale-x2-small": "upscale-x2-nano-s1"}
+_STAGE1 = {"denoise-small": "denoise-nano-s1", "upscale-x2-small": "upscale-x2-nano-s1"}
 
 
 def task_of(model: str | None, name: str | None) -> Task:
