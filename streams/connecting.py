@@ -59,7 +59,8 @@ class SourceConfig:
     mailbox, policy: see `Mailbox`; the policy None is "wait" for pipes and unpaced files, which can wait,
     and "newest" for all else.
     deinterlace: "auto" makes pictures progressive from the first that says it is interlaced, "bwdif" all,
-    "off" none; each then waits for the next. hwaccel: "cuda" has the first GPU decode, as far as it can.
+    "off" none, "auto-fields" and "bwdif-fields" each field; each then waits for the next. hwaccel: "cuda" has
+    the first GPU decode, as far as it can.
     outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
     ("slate"), or nothing ("pause"). outage_seconds: the silence after which that begins; 2.5 frames of a
     source of few frames, if that is longer.

@@ -116,6 +116,16 @@ _RECIPES = {
         "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_top,setfield=tff "
         f"{_H264} -flags +ilme+ildct -x264opts tff=1"
     ),
+    "interlaced_sound.mp4": (
+        f"-f lavfi -i testsrc2=s=160x96:r=50:d=2 {_AUDIO} -vf tinterlace=interleave_top,setfield=tff "
+        f"{_H264} -flags +ilme+ildct -x264opts tff=1 -c:a aac"
+    ),
+    # What interlaced.mp4 has its fields of.
+    "fifty.mkv": "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -pix_fmt yuv420p -c:v ffv1",
+    "untimed_interlaced.h264": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=1 -vf tinterlace=interleave_top,setfield=tff "
+        f"{_H264} -bf 0 -flags +ilme+ildct -x264opts tff=1"
+    ),
     "begins_progressive.ts": f"-f lavfi -i testsrc2=s=160x96:r=25:d=1 {_H264} -bf 0",
     "goes_on_interlaced.ts": (
         "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_top,setfield=tff "

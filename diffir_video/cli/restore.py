@@ -81,7 +81,13 @@ def _add_picture_options(restore: argparse.ArgumentParser) -> None:
     pictures.add_argument("--crop", type=crop, metavar="WxH[+X+Y]", help="restore only this part of each")
     pictures.add_argument("--size", type=size, metavar="WxH", help="bring the output to this size")
     pictures.add_argument("--max-size", type=size, metavar="WxH", help="make a larger output fit into this")
-    pictures.add_argument("--deinterlace", default="auto", choices=("auto", "off", "bwdif"))
+    pictures.add_argument(
+        "--deinterlace",
+        default="auto",
+        choices=("auto", "auto-fields", "off", "bwdif", "bwdif-fields"),
+        help="make one picture of each interlaced one or, with -fields, of each field, at twice the rate; "
+        "bwdif whatever the stream says; default: %(default)s",
+    )
     pictures.add_argument(
         "--alpha",
         default="refuse",

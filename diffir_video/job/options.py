@@ -23,7 +23,8 @@ class JobOptions:
     """How a file is to be restored.
 
     encoder, encoder_options: FFmpeg's names, the options over its defaults here.
-    deinterlace: "auto" makes interlaced pictures progressive, "bwdif" all of them, "off" none.
+    deinterlace: "auto" makes interlaced pictures progressive, "bwdif" all of them, "off" none; "auto-fields"
+        and "bwdif-fields" make a frame of each field, so that the output has twice the rate.
     start, end: restore only what is from the one up to the other, in seconds of the input's clock; the
         output, all its tracks, begins at 0 if `start` is given.
     rate: frames per second of pictures, by default 25; a video has timestamps of its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from typing import Literal
@@ -14,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-Deinterlace = Literal["auto", "off", "bwdif"]
+Deinterlace = Literal["auto", "auto-fields", "off", "bwdif", "bwdif-fields"]
 
 # AVFieldOrder: 0 is unknown, 1 progressive, the others are orders of fields.
 _INTERLACED_ORDERS = frozenset({2, 3, 4, 5})
@@ -33,13 +34,20 @@ def is_stream_interlaced(stream: VideoStream) -> bool:
     return stream.codec_context.field_order in _INTERLACED_ORDERS
 
 
+def makes_fields(how: Deinterlace) -> bool:
+    """Whether every field becomes a picture, and times are in half ticks."""
+    return how.endswith("-fields")
+
+
 class Deinterlacer:
-    """Pictures of a stream, which may change its size, made progressive one for one, at their times.
+    """Pictures of a stream, which may change its size, made progressive at their times.
 
     how: "off" lets all pass, "auto" those up to the first that says it is interlaced. From there on, and with
     "bwdif" from the first, each comes when the next one does, as it is made of both; "auto" leaves those as
-    they are that say they are progressive. time_base: of pictures that have none of their own, as the last
-    ones of a decoder. begins: with "auto", as if an interlaced one had come already.
+    they are that say they are progressive. One picture is made of each, with "auto-fields" and "bwdif-fields"
+    two, each at its field's time; those times, and those of all that pass, are then in half ticks.
+    time_base: of pictures that have none of their own, as the last ones of a decoder. begins: with "auto", as
+    if an interlaced one had come already.
     found: called when one comes.
     """
 
@@ -52,34 +60,58 @@ class Deinterlacer:
         begins: bool = False,
     ) -> None:
         self._how: Deinterlace = how
+        self._ticks = 2 if makes_fields(how) else 1
         self._time_base = time_base or _ANY_TIME_BASE
         self._found = found
         self._has_begun = begins
+        # Times of the last first fields: what the filter makes of second ones has all else of the first.
+        self._firsts: deque[int] = deque(maxlen=16)
         self._graph: Graph | None = None
         self._layout: tuple[int, int, str, Fraction] | None = None
 
+    @property
+    def pictures_of_each(self) -> int:
+        """How many it makes of each picture from here on."""
+        return self._ticks if self._has_begun else 1
+
+    def is_second_field(self, picture: VideoFrame) -> bool:
+        """Whether a picture that it has given is another's second field, with that one's side data."""
+        return self._ticks > 1 and picture.pts is not None and picture.pts not in self._firsts
+
     def push(self, picture: VideoFrame) -> Iterator[VideoFrame]:
         """What is ready once this picture has come."""
-        if self._how == "off" or not (self._has_begun or self._how == "bwdif" or picture.interlaced_frame):
-            yield picture
+        time_base = picture.time_base or self._time_base
+        if self._ticks > 1:
+            picture.pts = picture.pts if picture.pts is not None else picture.dts
+            if picture.pts is not None:
+                self._firsts.append(picture.pts * self._ticks)
+        is_forced = self._how.startswith("bwdif")
+        if self._how == "off" or not (self._has_begun or is_forced or picture.interlaced_frame):
+            yield self._in_ticks(picture, time_base)
             return
         if not self._has_begun:
             self._has_begun = True
             self._found()
-        time_base = picture.time_base or self._time_base
         layout = (picture.width, picture.height, picture.format.name, time_base)
         if self._layout != layout:
             yield from self.flush()
             self._graph, self._layout = self._graph_for(picture, time_base), layout
         assert self._graph is not None
         self._graph.vpush(picture)
-        yield from _pulled(self._graph, time_base)
+        yield from _pulled(self._graph, time_base / self._ticks)
+
+    def _in_ticks(self, picture: VideoFrame, time_base: Fraction) -> VideoFrame:
+        if self._ticks > 1:
+            picture.pts = None if picture.pts is None else picture.pts * self._ticks
+            picture.duration *= self._ticks
+            picture.time_base = time_base / self._ticks
+        return picture
 
     def flush(self) -> Iterator[VideoFrame]:
         """The last picture, which none follows."""
         if self._graph is not None and self._layout is not None:
             self._graph.vpush(None)
-            yield from _pulled(self._graph, self._layout[-1])
+            yield from _pulled(self._graph, self._layout[-1] / self._ticks)
             self._graph = self._layout = None
 
     def all_of(self, pictures: Iterable[VideoFrame]) -> Generator[VideoFrame]:
@@ -89,8 +121,9 @@ class Deinterlacer:
         yield from self.flush()
 
     def _graph_for(self, picture: VideoFrame, time_base: Fraction) -> Graph:
-        which = "all" if self._how == "bwdif" else "interlaced"
-        return _graph(picture, time_base, f"mode=send_frame:deint={which}")
+        which = "all" if self._how.startswith("bwdif") else "interlaced"
+        mode = "send_field" if self._ticks > 1 else "send_frame"
+        return _graph(picture, time_base, f"mode={mode}:deint={which}")
 
 
 def deinterlaced(frames: NDArray[np.uint8], *, each_field: bool) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
-from diffir_video.media.deinterlace import Deinterlace, Deinterlacer
+from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, makes_fields
 from diffir_video.media.hardware import Hwaccel, hardware_of, notes_on_decoder
 from diffir_video.media.live_output import MediaPacket, TrackFormat
 from diffir_video.media.probe import largest_pixel_count
@@ -55,6 +55,7 @@ class LivePicture:
     is_corrupt: bool
     _picture: av.VideoFrame
     _decoder: PictureDecoder
+    _is_second_field: bool = False
 
     def to_rgb(self) -> Tensor:
         """(3, H, W) float32 RGB in [0, 1], gamma-coded as in the source."""
@@ -63,7 +64,7 @@ class LivePicture:
     @property
     def captions(self) -> bytes | None:
         """As of `Frame`."""
-        return captions_of(self._picture)
+        return None if self._is_second_field else captions_of(self._picture)
 
 
 # A sender's sound comes with its pictures, or it has none.
@@ -137,7 +138,7 @@ class LiveInput:
             self._video = self._choose_video()
             # Nothing of this object in it: a circle would keep the decoder, its threads and its pictures
             # until Python looks for circles, which may be many connections later.
-            found = partial(_tell_of_interlacing, name)
+            found = partial(_tell_of_interlacing, name, makes_fields(deinterlace))
             self._deinterlacer = Deinterlacer(deinterlace, self._video.time_base, found)
             self._audio = self._choose_audio()
             self._adts_config: bytes | None = None
@@ -340,15 +341,19 @@ class LiveInput:
             is_corrupt=bool(picture.is_corrupt),
             _picture=picture,
             _decoder=decoder,
+            _is_second_field=self._deinterlacer.is_second_field(picture),
         )
 
     def _rate(self) -> Fraction | None:
         rate = self._video.average_rate or self._video.guessed_rate or None
-        return rate if rate is not None and 1 <= rate <= 300 else None
+        if rate is None or not 1 <= rate <= 300:
+            return None
+        return self._deinterlacer.pictures_of_each * rate
 
 
-def _tell_of_interlacing(name: str) -> None:
-    _log.info("%s: interlaced; each picture is made progressive, and waits for the next", name)
+def _tell_of_interlacing(name: str, fields: bool) -> None:
+    made = "field is made a picture" if fields else "picture is made progressive"
+    _log.info("%s: interlaced; each %s, and waits for the next", name, made)
 
 
 def _is_flush(packet: Packet[Any]) -> bool:

@@ -25,7 +25,7 @@ from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
 from diffir_video.media.cut_short import missing_bytes, missing_seconds
-from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced
+from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced, makes_fields
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hardware import Hwaccel, device_here, hardware_of, notes_on_decoder
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
@@ -48,6 +48,7 @@ from diffir_video.media.siting import chroma_location_of
 from diffir_video.media.skipping import needed_packets
 
 _DEINTERLACED = "interlaced pictures are made progressive (bwdif)"
+_FIELDS_MADE_FRAMES = "each field of interlaced pictures is made a frame (bwdif)"
 _LEFT_INTERLACED = "the pictures are interlaced and stay so, but the output does not say it"
 
 
@@ -65,7 +66,8 @@ class VideoReader:
     has_captions: whether closed captions lay in any frame so far.
     other_tracks: how many tracks the file has beside the video that is read.
     deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
-        pictures whatever they say, "off" none.
+        pictures whatever they say, "off" none. "auto-fields" and "bwdif-fields" make two of each, one of
+        every field at its time: `info` has half the time_base then, and twice the rate if it is interlaced.
     start, end: seconds of that clock; frames before `start`, and from `end` on, are left out. What lies
         before `start` is read and, up to a keyframe near it, not decoded.
     crop: the part of each upright picture that is delivered.
@@ -115,6 +117,7 @@ class VideoReader:
             self.has_captions = False
             self._undecoded_before: int | None = None
             self._says_interlaced = False
+            self._ticks = 2 if makes_fields(deinterlace) else 1
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:
@@ -155,7 +158,7 @@ class VideoReader:
         """
         self._first_pts = max(pts, self._first_pts or pts)
         if not decode:
-            self._undecoded_before = self._first_pts
+            self._undecoded_before = self._first_pts // self._ticks
 
     @property
     def is_intact(self) -> bool:
@@ -189,22 +192,21 @@ class VideoReader:
 
     def _deinterlace(self, first: av.VideoFrame, how: Deinterlace) -> tuple[str, ...]:
         found = is_interlaced(self._stream, first)
-        if how == "bwdif" or (how == "auto" and found):
-            self._decoded = Deinterlacer(how, self._stream.time_base, begins=found).all_of(
-                chain([first], self._decoded)
-            )
-            self._first = next(self._decoded, None)
-            return (_DEINTERLACED,)
-        if how == "auto":
-            self._decoded = Deinterlacer(how, self._stream.time_base, self._note_deinterlaced).all_of(
-                self._decoded
-            )
-            return ()
-        self._says_interlaced = True
+        begins = how != "off" and (found or how.startswith("bwdif"))
+        self._deinterlacer = Deinterlacer(how, self._stream.time_base, self._note_deinterlaced, begins=begins)
+        self._decoded = self._deinterlacer.all_of(chain([first], self._decoded))
+        self._first = next(self._decoded, None)
+        if begins:
+            return (self._made,)
+        self._says_interlaced = how == "off"
         return (_LEFT_INTERLACED,) if found else ()
 
     def _note_deinterlaced(self) -> None:
-        self._notes += (_DEINTERLACED,)
+        self._notes += (self._made,)
+
+    @property
+    def _made(self) -> str:
+        return _DEINTERLACED if self._ticks == 1 else _FIELDS_MADE_FRAMES
 
     def _deliver(self) -> Generator[Frame]:
         assert self._first is not None
@@ -220,7 +222,9 @@ class VideoReader:
 
     def _clock_from(self, first: av.VideoFrame) -> PictureClock:
         tick, rate = self.info.time_base, self.info.average_rate
-        begin = begin_of_untimed(self._path, tick, rate) if own_pts(first) is None else 0
+        begin = 0
+        if own_pts(first) is None:
+            begin = self._ticks * begin_of_untimed(self._path, self._ticks * tick, frame_rate(self._stream))
         return PictureClock(tick, rate, begin=begin)
 
     def _restamp(self, picture: av.VideoFrame, clock: PictureClock) -> Frame | None:
@@ -230,13 +234,14 @@ class VideoReader:
             self._counts.unordered_frames += 1
             return None
         is_past = self._end is not None and pts * self.info.time_base >= self._end
-        if has_alpha(picture.format.name) and self._is_wanted(pts) and not (self._counts.alpha or is_past):
+        is_wanted = self._is_wanted(pts // self._ticks) and not is_past
+        if has_alpha(picture.format.name) and is_wanted and not self._counts.alpha:
             self._counts.alpha = shows_through(picture)
         if self._first_pts is not None and pts < self._first_pts:
             return None
         if self._says_interlaced and picture.interlaced_frame and not self._notes:
             self._notes = (_LEFT_INTERLACED,)
-        captions = captions_of(picture)
+        captions = None if self._deinterlacer.is_second_field(picture) else captions_of(picture)
         self.has_captions = self.has_captions or captions is not None
         return Frame(
             self._convert(picture, pts),
@@ -290,18 +295,19 @@ class VideoReader:
             self._crop = self._crop.placed_in(width, height)
             width, height = self._crop.width, self._crop.height
         assert stream.time_base is not None
+        rate, times = frame_rate(stream), self._deinterlacer.pictures_of_each
         return StreamInfo(
             width=width,
             height=height,
-            time_base=stream.time_base,
+            time_base=stream.time_base / self._ticks,
             pixel_format=self._pixel_format,
             bit_depth=self._converter.layout.bit_depth,
             color=self._tags,
             mastering_display=mastering_display_of(picture),
             content_light=content_light_of(picture),
             sample_aspect_ratio=aspect,
-            average_rate=frame_rate(stream),
-            frame_count=stream.frames or None,
+            average_rate=None if rate is None else times * rate,
+            frame_count=times * stream.frames or None,
             duration_seconds=stream_duration(self._container, stream),
             has_captions=captions_of(picture) is not None,
         )

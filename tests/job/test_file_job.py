@@ -70,6 +70,26 @@ def test_frames_times_duration_and_audio_are_the_sources(
     assert report.exit_code == 0
 
 
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4", "out.ts", "out.mov"])
+def test_a_frame_of_each_field_is_written_at_its_time_beside_the_same_sound(
+    output: str, identity: Restorer, tmp_path: Path
+) -> None:
+    source = sample("interlaced_sound.mp4")
+    options = JobOptions(encoder_options=FAST, deinterlace="auto-fields", verify=True, segment_frames=30)
+    report = restore_file(source, tmp_path / output, restorer=identity, options=options)
+    assert (report.exit_code, report.lost()) == (0, [])
+    assert report.run.frames_out == 2 * len(video_pts(source))
+    assert report.notes == ("each field of interlaced pictures is made a frame (bwdif)",)
+    # Matroska counts in milliseconds.
+    half = Fraction(1, 50)
+    for index, time in enumerate(video_pts(tmp_path / output)):
+        assert abs(time - video_pts(source)[0] - index * half) <= Fraction(1, 1000)
+    # MPEG-TS puts a header before each.
+    sound = zip(packets(source)[1], packets(tmp_path / output)[1], strict=True)
+    assert all(bytes(after).endswith(bytes(before)) for before, after in sound)
+    assert stream_of(tmp_path / output).average_rate == 50
+
+
 @pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
 def test_a_clip_that_tells_no_frame_rate_is_restored(output: str, identity: Restorer, tmp_path: Path) -> None:
     """ASF counts in milliseconds, and MPEG-4's own clock has no frames to count."""

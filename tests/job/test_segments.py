@@ -225,6 +225,28 @@ def test_going_on_decodes_only_an_input_with_damage_once_more(
     assert decoded_bytes(tmp_path / "out.mkv") == decoded_bytes(tmp_path / "whole.mkv")
 
 
+def test_a_job_that_makes_frames_of_fields_goes_on_between_the_two_of_one_picture(tmp_path: Path) -> None:
+    options = {"source": sample("interlaced_gops.ts"), "deinterlace": "auto-fields"}
+    options |= {"segment_frames": 11, "encoder": "ffv1", "encoder_options": {}}
+
+    def stop(progress: Progress) -> None:
+        if progress.frames_done >= 50:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore(tmp_path / "out.mkv", progress=stop, **options)
+    assert restore(tmp_path / "out.mkv", **options).resumed_segments >= 3
+    restore(tmp_path / "whole.mkv", **options)
+    assert len(video_pts(tmp_path / "out.mkv")) == 2 * len(video_pts(sample("interlaced_gops.ts")))
+    assert video_pts(tmp_path / "out.mkv") == video_pts(tmp_path / "whole.mkv")
+    assert decoded_bytes(tmp_path / "out.mkv") == decoded_bytes(tmp_path / "whole.mkv")
+    # What was begun one way does not go on in another.
+    with pytest.raises(KeyboardInterrupt):
+        restore(tmp_path / "other.mkv", progress=stop, **options)
+    with pytest.raises(OutputError, match="deinterlace"):
+        restore(tmp_path / "other.mkv", **{**options, "deinterlace": "auto"})
+
+
 def damage(path: Path, begin: int, end: int) -> None:
     """Zeros in most of every transport packet from `begin` to `end`."""
     data = bytearray(path.read_bytes())

@@ -93,6 +93,19 @@ def test_a_restored_file_shows_them_at_their_times(
     assert as_subtitles(output) == as_subtitles(captioned)
 
 
+def test_they_lie_in_the_first_of_two_fields_alone(captioned: Path, tmp_path: Path) -> None:
+    options = JobOptions(deinterlace="bwdif-fields", verify=True)
+    report = restore_file(captioned, tmp_path / "out.mkv", restorer=Restorer(None), options=options)
+    assert report.exit_code == 0
+    found = read_captions(Path(report.output))
+    assert found[::2] == [captions_at(index) for index in range(FRAMES)]
+    assert found[1::2] == [None] * FRAMES
+    assert as_subtitles(Path(report.output)) == as_subtitles(captioned)
+    with LiveInput(str(captioned), name="captioned", deinterlace="bwdif-fields") as connection:
+        pictures = [item for item in connection if isinstance(item, LivePicture)]
+    assert [picture.captions for picture in pictures] == found
+
+
 def test_a_process_of_its_own_hands_them_over(captioned: Path, tmp_path: Path) -> None:
     options = JobOptions(isolate=True)
     report = restore_file(captioned, tmp_path / "out.mkv", restorer=Restorer(None), options=options)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -65,16 +68,70 @@ def test_interlaced_pictures_left_so_are_told() -> None:
     assert "interlaced and stay so" in notes[0]
 
 
+@pytest.mark.parametrize("how", ["auto-fields", "bwdif-fields"])
+@pytest.mark.parametrize("name", ["interlaced.mp4", "interlaced.ts"])
+def test_each_field_becomes_a_frame_at_its_time(name: str, how: Deinterlace) -> None:
+    with VideoReader(sample(name), deinterlace=how) as reader:
+        frames, info, notes = list(reader), reader.info, reader.notes
+    times = [frame.pts_seconds for frame in frames]
+    assert times[::2] == video_pts(sample(name))
+    assert [b - a for a, b in pairwise(times)] == [Fraction(1, 50)] * (len(times) - 1)
+    assert {frame.duration * info.time_base for frame in frames if frame.duration} == {Fraction(1, 50)}
+    assert info.average_rate == 50
+    assert info.frame_count in (None, len(frames))
+    assert notes == ("each field of interlaced pictures is made a frame (bwdif)",)
+
+
+def test_frames_of_fields_are_those_that_the_fields_were_taken_of() -> None:
+    frames, _ = read("interlaced.mp4", "auto-fields")
+    with VideoReader(sample("fifty.mkv")) as reader:
+        taken_of = list(reader)
+    assert len(frames) == len(taken_of) == 100
+    pairs = zip(frames[2:-2], taken_of[2:-2], strict=True)
+    right = torch.stack([(a.data - b.data).abs().mean() for a, b in pairs])
+    beside = zip(frames[2:-2], taken_of[1:-3], strict=True)
+    wrong = torch.stack([(a.data - b.data).abs().mean() for a, b in beside])
+    assert (right < wrong).all()
+
+
+def test_pictures_before_the_first_interlaced_one_stay_one_each() -> None:
+    left, _ = read("interlaced_later.ts", "off")
+    frames, _ = read("interlaced_later.ts", "auto-fields")
+    assert [frame.pts_seconds for frame in frames[:25]] == [frame.pts_seconds for frame in left[:25]]
+    assert len(frames) == 25 + 2 * (len(left) - 25)
+    assert [frame.pts_seconds for frame in frames[25::2]] == [frame.pts_seconds for frame in left[25:]]
+
+
+@pytest.mark.parametrize("name", ["bframes.mp4", "mpeg2.ts"])
+def test_progressive_pictures_have_no_fields_to_be_made_frames(name: str) -> None:
+    frames, notes = read(name, "auto-fields")
+    left, _ = read(name, "off")
+    assert notes == ()
+    assert [(f.pts_seconds, f.duration) for f in frames] == [
+        (f.pts_seconds, f.duration and 2 * f.duration) for f in left
+    ]
+    with VideoReader(sample(name), deinterlace="auto-fields") as reader:
+        assert reader.info.average_rate == 25
+
+
+def test_untimed_pictures_have_times_for_each_field() -> None:
+    frames, _ = read("untimed_interlaced.h264", "bwdif-fields")
+    left, _ = read("untimed_interlaced.h264", "off")
+    assert len(frames) == 2 * len(left)
+    assert [frame.pts_seconds for frame in frames[::2]] == [frame.pts_seconds for frame in left]
+
+
 def live(name: str, how: Deinterlace) -> list[LivePicture]:
     with LiveInput(str(sample(name)), name=name, deinterlace=how) as connection:
         return [item for item in connection if isinstance(item, LivePicture)]
 
 
-@pytest.mark.parametrize("how", ["auto", "off", "bwdif"])
+@pytest.mark.parametrize("how", ["auto", "auto-fields", "off", "bwdif", "bwdif-fields"])
 @pytest.mark.parametrize("name", ["interlaced.ts", "interlaced_later.ts", "mpeg2.ts"])
 def test_a_live_stream_is_made_progressive_as_a_file_is(name: str, how: Deinterlace) -> None:
     pictures, (frames, _) = live(name, how), read(name, how)
     assert [picture.pts for picture in pictures] == [frame.pts for frame in frames]
+    assert {picture.time_base for picture in pictures} == {frame.time_base for frame in frames}
     assert [picture.duration for picture in pictures] == [frame.duration for frame in frames]
     for picture, frame in zip(pictures, frames, strict=True):
         assert torch.equal(picture.to_rgb(), frame.data)

@@ -37,7 +37,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return packets
 
 
-@pytest.mark.parametrize("deinterlace", ["off", "auto"])
+@pytest.mark.parametrize("deinterlace", ["off", "auto", "auto-fields"])
 @pytest.mark.parametrize("name", FILES)
 def test_a_part_holds_the_very_frames_of_the_whole(name: str, deinterlace: Any, decoded: list[Any]) -> None:
     with VideoReader(sample(name), deinterlace=deinterlace) as reader:
