@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import chain
 from math import ceil
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import av
 import av.error
@@ -24,12 +24,11 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
-from diffir_video.media.cut_short import missing_bytes, missing_seconds
 from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced, makes_fields
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hardware import Hwaccel, device_here, hardware_of, notes_on_decoder
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
-from diffir_video.media.inputs import StrPath, input_size
+from diffir_video.media.inputs import StrPath
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.opacity import has_alpha, shows_through
 from diffir_video.media.orientation import Orientation
@@ -46,6 +45,7 @@ from diffir_video.media.read_options import check_path, check_read_options
 from diffir_video.media.resets import ContinuousClock
 from diffir_video.media.siting import chroma_location_of
 from diffir_video.media.skipping import needed_packets
+from diffir_video.media.video_packets import VideoPackets
 
 _DEINTERLACED = "interlaced pictures are made progressive (bwdif)"
 _FIELDS_MADE_FRAMES = "each field of interlaced pictures is made a frame (bwdif)"
@@ -114,6 +114,7 @@ class VideoReader:
             self._stream.codec_context.options = options
             self._counts = ReadLosses()
             self._continuous = ContinuousClock(self._container)
+            self._packets = VideoPackets(path, self._container, self._stream, self._counts, self._continuous)
             self.has_captions = False
             self._undecoded_before: int | None = None
             self._says_interlaced = False
@@ -326,24 +327,11 @@ class VideoReader:
     def _decode(self) -> Generator[av.VideoFrame]:
         """Pictures in presentation order, the decoder flushed at the end."""
         packets = needed_packets(
-            self._whole_packets(), lambda: self._undecoded_before, self._stream.codec_context.flush_buffers
+            self._packets, lambda: self._undecoded_before, self._stream.codec_context.flush_buffers
         )
         for packet in packets:
             yield from self._decode_packet(packet)
         yield from self._decode_packet(None)
-
-    def _whole_packets(self) -> Iterator[Packet[VideoStream]]:
-        """The video's packets, without the half one that a cut file ends in: it holds no frame."""
-        held: Packet[VideoStream] | None = None
-        for packet in self._demux():
-            if held is not None:
-                yield held
-            held = packet
-        if held is not None and held.is_corrupt:
-            self._counts.corrupt_packets -= 1
-            self._counts.truncated_packets += 1
-        elif held is not None:
-            yield held
 
     def _decode_packet(self, packet: Packet[VideoStream] | None) -> Iterator[av.VideoFrame]:
         try:
@@ -361,47 +349,6 @@ class VideoReader:
         """Whether damage at `pts` is a loss; before a skipped part's end it comes of the skipping."""
         return self._undecoded_before is None or pts is None or pts >= self._undecoded_before
 
-    def _demux(self) -> Iterator[Packet[VideoStream]]:
-        """The video's packets, on one clock."""
-        for packet in self._continuous.continued(self._demux_all()):
-            if packet.stream_index == self._stream.index:
-                yield packet  # pyright: ignore[reportReturnType]
-
-    def _demux_all(self) -> Iterator[Packet[Any]]:
-        """The packets of all tracks; notes what the file promised and does not hold."""
-        video_packets = 0
-        # AVI's count, and the dts that it makes, have the empty chunks too that show a frame for longer.
-        has_empty_chunks = self._container.format.name == "avi"
-        end_seconds = float("-inf")
-        end_position = 0
-        try:
-            for packet in self._container.demux():
-                if packet.dts is None and packet.pts is None and packet.size == 0:
-                    continue
-                end_seconds = max(end_seconds, _end_of(packet))
-                end_position = max(end_position, (packet.pos or 0) + packet.size)
-                if packet.stream_index == self._stream.index:
-                    video_packets += 1
-                    if has_empty_chunks and packet.dts is not None:
-                        video_packets = max(video_packets, packet.dts + 1)
-                    self._counts.corrupt_packets += packet.is_corrupt
-                yield packet
-        except av.error.FFmpegError:
-            # A demuxer that trips over the cut end; everything before it was delivered.
-            self._counts.truncated_packets += 1
-        # FFmpeg's Y4M demuxer takes half a frame for the end; all other formats report it.
-        if self._container.format.name == "yuv4mpegpipe" and input_size(self._path) > end_position:
-            self._counts.truncated_packets += 1
-        self._counts.missing_bytes = missing_bytes(self._path)
-        if self._stream.frames:
-            self._counts.missing_frames = max(self._stream.frames - video_packets, 0)
-        self._counts.missing_seconds = missing_seconds(self._container, end_seconds)
-
 
 def _specified(first: int, second: int, *, unspecified: int) -> int:
     return int(first) if first != unspecified else int(second)
-
-
-def _end_of(packet: Packet[Any]) -> float:
-    stamp = packet.pts if packet.pts is not None else packet.dts
-    return float("-inf") if stamp is None else float((stamp + (packet.duration or 0)) * packet.time_base)
