@@ -15,6 +15,7 @@ from typing import Literal
 from diffir_video.errors import LiveInputError, UsageError
 from diffir_video.media import (
     Deinterlace,
+    FieldOrder,
     Hwaccel,
     LiveInput,
     Readable,
@@ -59,8 +60,9 @@ class SourceConfig:
     mailbox, policy: see `Mailbox`; the policy None is "wait" for pipes and unpaced files, which can wait,
     and "newest" for all else.
     deinterlace: "auto" makes pictures progressive from the first that says it is interlaced, "bwdif" all,
-    "off" none, "auto-fields" and "bwdif-fields" each field; each then waits for the next. hwaccel: "cuda" has
-    the first GPU decode, as far as it can.
+    "off" none, "auto-fields" and "bwdif-fields" each field; each then waits for the next. field_order: which
+    field is the earlier, if not as the stream says. hwaccel: "cuda" has the first GPU decode, as far as it
+    can.
     outage: what the output shows while the source is silent: the last frame ("hold"), a dark picture
     ("slate"), or nothing ("pause"). outage_seconds: the silence after which that begins; 2.5 frames of a
     source of few frames, if that is longer.
@@ -76,6 +78,7 @@ class SourceConfig:
     mailbox: int = 2
     policy: Policy | None = None
     deinterlace: Deinterlace = "auto"
+    field_order: FieldOrder = "auto"
     hwaccel: Hwaccel = "off"
     outage: Outage = "hold"
     outage_seconds: float = 0.6
@@ -178,6 +181,7 @@ class Connector:
                 open_seconds=config.open_seconds,
                 stall_seconds=math.inf if config.stall_seconds is None else config.stall_seconds,
                 deinterlace=config.deinterlace,
+                field_order=config.field_order,
                 hwaccel=config.hwaccel,
             )
         )

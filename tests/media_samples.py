@@ -120,6 +120,15 @@ _RECIPES = {
         f"-f lavfi -i testsrc2=s=160x96:r=50:d=2 {_AUDIO} -vf tinterlace=interleave_top,setfield=tff "
         f"{_H264} -flags +ilme+ildct -x264opts tff=1 -c:a aac"
     ),
+    "bottom_first.mp4": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_bottom,setfield=bff "
+        f"{_H264} -flags +ilme+ildct -x264opts bff=1"
+    ),
+    # A capture that doesn't say that it is interlaced.
+    "bottom_first_untold.mkv": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_bottom,setfield=prog "
+        "-pix_fmt yuv420p -c:v ffv1"
+    ),
     # What interlaced.mp4 has its fields of.
     "fifty.mkv": "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -pix_fmt yuv420p -c:v ffv1",
     "untimed_interlaced.h264": (

@@ -101,6 +101,7 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
         encoder=encoder,
         encoder_options=encoder_options,
         deinterlace=arguments.deinterlace,
+        field_order=arguments.field_order,
         start=arguments.start,
         end=arguments.end,
         rate=arguments.rate,

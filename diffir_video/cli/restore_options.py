@@ -56,6 +56,12 @@ def _add_picture_options(restore: argparse.ArgumentParser) -> None:
         "bwdif whatever the stream says; default: %(default)s",
     )
     pictures.add_argument(
+        "--field-order",
+        default="auto",
+        choices=("auto", "top", "bottom"),
+        help="which field of interlaced pictures is the earlier, where the stream says it wrongly or not",
+    )
+    pictures.add_argument(
         "--alpha",
         default="refuse",
         choices=("refuse", "drop"),

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from diffir_video.errors import UsageError
 from diffir_video.job.cutting import SEGMENT_FRAMES
-from diffir_video.media import Crop, Deinterlace, EncoderSettings, Hwaccel, TimeRange
+from diffir_video.media import Crop, Deinterlace, EncoderSettings, FieldOrder, Hwaccel, TimeRange
 from diffir_video.media.read_options import check_read_options
 
 Alpha = Literal["refuse", "drop"]
@@ -25,6 +25,7 @@ class JobOptions:
     encoder, encoder_options: FFmpeg's names, the options over its defaults here.
     deinterlace: "auto" makes interlaced pictures progressive, "bwdif" all of them, "off" none; "auto-fields"
         and "bwdif-fields" make a frame of each field, so that the output has twice the rate.
+    field_order: the earlier field of a picture, "top" or "bottom"; "auto" believes the picture.
     start, end: restore only what is from the one up to the other, in seconds of the input's clock; the
         output, all its tracks, begins at 0 if `start` is given.
     rate: frames per second of pictures, by default 25; a video has timestamps of its own.
@@ -47,6 +48,7 @@ class JobOptions:
     encoder: str = "libx264"
     encoder_options: Mapping[str, str] = field(default_factory=dict[str, str])
     deinterlace: Deinterlace = "auto"
+    field_order: FieldOrder = "auto"
     start: Fraction | None = None
     end: Fraction | None = None
     rate: Fraction | None = None
@@ -64,6 +66,7 @@ class JobOptions:
     def __post_init__(self) -> None:
         check_read_options(
             deinterlace=self.deinterlace,
+            field_order=self.field_order,
             start=self.start,
             end=self.end,
             crop=self.crop,
@@ -111,6 +114,7 @@ class JobOptions:
             "start": str(self.start),
             "end": str(self.end),
             "deinterlace": self.deinterlace,
+            "field order": self.field_order,
             "rate": str(self.rate),
             "alpha": self.alpha,
             "hwaccel": self.hwaccel,

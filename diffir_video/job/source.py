@@ -48,6 +48,7 @@ def _open(input: StrPath, options: JobOptions, device: torch.device | str = "cpu
     return open_video(
         input,
         deinterlace=options.deinterlace,
+        field_order=options.field_order,
         start=options.start,
         end=options.end,
         crop=options.crop,

@@ -1,7 +1,7 @@
 """Video files and live streams in and out. PyAV lives here and nowhere else."""
 
 from diffir_video.media.color_words import color_words, hdr_words
-from diffir_video.media.deinterlace import Deinterlace, deinterlaced
+from diffir_video.media.deinterlace import Deinterlace, FieldOrder, deinterlaced
 from diffir_video.media.encoder import EncoderSettings
 from diffir_video.media.encoders import DEFAULT_ENCODER_OPTIONS, PRESETS
 from diffir_video.media.extent import video_extent
@@ -38,6 +38,7 @@ __all__ = [
     "Crop",
     "Deinterlace",
     "EncoderSettings",
+    "FieldOrder",
     "Hwaccel",
     "IsolatedReader",
     "LiveEncoder",

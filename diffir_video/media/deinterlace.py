@@ -16,6 +16,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 Deinterlace = Literal["auto", "auto-fields", "off", "bwdif", "bwdif-fields"]
+FieldOrder = Literal["auto", "top", "bottom"]
+
+_PARITIES = {"auto": "auto", "top": "tff", "bottom": "bff"}
 
 # AVFieldOrder: 0 is unknown, 1 progressive, the others are orders of fields.
 _INTERLACED_ORDERS = frozenset({2, 3, 4, 5})
@@ -46,6 +49,7 @@ class Deinterlacer:
     "bwdif" from the first, each comes when the next one does, as it is made of both; "auto" leaves those as
     they are that say they are progressive. One picture is made of each, with "auto-fields" and "bwdif-fields"
     two, each at its field's time; those times, and those of all that pass, are then in half ticks.
+    field_order: which field of a picture is the earlier; "auto" is what the picture says, "top" if nothing.
     time_base: of pictures that have none of their own, as the last ones of a decoder. begins: with "auto", as
     if an interlaced one had come already.
     found: called when one comes.
@@ -57,9 +61,11 @@ class Deinterlacer:
         time_base: Fraction | None,
         found: Callable[[], None] = lambda: None,
         *,
+        field_order: FieldOrder = "auto",
         begins: bool = False,
     ) -> None:
         self._how: Deinterlace = how
+        self._parity = _PARITIES[field_order]
         self._ticks = 2 if makes_fields(how) else 1
         self._time_base = time_base or _ANY_TIME_BASE
         self._found = found
@@ -123,7 +129,7 @@ class Deinterlacer:
     def _graph_for(self, picture: VideoFrame, time_base: Fraction) -> Graph:
         which = "all" if self._how.startswith("bwdif") else "interlaced"
         mode = "send_field" if self._ticks > 1 else "send_frame"
-        return _graph(picture, time_base, f"mode={mode}:deint={which}")
+        return _graph(picture, time_base, f"mode={mode}:parity={self._parity}:deint={which}")
 
 
 def deinterlaced(frames: NDArray[np.uint8], *, each_field: bool) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from diffir_video.errors import DiffirVideoError, MediaInputError
 from diffir_video.frame import Frame, StreamInfo
-from diffir_video.media.deinterlace import Deinterlace
+from diffir_video.media.deinterlace import Deinterlace, FieldOrder
 from diffir_video.media.geometry import Crop
 from diffir_video.media.inputs import StrPath
 from diffir_video.media.losses import ReadLosses
@@ -51,13 +51,14 @@ class IsolatedReader:
         path: StrPath,
         *,
         deinterlace: Deinterlace = "off",
+        field_order: FieldOrder = "auto",
         start: Fraction | None = None,
         end: Fraction | None = None,
         crop: Crop | None = None,
         excursions: bool = False,
     ) -> None:
         check_path(path)
-        check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop)
+        check_read_options(deinterlace=deinterlace, field_order=field_order, start=start, end=end, crop=crop)
         self._path = path
         ours, theirs = socket.socketpair()
         self._memory = os.memfd_create("diffir-video frames")
@@ -74,8 +75,8 @@ class IsolatedReader:
         self._connection = Connection(ours.detach())
         self._frames: Generator[Frame] | None = None
         try:
-            arguments = {"deinterlace": deinterlace, "start": start, "end": end, "crop": crop}
-            self._tell((path, {**arguments, "excursions": excursions}))
+            arguments = {"deinterlace": deinterlace, "field_order": field_order, "start": start, "end": end}
+            self._tell((path, {**arguments, "crop": crop, "excursions": excursions}))
             said = self._hear()
             if said is None:
                 raise MediaInputError(f"can't read {str(path)!r}: its decoder crashed ({self._cause()})")

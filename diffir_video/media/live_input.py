@@ -25,7 +25,7 @@ from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
-from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, makes_fields
+from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, FieldOrder, makes_fields
 from diffir_video.media.hardware import Hwaccel, hardware_of, notes_on_decoder
 from diffir_video.media.live_output import MediaPacket, TrackFormat
 from diffir_video.media.probe import largest_pixel_count
@@ -87,8 +87,8 @@ class LiveInput:
 
     source: an FFmpeg address, or an object to read from. name: what errors call it; an address may hold
     a password, so it never appears in a message. open_seconds, stall_seconds: how long connecting and
-    each read may take. deinterlace: as of `Deinterlacer`. hwaccel: "cuda" has the first GPU decode; what it
-    can't is left to the processor, and the log says so.
+    each read may take. deinterlace, field_order: as of `Deinterlacer`. hwaccel: "cuda" has the first GPU
+    decode; what it can't is left to the processor, and the log says so.
 
     audio: the format of the audio track that is delivered, None without one, and where the codec is none that
     can be passed on, which the log says; it follows what arrives. missed_sound: why a new connection would
@@ -111,6 +111,7 @@ class LiveInput:
         open_seconds: float = 5.0,
         stall_seconds: float = 5.0,
         deinterlace: Deinterlace = "auto",
+        field_order: FieldOrder = "auto",
         hwaccel: Hwaccel = "off",
     ) -> None:
         self.name = name
@@ -139,7 +140,9 @@ class LiveInput:
             # Nothing of this object in it: a circle would keep the decoder, its threads and its pictures
             # until Python looks for circles, which may be many connections later.
             found = partial(_tell_of_interlacing, name, makes_fields(deinterlace))
-            self._deinterlacer = Deinterlacer(deinterlace, self._video.time_base, found)
+            self._deinterlacer = Deinterlacer(
+                deinterlace, self._video.time_base, found, field_order=field_order
+            )
             self._audio = self._choose_audio()
             self._adts_config: bytes | None = None
             self._framed_as: str | None = None

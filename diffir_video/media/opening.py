@@ -7,7 +7,7 @@ from fractions import Fraction
 import torch
 
 from diffir_video.errors import UsageError
-from diffir_video.media.deinterlace import Deinterlace
+from diffir_video.media.deinterlace import Deinterlace, FieldOrder
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hardware import Hwaccel
 from diffir_video.media.inputs import StrPath
@@ -21,6 +21,7 @@ def open_video(
     path: StrPath,
     *,
     deinterlace: Deinterlace = "off",
+    field_order: FieldOrder = "auto",
     start: Fraction | None = None,
     end: Fraction | None = None,
     crop: Crop | None = None,
@@ -43,7 +44,15 @@ def open_video(
     on the CPU. hwaccel: "cuda" has a GPU decode a video, but not in another process. For the others, what a
     frame holds and what is raised, see `VideoReader`.
     """
-    check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop, rate=rate, hwaccel=hwaccel)
+    check_read_options(
+        deinterlace=deinterlace,
+        field_order=field_order,
+        start=start,
+        end=end,
+        crop=crop,
+        rate=rate,
+        hwaccel=hwaccel,
+    )
     pictures = find_pictures(path)
     if pictures is None:
         if rate is not None:
@@ -54,11 +63,18 @@ def open_video(
             raise UsageError(f"hwaccel {hwaccel!r} decodes in this process; drop it or isolate")
         if isolate:
             return IsolatedReader(
-                path, deinterlace=deinterlace, start=start, end=end, crop=crop, excursions=excursions
+                path,
+                deinterlace=deinterlace,
+                field_order=field_order,
+                start=start,
+                end=end,
+                crop=crop,
+                excursions=excursions,
             )
         return VideoReader(
             path,
             deinterlace=deinterlace,
+            field_order=field_order,
             start=start,
             end=end,
             crop=crop,

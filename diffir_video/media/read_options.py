@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any, get_args
 
 from diffir_video.errors import UsageError
-from diffir_video.media.deinterlace import Deinterlace
+from diffir_video.media.deinterlace import Deinterlace, FieldOrder
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hardware import Hwaccel
 
@@ -25,6 +25,7 @@ def check_path(path: Any, name: str = "path") -> None:
 def check_read_options(
     *,
     deinterlace: Deinterlace = "off",
+    field_order: FieldOrder = "auto",
     start: Fraction | None = None,
     end: Fraction | None = None,
     crop: Crop | None = None,
@@ -34,6 +35,10 @@ def check_read_options(
     """Raise UsageError for a value that is none of those that `VideoReader` and `open_video` name."""
     if deinterlace not in get_args(Deinterlace):
         raise UsageError(f"deinterlace {deinterlace!r}: expected one of {get_args(Deinterlace)}")
+    if field_order not in get_args(FieldOrder):
+        raise UsageError(f"field_order {field_order!r}: expected one of {get_args(FieldOrder)}")
+    if field_order != "auto" and deinterlace == "off":
+        raise UsageError(f"field_order {field_order!r} is for deinterlacing, and deinterlace is 'off'")
     if hwaccel not in get_args(Hwaccel):
         raise UsageError(f"hwaccel {hwaccel!r}: expected one of {get_args(Hwaccel)}")
     for name, seconds in (("start", start), ("end", end)):

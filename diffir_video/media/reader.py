@@ -24,7 +24,7 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
-from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, is_interlaced, makes_fields
+from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, FieldOrder, is_interlaced, makes_fields
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hardware import Hwaccel, device_here, hardware_of, notes_on_decoder
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
@@ -68,6 +68,7 @@ class VideoReader:
     deinterlace: "auto" makes interlaced pictures progressive if the stream says it has them, "bwdif" all
         pictures whatever they say, "off" none. "auto-fields" and "bwdif-fields" make two of each, one of
         every field at its time: `info` has half the time_base then, and twice the rate if it is interlaced.
+    field_order: which field of a picture is the earlier; "auto" is what the picture says, "top" if nothing.
     start, end: seconds of that clock; frames before `start`, and from `end` on, are left out. What lies
         before `start` is read and, up to a keyframe near it, not decoded.
     crop: the part of each upright picture that is delivered.
@@ -89,6 +90,7 @@ class VideoReader:
         path: StrPath,
         *,
         deinterlace: Deinterlace = "off",
+        field_order: FieldOrder = "auto",
         start: Fraction | None = None,
         end: Fraction | None = None,
         crop: Crop | None = None,
@@ -98,7 +100,14 @@ class VideoReader:
         strict: bool = False,
     ) -> None:
         check_path(path)
-        check_read_options(deinterlace=deinterlace, start=start, end=end, crop=crop, hwaccel=hwaccel)
+        check_read_options(
+            deinterlace=deinterlace,
+            field_order=field_order,
+            start=start,
+            end=end,
+            crop=crop,
+            hwaccel=hwaccel,
+        )
         self._path, self._end, self._excursions = path, end, excursions
         self._device = device_here(device)
         self._container = open_input(path, hardware=hardware_of(hwaccel, self._device.index or 0))
@@ -130,7 +139,7 @@ class VideoReader:
                     f"larger than this machine's memory can hold ({limit:.0f} megapixels)"
                 )
             self._notes_on_decoder = notes_on_decoder(hwaccel, self._stream.codec_context)
-            self._notes = self._deinterlace(self._first, deinterlace)
+            self._notes = self._deinterlace(self._first, deinterlace, field_order)
             self._notes_on_hdr = notes_on_dynamic_metadata(self._first)
             self._orientation = Orientation.of(self._first)
             self._crop = crop
@@ -191,10 +200,14 @@ class VideoReader:
     ) -> None:
         self.close()
 
-    def _deinterlace(self, first: av.VideoFrame, how: Deinterlace) -> tuple[str, ...]:
+    def _deinterlace(
+        self, first: av.VideoFrame, how: Deinterlace, field_order: FieldOrder
+    ) -> tuple[str, ...]:
         found = is_interlaced(self._stream, first)
         begins = how != "off" and (found or how.startswith("bwdif"))
-        self._deinterlacer = Deinterlacer(how, self._stream.time_base, self._note_deinterlaced, begins=begins)
+        self._deinterlacer = Deinterlacer(
+            how, self._stream.time_base, self._note_deinterlaced, field_order=field_order, begins=begins
+        )
         self._decoded = self._deinterlacer.all_of(chain([first], self._decoded))
         self._first = next(self._decoded, None)
         if begins:

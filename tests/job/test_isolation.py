@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -40,6 +41,16 @@ def test_an_isolated_reader_gives_what_the_other_one_gives() -> None:
             assert torch.equal(left.data, right.data)
         assert isolated.losses == plain.losses
     assert decoders() == []
+
+
+def test_frames_of_fields_come_from_another_process_too() -> None:
+    how: dict[str, Any] = {"deinterlace": "bwdif-fields", "field_order": "bottom"}
+    name = sample("bottom_first_untold.mkv")
+    with IsolatedReader(name, **how) as isolated, VideoReader(name, **how) as plain:
+        assert isolated.info == plain.info
+        for left, right in zip(isolated, plain, strict=True):
+            assert (left.pts, left.duration) == (right.pts, right.duration)
+            assert torch.equal(left.data, right.data)
 
 
 def test_what_is_noted_late_is_passed_on() -> None:

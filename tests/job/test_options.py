@@ -29,6 +29,7 @@ from tests.media_samples import sample
     [
         {"alpha": "Refuse"},
         {"deinterlace": "x"},
+        {"field_order": "tff"},
         {"segment_frames": 2.5},
         {"segment_frames": 0},
         {"segment_frames": True},
@@ -49,6 +50,11 @@ def test_a_value_of_another_kind_is_refused_by_its_name(given: dict[str, Any]) -
     (name,) = given
     with pytest.raises(UsageError, match=name.replace("_", "[_ ]")):
         JobOptions(**given)
+
+
+def test_an_order_of_fields_is_for_deinterlacing() -> None:
+    with pytest.raises(UsageError, match="field_order 'top' is for deinterlacing"):
+        JobOptions(deinterlace="off", field_order="top")
 
 
 @pytest.mark.parametrize("open_with", [VideoReader, open_video])

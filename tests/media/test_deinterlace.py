@@ -10,7 +10,7 @@ import torch
 
 from diffir_video.frame import Frame
 from diffir_video.media import LiveInput, LivePicture, VideoReader
-from diffir_video.media.deinterlace import Deinterlace
+from diffir_video.media.deinterlace import Deinterlace, FieldOrder
 from tests.media_samples import sample, video_pts
 
 
@@ -82,16 +82,39 @@ def test_each_field_becomes_a_frame_at_its_time(name: str, how: Deinterlace) -> 
     assert notes == ("each field of interlaced pictures is made a frame (bwdif)",)
 
 
-def test_frames_of_fields_are_those_that_the_fields_were_taken_of() -> None:
-    frames, _ = read("interlaced.mp4", "auto-fields")
+@pytest.mark.parametrize(
+    ("name", "how", "field_order"),
+    [
+        ("interlaced.mp4", "auto-fields", "auto"),
+        ("interlaced.mp4", "auto-fields", "top"),
+        ("bottom_first.mp4", "auto-fields", "auto"),
+        ("bottom_first_untold.mkv", "bwdif-fields", "bottom"),
+    ],
+)
+def test_frames_of_fields_are_those_that_the_fields_were_taken_of(
+    name: str, how: Deinterlace, field_order: FieldOrder
+) -> None:
+    with VideoReader(sample(name), deinterlace=how, field_order=field_order) as reader:
+        frames = list(reader)
     with VideoReader(sample("fifty.mkv")) as reader:
         taken_of = list(reader)
     assert len(frames) == len(taken_of) == 100
-    pairs = zip(frames[2:-2], taken_of[2:-2], strict=True)
-    right = torch.stack([(a.data - b.data).abs().mean() for a, b in pairs])
-    beside = zip(frames[2:-2], taken_of[1:-3], strict=True)
-    wrong = torch.stack([(a.data - b.data).abs().mean() for a, b in beside])
-    assert (right < wrong).all()
+
+    def distances(shift: int) -> torch.Tensor:
+        pairs = zip(frames[2:-2], taken_of[2 + shift : 98 + shift], strict=True)
+        return torch.stack([(a.data - b.data).abs().mean() for a, b in pairs])
+
+    assert (distances(0) < distances(-1)).all()
+    assert (distances(0) < distances(1)).all()
+
+
+def test_fields_in_the_wrong_order_go_back_and_forth() -> None:
+    frames, _ = read("bottom_first_untold.mkv", "bwdif-fields")
+    with VideoReader(sample("fifty.mkv")) as reader:
+        taken_of = list(reader)
+    swapped = [(a.data - b.data).abs().mean() for a, b in zip(frames[2:-3], taken_of[3:-2], strict=True)]
+    right = [(a.data - b.data).abs().mean() for a, b in zip(frames[2:-3], taken_of[2:-3], strict=True)]
+    assert all(s < r for s, r in zip(swapped[::2], right[::2], strict=True))
 
 
 def test_pictures_before_the_first_interlaced_one_stay_one_each() -> None:
