@@ -57,12 +57,13 @@ bench: $(STAMP)
 check-held-out: $(STAMP)
 	$(VENV)/bin/diffir-train data check --against $(DATA)/eval --config $(wildcard \
 		configs/train/denoise-nano/*.yaml configs/train/denoise-live/*.yaml \
+		configs/train/denoise-small/*.yaml configs/train/tape-nano/*.yaml \
 		configs/train/deblock-nano/*.yaml configs/train/upscale-x2-nano/*.yaml \
 		configs/train/upscale-x2-small/*.yaml)
 
 eval: $(STAMP)
-	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-live \
-		deblock-nano upscale-x2-nano upscale-x2-small
+	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-small denoise-live \
+		tape-nano deblock-nano upscale-x2-nano upscale-x2-small
 
 eval-reuse: $(STAMP)
 	$(PYTHON) -m training.evaluation.reuse --data $(DATA)
@@ -117,6 +118,20 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/compensated.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/compensated-longer.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/interpolated.yaml
+
+# From the weights of denoise-nano that are built in.
+train-denoise-small: $(STAMP)
+	$(VENV)/bin/diffir-train data fetch --root $(DATA)
+	mkdir -p runs/denoise-small
+	$(VENV)/bin/diffir-train widen --overwrite denoise-nano runs/denoise-small/widened.safetensors
+	$(VENV)/bin/diffir-train widen --overwrite denoise-nano-s1 runs/denoise-small/widened-s1.safetensors
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-small/wide.yaml
+
+# Stage 1 goes on from the weights of denoise-nano that are built in.
+train-tape-nano: $(STAMP)
+	$(VENV)/bin/diffir-train data fetch --root $(DATA)
+	$(VENV)/bin/diffir-train stage1 --config configs/train/tape-nano/stage1.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/tape-nano/stage2.yaml
 
 train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
