@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo test test-live test-all check format bench eval check-held-out eval-reuse eval-precision eval-motion eval-noise calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-deblock-nano train-upscale-x2-nano train-upscale-x2-small clean
+.PHONY: venv demo demo-tape test test-live test-all check format bench eval check-held-out eval-reuse eval-precision eval-motion eval-noise calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-small train-denoise-live train-tape-nano train-deblock-nano train-upscale-x2-nano train-upscale-x2-small clean
 
 venv: $(STAMP)
 
@@ -18,6 +18,13 @@ $(STAMP): pyproject.toml requirements/constraints.txt
 
 demo: $(STAMP)
 	$(PYTHON) -m training.demo --out demo --data $(DATA)
+
+demo-tape: $(STAMP)
+	$(PYTHON) -m training.demo --out demo/tape --data $(DATA) --tape 60 --sigma 0 --crf 18 --model tape-nano
+
+docs/images/tape.jpg: demo-tape
+	mkdir -p $(@D)
+	$(PYTHON) -c "from PIL import Image; Image.open('demo/tape/before-after.png').convert('RGB').save('$@', quality=85)"
 
 docs/images/before-after.jpg: demo
 	mkdir -p $(@D)

