@@ -37,7 +37,8 @@ def _media_fields(path: str) -> dict[str, object]:
     from diffir_video.media import probe_media
 
     info = probe_media(path)
-    scan = "interlaced" if info.interlaced else "progressive, or not said"
+    as_fields = "interlaced; --deinterlace auto-fields makes a frame of each field"
+    scan = as_fields if info.interlaced else "progressive, or not said"
     duration = "unknown" if info.duration_seconds is None else f"{info.duration_seconds:.3f} s"
     fields: dict[str, object] = {
         "file": info.path,
