@@ -162,7 +162,8 @@ class StreamInfo:
     width, height: pixels of the frames as delivered (after rotation). `frame_count` and
     `duration_seconds` are the container's word, None where it has none. `average_rate` is frames per
     second, None where unknown (0/0); pts, never this, says when a frame is shown. has_captions: closed
-    captions lie in the first frame; a live stream, where that may change, doesn't say.
+    captions lie in the first frame; a live stream, where that may change, doesn't say. frames_of_each: how
+    many are made of each coded picture, 2 where each field is one.
     """
 
     width: int
@@ -178,6 +179,7 @@ class StreamInfo:
     frame_count: int | None = None
     duration_seconds: float | None = None
     has_captions: bool = False
+    frames_of_each: int = 1
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

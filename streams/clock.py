@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -39,6 +39,14 @@ class _Last:
 
 
 @dataclass(frozen=True, slots=True)
+class _Pair:
+    """A picture of two fields without times: where its first one lies in the output, and when both came."""
+
+    begin: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """Where a picture or packet lies on the output's clock, in ticks; is_jump: the source's clock jumped."""
 
@@ -61,6 +69,7 @@ class OutputClock:
         self._found_by: Track | None = None
         self._last: dict[Track, _Last] = {}
         self._must_anchor = False
+        self._pair: _Pair | None = None
 
     def stamp(self, track: Track, pts: int | None, time_base: Fraction, now: float) -> Stamp | None:
         """Place a timestamp of `track` that arrived at `now` (seconds); None if it comes too late."""
@@ -74,6 +83,19 @@ class OutputClock:
         """Place what has no timestamp where the output's clock stands at `now`."""
         with self._lock:
             return self._placed_by_the_wall_clock(track, now)
+
+    def stamp_untimed_second_field(self, now: float) -> Stamp:
+        """Place a field that came together with the picture before: half way to the next such picture."""
+        with self._lock:
+            last = self._last.get("video")
+            if last is None:
+                return self._placed_by_the_wall_clock("video", now)
+            interval = _USUAL_STEP["video"]
+            if self._pair is not None and 0 < last.ticks - self._pair.begin < _TOLERANCE // 2:
+                interval = last.ticks - self._pair.begin
+            self._pair = _Pair(last.ticks, last.at)
+            self._last["video"] = replace(last, ticks=last.ticks + max(interval // 2, _SMALLEST_STEP))
+            return Stamp(self._last["video"].ticks, is_jump=False)
 
     def bridge(self, now: float) -> int:
         """The video timestamp of a picture that is shown at `now` in place of the silent source's."""
@@ -90,6 +112,9 @@ class OutputClock:
 
     def _placed_by_the_wall_clock(self, track: Track, now: float) -> Stamp:
         ticks, last = self._continued(track, now), self._last.get(track)
+        if track == "video" and self._pair is not None and last is not None:
+            elapsed = round((now - self._pair.at) * TICKS_PER_SECOND)
+            ticks = max(self._pair.begin + elapsed, last.ticks + _SMALLEST_STEP)
         source, shift = (None, None) if last is None else (last.source, last.shift)
         self._remember(track, source, ticks, shift, now)
         return Stamp(ticks, is_jump=False)

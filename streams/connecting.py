@@ -23,6 +23,7 @@ from diffir_video.media import (
     is_input_option,
     similar_input_option,
 )
+from diffir_video.media.read_options import check_read_options
 from streams.addresses import Address
 from streams.children import FFmpegChild
 from streams.mailbox import Policy
@@ -85,6 +86,7 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "open_seconds", "stall_seconds")
+        check_read_options(deinterlace=self.deinterlace, field_order=self.field_order, hwaccel=self.hwaccel)
         if self.mailbox < 1:
             raise UsageError(f"mailbox must hold at least 1 frame, got {self.mailbox}")
 

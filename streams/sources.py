@@ -296,6 +296,8 @@ class LiveSource:
 
     def _placed(self, picture: LivePicture, now: float) -> Stamp | None:
         if picture.pts is None and self._times.never_comes(now):
+            if picture.is_second_field:
+                return self._clock.stamp_untimed_second_field(now)
             return self._clock.stamp_untimed("video", now)
         return self._clock.stamp("video", picture.pts, picture.time_base, now)
 

@@ -129,6 +129,14 @@ _RECIPES = {
         "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_bottom,setfield=prog "
         "-pix_fmt yuv420p -c:v ffv1"
     ),
+    "interlaced_huffyuv.mov": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -vf tinterlace=interleave_bottom,setfield=bff "
+        "-pix_fmt yuv422p -c:v huffyuv -field_order bb"
+    ),
+    "interlaced_timecode.mov": (
+        "-f lavfi -i testsrc2=s=160x96:r=50:d=1 -vf tinterlace=interleave_top,setfield=tff "
+        f"{_H264} -flags +ilme+ildct -x264opts tff=1 -timecode 01:00:00:20"
+    ),
     # What interlaced.mp4 has its fields of.
     "fifty.mkv": "-f lavfi -i testsrc2=s=160x96:r=50:d=2 -pix_fmt yuv420p -c:v ffv1",
     "untimed_interlaced.h264": (

@@ -191,7 +191,8 @@ class _Job:
     def _count_frames(self, source: Source) -> int | None:
         if isinstance(source, PictureReader):
             return len(source.indices)
-        return video_extent(self.input, self.options.part).frames
+        pictures = video_extent(self.input, self.options.part).frames
+        return None if pictures is None else pictures * source.info.frames_of_each
 
     @property
     def _copied_from(self) -> Path | None:

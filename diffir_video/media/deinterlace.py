@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from typing import Literal
@@ -20,8 +19,15 @@ FieldOrder = Literal["auto", "top", "bottom"]
 
 _PARITIES = {"auto": "auto", "top": "tff", "bottom": "bff"}
 
-# AVFieldOrder: 0 is unknown, 1 progressive, the others are orders of fields.
+# AVFieldOrder: 0 is unknown, 1 progressive, the others are orders of fields. Of those that begin with the
+# bottom field FFmpeg's decoders of raw video take it to be the earlier.
 _INTERLACED_ORDERS = frozenset({2, 3, 4, 5})
+_BOTTOM_FIRST = frozenset({3, 5})
+
+# Those that FFmpeg decodes without a word on any picture's fields: containers say it for all.
+_TELL_NOTHING = frozenset({"huffyuv", "ffvhuff", "utvideo", "lagarith", "magicyuv"})
+
+_SECOND_FIELD = "second field"
 
 # For pictures without times, of which a filter wants to know in what they count.
 _ANY_TIME_BASE = Fraction(1, 1000)
@@ -30,6 +36,19 @@ _ANY_TIME_BASE = Fraction(1, 1000)
 def is_interlaced(stream: VideoStream, first: VideoFrame) -> bool:
     """What the stream's headers or its first picture say."""
     return first.interlaced_frame or is_stream_interlaced(stream)
+
+
+def untold_order(stream: VideoStream) -> FieldOrder | None:
+    """The order of fields by the headers, where no picture will tell that it has any."""
+    context = stream.codec_context
+    if context.codec.canonical_name not in _TELL_NOTHING or not is_stream_interlaced(stream):
+        return None
+    return "bottom" if context.field_order in _BOTTOM_FIRST else "top"
+
+
+def is_second_field(picture: VideoFrame) -> bool:
+    """Whether a `Deinterlacer` made it of another's second field; it has that one's side data."""
+    return picture.opaque == _SECOND_FIELD
 
 
 def is_stream_interlaced(stream: VideoStream) -> bool:
@@ -51,7 +70,7 @@ class Deinterlacer:
     two, each at its field's time; those times, and those of all that pass, are then in half ticks.
     field_order: which field of a picture is the earlier; "auto" is what the picture says, "top" if nothing.
     time_base: of pictures that have none of their own, as the last ones of a decoder. begins: with "auto", as
-    if an interlaced one had come already.
+    if an interlaced one had come already. all_are: with "auto", whatever pictures say.
     found: called when one comes.
     """
 
@@ -63,15 +82,16 @@ class Deinterlacer:
         *,
         field_order: FieldOrder = "auto",
         begins: bool = False,
+        all_are: bool = False,
     ) -> None:
         self._how: Deinterlace = how
+        self._all = how.startswith("bwdif") or all_are
         self._parity = _PARITIES[field_order]
         self._ticks = 2 if makes_fields(how) else 1
         self._time_base = time_base or _ANY_TIME_BASE
         self._found = found
         self._has_begun = begins
-        # Times of the last first fields: what the filter makes of second ones has all else of the first.
-        self._firsts: deque[int] = deque(maxlen=16)
+        self._field_ticks = 0
         self._graph: Graph | None = None
         self._layout: tuple[int, int, str, Fraction] | None = None
 
@@ -80,19 +100,12 @@ class Deinterlacer:
         """How many it makes of each picture from here on."""
         return self._ticks if self._has_begun else 1
 
-    def is_second_field(self, picture: VideoFrame) -> bool:
-        """Whether a picture that it has given is another's second field, with that one's side data."""
-        return self._ticks > 1 and picture.pts is not None and picture.pts not in self._firsts
-
     def push(self, picture: VideoFrame) -> Iterator[VideoFrame]:
         """What is ready once this picture has come."""
         time_base = picture.time_base or self._time_base
-        if self._ticks > 1:
-            picture.pts = picture.pts if picture.pts is not None else picture.dts
-            if picture.pts is not None:
-                self._firsts.append(picture.pts * self._ticks)
-        is_forced = self._how.startswith("bwdif")
-        if self._how == "off" or not (self._has_begun or is_forced or picture.interlaced_frame):
+        if self._ticks > 1 and picture.pts is None:
+            picture.pts = picture.dts
+        if self._how == "off" or not (self._has_begun or self._all or picture.interlaced_frame):
             yield self._in_ticks(picture, time_base)
             return
         if not self._has_begun:
@@ -104,7 +117,30 @@ class Deinterlacer:
             self._graph, self._layout = self._graph_for(picture, time_base), layout
         assert self._graph is not None
         self._graph.vpush(picture)
-        yield from _pulled(self._graph, time_base / self._ticks)
+        yield from self._timed(_pulled(self._graph, time_base / self._ticks))
+
+    def _timed(self, pictures: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """What the filter made of one picture, its second field at a time of its own."""
+        first = None
+        for picture in pictures:
+            if self._ticks > 1 and first is not None:
+                picture.opaque = _SECOND_FIELD
+                picture.dts = None
+                picture.pts = self._second_time(first, picture.pts)
+            first = picture
+            yield picture
+
+    def _second_time(self, first: VideoFrame, halfway: int | None) -> int | None:
+        """halfway: to the next picture. That may be far, behind a gap or a jump of the clock, or unknown."""
+        begin = first.pts
+        if begin is None:
+            return None
+        length = first.duration or self._field_ticks
+        is_near = halfway is not None and begin < halfway and (not length or halfway <= begin + length)
+        if is_near and halfway is not None:
+            self._field_ticks = halfway - begin
+            return halfway
+        return begin + length if length else None
 
     def _in_ticks(self, picture: VideoFrame, time_base: Fraction) -> VideoFrame:
         if self._ticks > 1:
@@ -117,7 +153,7 @@ class Deinterlacer:
         """The last picture, which none follows."""
         if self._graph is not None and self._layout is not None:
             self._graph.vpush(None)
-            yield from _pulled(self._graph, self._layout[-1] / self._ticks)
+            yield from self._timed(_pulled(self._graph, self._layout[-1] / self._ticks))
             self._graph = self._layout = None
 
     def all_of(self, pictures: Iterable[VideoFrame]) -> Generator[VideoFrame]:
@@ -127,7 +163,7 @@ class Deinterlacer:
         yield from self.flush()
 
     def _graph_for(self, picture: VideoFrame, time_base: Fraction) -> Graph:
-        which = "all" if self._how.startswith("bwdif") else "interlaced"
+        which = "all" if self._all else "interlaced"
         mode = "send_field" if self._ticks > 1 else "send_frame"
         return _graph(picture, time_base, f"mode={mode}:parity={self._parity}:deint={which}")
 

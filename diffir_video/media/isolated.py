@@ -30,7 +30,7 @@ from diffir_video.media.deinterlace import Deinterlace, FieldOrder
 from diffir_video.media.geometry import Crop
 from diffir_video.media.inputs import StrPath
 from diffir_video.media.losses import ReadLosses
-from diffir_video.media.read_options import check_path, check_read_options
+from diffir_video.media.read_options import ReadOptions, check_path, check_read_options
 from diffir_video.media.reader import VideoReader
 
 # Frames the process may be ahead by.
@@ -58,7 +58,10 @@ class IsolatedReader:
         excursions: bool = False,
     ) -> None:
         check_path(path)
-        check_read_options(deinterlace=deinterlace, field_order=field_order, start=start, end=end, crop=crop)
+        options = ReadOptions(
+            deinterlace=deinterlace, field_order=field_order, start=start, end=end, crop=crop
+        )
+        check_read_options(**options)
         self._path = path
         ours, theirs = socket.socketpair()
         self._memory = os.memfd_create("diffir-video frames")
@@ -75,8 +78,7 @@ class IsolatedReader:
         self._connection = Connection(ours.detach())
         self._frames: Generator[Frame] | None = None
         try:
-            arguments = {"deinterlace": deinterlace, "field_order": field_order, "start": start, "end": end}
-            self._tell((path, {**arguments, "crop": crop, "excursions": excursions}))
+            self._tell((path, {**options, "excursions": excursions}))
             said = self._hear()
             if said is None:
                 raise MediaInputError(f"can't read {str(path)!r}: its decoder crashed ({self._cause()})")

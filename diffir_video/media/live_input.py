@@ -25,7 +25,13 @@ from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media.adts import adts_config, is_adts, without_adts
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
-from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, FieldOrder, makes_fields
+from diffir_video.media.deinterlace import (
+    Deinterlace,
+    Deinterlacer,
+    FieldOrder,
+    is_second_field,
+    makes_fields,
+)
 from diffir_video.media.hardware import Hwaccel, hardware_of, notes_on_decoder
 from diffir_video.media.live_output import MediaPacket, TrackFormat
 from diffir_video.media.probe import largest_pixel_count
@@ -45,7 +51,8 @@ class LivePicture:
     """A decoded picture that becomes RGB when someone wants it: dropping one costs no conversion.
 
     pts, duration: in `time_base` units, None where the stream has none. stream: what is known of the
-    stream at this picture, its size included. is_corrupt: the decoder patched it up.
+    stream at this picture, its size included. is_corrupt: the decoder patched it up. is_second_field: it was
+    made of the second field of the picture that came before, together with which it comes.
     """
 
     stream: StreamInfo
@@ -55,7 +62,7 @@ class LivePicture:
     is_corrupt: bool
     _picture: av.VideoFrame
     _decoder: PictureDecoder
-    _is_second_field: bool = False
+    is_second_field: bool = False
 
     def to_rgb(self) -> Tensor:
         """(3, H, W) float32 RGB in [0, 1], gamma-coded as in the source."""
@@ -64,7 +71,7 @@ class LivePicture:
     @property
     def captions(self) -> bytes | None:
         """As of `Frame`."""
-        return None if self._is_second_field else captions_of(self._picture)
+        return None if self.is_second_field else captions_of(self._picture)
 
 
 # A sender's sound comes with its pictures, or it has none.
@@ -344,7 +351,7 @@ class LiveInput:
             is_corrupt=bool(picture.is_corrupt),
             _picture=picture,
             _decoder=decoder,
-            _is_second_field=self._deinterlacer.is_second_field(picture),
+            is_second_field=is_second_field(picture),
         )
 
     def _rate(self) -> Fraction | None:

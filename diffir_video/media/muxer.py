@@ -27,7 +27,7 @@ from diffir_video.media.pixel_choice import choose_pixel_format
 from diffir_video.media.publish import CONTAINERS
 from diffir_video.media.remux import TrackCopier
 from diffir_video.media.time_range import TimeRange
-from diffir_video.media.tracks import copy_tags, is_readable_in
+from diffir_video.media.tracks import copy_tags, is_readable_in, timecode_at
 
 # Codecs that say the pixel aspect themselves; Matroska says it for the others.
 _CODECS_WITH_ASPECT = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
@@ -183,6 +183,9 @@ class Muxer:
             copy_tags(source, self._stream, but={"rotate"})
 
         self._copier.attach(container, add_video)
+        for tags in (container.metadata, *(stream.metadata for stream in container.streams)):
+            if timecode := tags.get("timecode"):
+                tags["timecode"] = timecode_at(timecode, self._info.frames_of_each)
 
     def _add_video(self, container: OutputContainer) -> None:
         name = self._settings.name

@@ -13,7 +13,7 @@ from diffir_video.media.hardware import Hwaccel
 from diffir_video.media.inputs import StrPath
 from diffir_video.media.isolated import IsolatedReader
 from diffir_video.media.pictures import DEFAULT_RATE, PictureReader, find_pictures
-from diffir_video.media.read_options import check_read_options
+from diffir_video.media.read_options import ReadOptions, check_read_options
 from diffir_video.media.reader import VideoReader
 
 
@@ -44,15 +44,8 @@ def open_video(
     on the CPU. hwaccel: "cuda" has a GPU decode a video, but not in another process. For the others, what a
     frame holds and what is raised, see `VideoReader`.
     """
-    check_read_options(
-        deinterlace=deinterlace,
-        field_order=field_order,
-        start=start,
-        end=end,
-        crop=crop,
-        rate=rate,
-        hwaccel=hwaccel,
-    )
+    options = ReadOptions(deinterlace=deinterlace, field_order=field_order, start=start, end=end, crop=crop)
+    check_read_options(**options, rate=rate, hwaccel=hwaccel)
     pictures = find_pictures(path)
     if pictures is None:
         if rate is not None:
@@ -62,26 +55,8 @@ def open_video(
         if isolate and hwaccel != "off":
             raise UsageError(f"hwaccel {hwaccel!r} decodes in this process; drop it or isolate")
         if isolate:
-            return IsolatedReader(
-                path,
-                deinterlace=deinterlace,
-                field_order=field_order,
-                start=start,
-                end=end,
-                crop=crop,
-                excursions=excursions,
-            )
-        return VideoReader(
-            path,
-            deinterlace=deinterlace,
-            field_order=field_order,
-            start=start,
-            end=end,
-            crop=crop,
-            excursions=excursions,
-            device=device,
-            hwaccel=hwaccel,
-        )
+            return IsolatedReader(path, **options, excursions=excursions)
+        return VideoReader(path, **options, excursions=excursions, device=device, hwaccel=hwaccel)
     if hwaccel != "off":
         raise UsageError(f"hwaccel {hwaccel!r} is for a video; {str(path)!r} is pictures")
     return PictureReader(

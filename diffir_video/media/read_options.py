@@ -6,12 +6,22 @@ import math
 import os
 from fractions import Fraction
 from numbers import Real
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from diffir_video.errors import UsageError
 from diffir_video.media.deinterlace import Deinterlace, FieldOrder
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hardware import Hwaccel
+
+
+class ReadOptions(TypedDict, total=False):
+    """What readers of a video, in this process or another, take alike; see `VideoReader`."""
+
+    deinterlace: Deinterlace
+    field_order: FieldOrder
+    start: Fraction | None
+    end: Fraction | None
+    crop: Crop | None
 
 
 def check_path(path: Any, name: str = "path") -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from math import ceil
 from types import TracebackType
@@ -24,7 +25,15 @@ from diffir_video.errors import MediaInputError
 from diffir_video.frame import ColorTags, Frame, StreamInfo
 from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
-from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, FieldOrder, is_interlaced, makes_fields
+from diffir_video.media.deinterlace import (
+    Deinterlace,
+    Deinterlacer,
+    FieldOrder,
+    is_interlaced,
+    is_second_field,
+    makes_fields,
+    untold_order,
+)
 from diffir_video.media.geometry import Crop
 from diffir_video.media.hardware import Hwaccel, device_here, hardware_of, notes_on_decoder
 from diffir_video.media.hdr import content_light_of, mastering_display_of, notes_on_dynamic_metadata
@@ -41,7 +50,7 @@ from diffir_video.media.probe import (
     open_input,
     stream_duration,
 )
-from diffir_video.media.read_options import check_path, check_read_options
+from diffir_video.media.read_options import ReadOptions, check_path, check_read_options
 from diffir_video.media.resets import ContinuousClock
 from diffir_video.media.siting import chroma_location_of
 from diffir_video.media.skipping import needed_packets
@@ -100,14 +109,10 @@ class VideoReader:
         strict: bool = False,
     ) -> None:
         check_path(path)
-        check_read_options(
-            deinterlace=deinterlace,
-            field_order=field_order,
-            start=start,
-            end=end,
-            crop=crop,
-            hwaccel=hwaccel,
+        options = ReadOptions(
+            deinterlace=deinterlace, field_order=field_order, start=start, end=end, crop=crop
         )
+        check_read_options(**options, hwaccel=hwaccel)
         self._path, self._end, self._excursions = path, end, excursions
         self._device = device_here(device)
         self._container = open_input(path, hardware=hardware_of(hwaccel, self._device.index or 0))
@@ -126,7 +131,6 @@ class VideoReader:
             self._packets = VideoPackets(path, self._container, self._stream, self._counts, self._continuous)
             self.has_captions = False
             self._undecoded_before: int | None = None
-            self._says_interlaced = False
             self._ticks = 2 if makes_fields(deinterlace) else 1
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
@@ -139,7 +143,11 @@ class VideoReader:
                     f"larger than this machine's memory can hold ({limit:.0f} megapixels)"
                 )
             self._notes_on_decoder = notes_on_decoder(hwaccel, self._stream.codec_context)
-            self._notes = self._deinterlace(self._first, deinterlace, field_order)
+            self._notes: list[str] = []
+            self._says_interlaced = deinterlace == "off"
+            self._deinterlacer = self._deinterlace(self._first, deinterlace, field_order)
+            self._decoded = self._deinterlacer.all_of(chain([self._first], self._decoded))
+            self._first = next(self._decoded)
             self._notes_on_hdr = notes_on_dynamic_metadata(self._first)
             self._orientation = Orientation.of(self._first)
             self._crop = crop
@@ -200,27 +208,24 @@ class VideoReader:
     ) -> None:
         self.close()
 
-    def _deinterlace(
-        self, first: av.VideoFrame, how: Deinterlace, field_order: FieldOrder
-    ) -> tuple[str, ...]:
-        found = is_interlaced(self._stream, first)
+    def _deinterlace(self, first: av.VideoFrame, how: Deinterlace, field_order: FieldOrder) -> Deinterlacer:
+        """Notes what is done, now or, with "auto", when the first interlaced picture comes."""
+        found, untold = is_interlaced(self._stream, first), untold_order(self._stream)
+        if how == "off" and found:
+            self._notes.append(_LEFT_INTERLACED)
         begins = how != "off" and (found or how.startswith("bwdif"))
-        self._deinterlacer = Deinterlacer(
-            how, self._stream.time_base, self._note_deinterlaced, field_order=field_order, begins=begins
-        )
-        self._decoded = self._deinterlacer.all_of(chain([first], self._decoded))
-        self._first = next(self._decoded, None)
+        made = _FIELDS_MADE_FRAMES if makes_fields(how) else _DEINTERLACED
         if begins:
-            return (self._made,)
-        self._says_interlaced = how == "off"
-        return (_LEFT_INTERLACED,) if found else ()
-
-    def _note_deinterlaced(self) -> None:
-        self._notes += (self._made,)
-
-    @property
-    def _made(self) -> str:
-        return _DEINTERLACED if self._ticks == 1 else _FIELDS_MADE_FRAMES
+            self._notes.append(made)
+        return Deinterlacer(
+            how,
+            self._stream.time_base,
+            # Nothing of this object in it: a circle would keep the decoder and its threads.
+            partial(self._notes.append, made),
+            field_order=untold if untold and field_order == "auto" else field_order,
+            begins=begins,
+            all_are=untold is not None,
+        )
 
     def _deliver(self) -> Generator[Frame]:
         assert self._first is not None
@@ -254,8 +259,8 @@ class VideoReader:
         if self._first_pts is not None and pts < self._first_pts:
             return None
         if self._says_interlaced and picture.interlaced_frame and not self._notes:
-            self._notes = (_LEFT_INTERLACED,)
-        captions = None if self._deinterlacer.is_second_field(picture) else captions_of(picture)
+            self._notes.append(_LEFT_INTERLACED)
+        captions = None if is_second_field(picture) else captions_of(picture)
         self.has_captions = self.has_captions or captions is not None
         return Frame(
             self._convert(picture, pts),
@@ -322,6 +327,7 @@ class VideoReader:
             sample_aspect_ratio=aspect,
             average_rate=None if rate is None else times * rate,
             frame_count=times * stream.frames or None,
+            frames_of_each=times,
             duration_seconds=stream_duration(self._container, stream),
             has_captions=captions_of(picture) is not None,
         )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from contextlib import closing
 
@@ -52,6 +53,12 @@ def is_cover(source: Stream) -> bool:
 def is_timecode(source: Stream) -> bool:
     """Whether a track is of timecodes alone."""
     return source.type == "data" and "timecode" in source.metadata
+
+
+def timecode_at(timecode: str, times_the_rate: int) -> str:
+    """The same moment, such as "01:00:00:20", where frames are so many times as many."""
+    head, frames = re.fullmatch(r"(.*?)(\d*)", timecode, re.DOTALL).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    return f"{head}{int(frames) * times_the_rate:02d}" if frames else timecode
 
 
 def first_packet(path: StrPath, index: int) -> bytes:

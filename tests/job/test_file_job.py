@@ -17,7 +17,7 @@ import pytest
 
 from diffir_video import EncoderError, JobOptions, MediaInputError, OutputError, Restorer, StreamInfo
 from diffir_video.bench_material import write_sample_clip
-from diffir_video.job import FileReport, restore_file, save_report
+from diffir_video.job import FileReport, plan_file, restore_file, save_report
 from diffir_video.media import VideoReader, read_timeline
 from diffir_video.media.segment import _read_packets
 from diffir_video.prior import ReuseLevel
@@ -88,6 +88,23 @@ def test_a_frame_of_each_field_is_written_at_its_time_beside_the_same_sound(
     sound = zip(packets(source)[1], packets(tmp_path / output)[1], strict=True)
     assert all(bytes(after).endswith(bytes(before)) for before, after in sound)
     assert stream_of(tmp_path / output).average_rate == 50
+
+
+def test_a_timecode_is_of_the_same_moment_where_each_field_is_a_frame(
+    identity: Restorer, tmp_path: Path
+) -> None:
+    options = JobOptions(encoder_options=FAST, deinterlace="auto-fields")
+    restore_file(sample("interlaced_timecode.mov"), tmp_path / "out.mov", restorer=identity, options=options)
+    with av.open(str(tmp_path / "out.mov")) as container:
+        assert {s.metadata["timecode"] for s in container.streams if "timecode" in s.metadata} == {
+            "01:00:00:40"
+        }
+
+
+def test_a_plan_counts_the_frames_that_fields_become(identity: Restorer) -> None:
+    options = JobOptions(encoder_options=FAST, deinterlace="auto-fields")
+    plan = plan_file(sample("interlaced.mp4"), Path("out.mkv"), restorer=identity, options=options)
+    assert plan.frames == 100
 
 
 @pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])

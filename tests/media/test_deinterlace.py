@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
+import av
 import pytest
 import torch
 
 from diffir_video.frame import Frame
 from diffir_video.media import LiveInput, LivePicture, VideoReader
-from diffir_video.media.deinterlace import Deinterlace, FieldOrder
+from diffir_video.media.deinterlace import Deinterlace, Deinterlacer, FieldOrder, is_second_field
 from tests.media_samples import sample, video_pts
 
 
@@ -135,6 +140,88 @@ def test_progressive_pictures_have_no_fields_to_be_made_frames(name: str) -> Non
     ]
     with VideoReader(sample(name), deinterlace="auto-fields") as reader:
         assert reader.info.average_rate == 25
+
+
+def fields_of(change: Callable[[int, Any], None], pictures: int = 12) -> list[Any]:
+    """What is made of an interlaced file's first pictures, each changed by its index."""
+    deinterlacer = Deinterlacer("bwdif-fields", Fraction(1, 12800))
+    made: list[Any] = []
+    with av.open(str(sample("interlaced.mp4"))) as container:
+        for index, picture in zip(range(pictures), container.decode(video=0), strict=False):
+            change(index, picture)
+            made += deinterlacer.push(picture)
+    return made + list(deinterlacer.flush())
+
+
+def test_a_second_field_before_a_gap_comes_when_it_was_taken() -> None:
+    def change(index: int, picture: Any) -> None:
+        picture.pts += 12800 * (index >= 6)
+
+    pts = [picture.pts for picture in fields_of(change)]
+    assert pts[::2] == [1024 * index + 25600 * (index >= 6) for index in range(12)]
+    assert [b - a for a, b in zip(pts[::2], pts[1::2], strict=True)] == [512] * 12
+
+
+def test_a_clock_that_jumps_back_takes_no_second_field_with_it() -> None:
+    def change(index: int, picture: Any) -> None:
+        picture.pts -= 3000 * (index >= 6)
+
+    pts = [picture.pts for picture in fields_of(change)]
+    assert [b - a for a, b in zip(pts[::2], pts[1::2], strict=True)] == [512] * 12
+
+
+@pytest.mark.parametrize("has_durations", [True, False])
+def test_second_fields_have_times_where_the_next_picture_has_none(has_durations: bool) -> None:
+    def change(index: int, picture: Any) -> None:
+        picture.duration = picture.duration if has_durations else 0
+        if index > 2 and index % 2:
+            picture.pts = picture.dts = None
+
+    pictures = fields_of(change)
+    timed = [(a.pts, b.pts) for a, b in zip(pictures[::2], pictures[1::2], strict=True) if a.pts is not None]
+    assert len(timed) == 7
+    assert {second - first for first, second in timed} == {512}
+    untimed = [b for a, b in zip(pictures[::2], pictures[1::2], strict=True) if a.pts is None]
+    assert [(picture.pts, picture.dts) for picture in untimed] == [(None, None)] * 5
+
+
+def test_a_single_picture_has_two_fields() -> None:
+    pictures = fields_of(lambda index, picture: None, pictures=1)
+    assert [picture.pts for picture in pictures] == [0, 512]
+    assert [is_second_field(picture) for picture in pictures] == [False, True]
+
+
+@pytest.mark.parametrize(("how", "count"), [("auto", 50), ("auto-fields", 100)])
+def test_what_the_container_alone_calls_interlaced_is_made_progressive(how: Deinterlace, count: int) -> None:
+    """As captures of tapes often are: HuffYUV's decoder says nothing of any picture."""
+    combed, _ = read("interlaced_huffyuv.mov", "off")
+    frames, notes = read("interlaced_huffyuv.mov", how)
+    assert len(frames) == count
+    assert notes
+    assert combing(frames) < 0.95 * combing(combed)
+    if how == "auto-fields":
+        with VideoReader(sample("fifty.mkv")) as reader:
+            taken_of = list(reader)
+        right, before, after = (
+            sum((frames[i].data - taken_of[i + shift].data).abs().mean() for i in range(2, 96))
+            for shift in (0, -1, 1)
+        )
+        assert right < 0.75 * min(before, after)
+
+
+@pytest.mark.parametrize("how", ["off", "auto", "bwdif-fields"])
+def test_a_reader_is_gone_once_nobody_has_it(how: Deinterlace) -> None:
+    """Its decoder has threads, which a process forked later would wait for as it collects garbage."""
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoReader(sample("interlaced.mp4"), deinterlace=how) as reader:
+            next(iter(reader))
+        left = weakref.ref(reader)
+        del reader
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_untimed_pictures_have_times_for_each_field() -> None:

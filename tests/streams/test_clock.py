@@ -211,3 +211,24 @@ def test_output_never_runs_backwards_whatever_comes() -> None:
             ticks = stamp.ticks
         assert ticks >= last + 90
         last = ticks
+
+
+@pytest.mark.parametrize("interval", [0.02, 0.04, 0.066])
+def test_fields_without_times_that_come_in_twos_share_the_time_between_pictures(interval: float) -> None:
+    clock = OutputClock()
+    ticks: list[int] = []
+    for index in range(50):
+        now = 7.0 + index * interval
+        ticks += [clock.stamp_untimed("video", now).ticks, clock.stamp_untimed_second_field(now).ticks]
+    steps = [b - a for a, b in pairwise(ticks)]
+    assert steps[4:] == pytest.approx([interval / 2 * 90_000] * len(steps[4:]), abs=2)
+    assert ticks[98] - ticks[0] == pytest.approx(49 * interval * 90_000, abs=100)
+
+
+def test_a_second_field_after_a_silence_is_near_its_first() -> None:
+    clock = OutputClock()
+    for now in (1.0, 1.04, 1.08, 61.08):
+        first = clock.stamp_untimed("video", now).ticks
+        second = clock.stamp_untimed_second_field(now).ticks
+        assert 0 < second - first <= 1800
+    assert first == pytest.approx(60.08 * 90_000, abs=2)

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -107,6 +108,12 @@ def test_sound_that_another_sender_of_datagrams_brings_is_found_then_sought_once
         # For the second sender, whose sound is found, and for the third; not for the fourth soon after it.
         assert live.stats.sample("diffir_reconnects_total", end="source") == 2
     assert len(Received(tmp_path / "out-2.mkv").audio_seconds) > 20
+
+
+@pytest.mark.parametrize("given", [{"field_order": "tff"}, {"deinterlace": "off", "field_order": "top"}])
+def test_an_order_of_fields_that_cannot_be_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(dv.UsageError, match="field_order"):
+        SourceConfig(**given)
 
 
 @pytest.mark.parametrize(("how", "said"), [("auto", 1), ("off", 0), ("auto-fields", 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
@@ -48,7 +49,9 @@ def encode_variants(
     if missing:
         _log.info("encoding %d variants of %d clips", len(missing), len(footage))
         make_folder(data.cache)
-        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        # What lies about unused in this process, perhaps a decoder and its threads, is not the others' to
+        # free: they have no such threads, and would wait for them for ever.
+        with ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=gc.freeze) as pool:
             list(pool.map(partial(_encode, data=data, scale=scale), *zip(*missing, strict=True)))
     variants = iter([_load(clip, number, data, scale) for clip, number in jobs])
     return [[next(variants) for _ in range(source.encoded_variants)] for _ in footage]

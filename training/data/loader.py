@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -85,6 +86,8 @@ class _Shares(Sampler[list[int]]):
 
 
 def _begin_worker(_worker: int) -> None:
+    # See `encode_variants`.
+    gc.freeze()
     torch.set_num_threads(1)
     # Batch systems and terminals signal all processes of a run: the one that trains saves, then ends these.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -36,7 +36,8 @@ class Tape:
     luma_blur, chroma_blur: σ along the line of the Gaussian that is left of either, pixels. peaking: how much
     of what blur took from edges the player adds again, and with it a bright and a dark fringe. chroma_right,
     chroma_down: by how much colour comes late, pixels and lines of a field. luma_noise, chroma_noise: σ, code
-    values of 255. jitter: σ of where lines begin, pixels. lost: places without coating in a field, per pixel.
+    values of 255, before peaking. jitter: σ of where lines begin, pixels. lost: places without coating in a
+    field, per pixel.
     """
 
     luma_blur: float

@@ -254,11 +254,11 @@ def augment(
 ) -> NDArray[np.uint8]:
     """The same flips, transposition and direction of time for all frames; (T, H, W, C) in and out.
 
-    may_turn: False leaves lines lines, and their beginning at the left.
+    may_turn: False leaves lines lines, from left to right and from top to bottom.
     """
     if may_reverse and rng.random() < 0.5:
         frames = frames[::-1]
-    if rng.random() < 0.5:
+    if may_turn and rng.random() < 0.5:
         frames = frames[:, ::-1]
     if may_turn and rng.random() < 0.5:
         frames = frames[:, :, ::-1]
