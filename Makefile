@@ -6,7 +6,7 @@ DATA ?= data
 TORCH_INDEX ?=
 STAMP := $(VENV)/.diffir-video-installed
 
-.PHONY: venv demo demo-tape test test-live test-all check format bench eval check-held-out eval-reuse eval-precision eval-motion eval-noise calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-small train-denoise-live train-tape-nano train-deblock-nano train-upscale-x2-nano train-upscale-x2-small clean
+.PHONY: venv demo demo-tape test test-live test-all check format bench eval check-held-out eval-reuse eval-precision eval-motion eval-noise calibrate-reuse compare-held-prior compare-windows train-denoise-nano train-denoise-live train-tape-nano train-deblock-nano train-upscale-x2-nano train-upscale-x2-small clean
 
 venv: $(STAMP)
 
@@ -64,12 +64,12 @@ bench: $(STAMP)
 check-held-out: $(STAMP)
 	$(VENV)/bin/diffir-train data check --against $(DATA)/eval --config $(wildcard \
 		configs/train/denoise-nano/*.yaml configs/train/denoise-live/*.yaml \
-		configs/train/denoise-small/*.yaml configs/train/tape-nano/*.yaml \
+		configs/train/tape-nano/*.yaml \
 		configs/train/deblock-nano/*.yaml configs/train/upscale-x2-nano/*.yaml \
 		configs/train/upscale-x2-small/*.yaml)
 
 eval: $(STAMP)
-	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-small denoise-live \
+	$(PYTHON) -m training.evaluate --data $(DATA) --models denoise-nano denoise-live \
 		tape-nano deblock-nano upscale-x2-nano upscale-x2-small
 
 eval-reuse: $(STAMP)
@@ -126,14 +126,6 @@ train-denoise-nano: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/compensated-longer.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-nano/interpolated.yaml
 
-# From the weights of denoise-nano that are built in.
-train-denoise-small: $(STAMP)
-	$(VENV)/bin/diffir-train data fetch --root $(DATA)
-	mkdir -p runs/denoise-small
-	$(VENV)/bin/diffir-train widen --overwrite denoise-nano runs/denoise-small/widened.safetensors
-	$(VENV)/bin/diffir-train widen --overwrite denoise-nano-s1 runs/denoise-small/widened-s1.safetensors
-	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-small/wide.yaml
-
 # Stage 1 goes on from the weights of denoise-nano that are built in.
 train-tape-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)
@@ -154,6 +146,7 @@ train-denoise-live: $(STAMP)
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-again.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/compensated-strong.yaml
 	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/interpolated.yaml
+	$(VENV)/bin/diffir-train stage2 --config configs/train/denoise-live/interpolated-strong.yaml
 
 train-deblock-nano: $(STAMP)
 	$(VENV)/bin/diffir-train data fetch --root $(DATA)

@@ -72,7 +72,11 @@ def test_tiles_of_a_picture_of_odd_size(name: str, backend: Backend, reuse: Reus
 @pytest.mark.parametrize("reuse", ["prior", "statistics"])
 @pytest.mark.parametrize("backend", ["eager", "compile"])
 @pytest.mark.parametrize(
-    "name", ["denoise-nano", "denoise-live", "deblock-nano", "upscale-x2-nano", "upscale-x2-small"]
+    "name",
+    [
+        *("denoise-nano", "denoise-live", "tape-nano", "deblock-nano"),
+        *("upscale-x2-nano", "upscale-x2-small"),
+    ],
 )
 def test_tiles_of_larger_pictures(
     name: str, backend: Backend, reuse: ReuseLevel, size: tuple[int, int]

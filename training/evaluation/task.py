@@ -89,12 +89,11 @@ TAPE = Task(
     reference=PLAYED_REFERENCE,
 )
 TASKS = {task.name: task for task in (DENOISING, LIVE_DENOISING, DEBLOCKING, UPSCALING, TAPE)} | {
-    "denoise-small": DENOISING,
     "upscale-x2-small": UPSCALING,
 }
 
 # Of models that were widened, and have no stage 1 of their own.
-_STAGE1 = {"denoise-small": "denoise-nano-s1", "upscale-x2-small": "upscale-x2-nano-s1"}
+_STAGE1 = {"upscale-x2-small": "upscale-x2-nano-s1"}
 
 
 def task_of(model: str | None, name: str | None) -> Task:
