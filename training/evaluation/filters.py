@@ -39,21 +39,29 @@ class Filter:
 
 
 # Chroma settings follow luma's, which alone moves PSNR-Y. Every clip's best lies inside these grids, or on a
-# plateau within 0.05 dB of what larger ones gave.
+# plateau within 0.05 dB of what larger ones gave; the weaker ones are for tape.
 NLMEANS = Filter(
     "nlmeans",
     tuple(
         f"nlmeans=s={strength}:p={patch}:r={window}"
-        for patch, window in ((3, 5), (3, 7), (5, 5), (5, 7), (5, 9), (5, 11))
-        for strength in (6, 7, 8, 9, 10, 11, 12)
+        for strengths, sizes in (
+            ((2, 3, 4, 5), ((3, 5), (5, 5))),
+            ((6, 7, 8, 9, 10, 11, 12), ((3, 5), (3, 7), (5, 5), (5, 7), (5, 9), (5, 11))),
+        )
+        for patch, window in sizes
+        for strength in strengths
     ),
 )
 HQDN3D = Filter(
     "hqdn3d",
     tuple(
         f"hqdn3d={spatial}:{spatial * 3 // 4}:{temporal}:{temporal * 3 // 4}"
-        for spatial in (20, 25, 30, 35, 40, 50, 60)
-        for temporal in (20, 30, 40, 50, 60, 75, 90, 120)
+        for spatials, temporals in (
+            ((5, 10, 15), (5, 10, 20, 40, 60)),
+            ((20, 25, 30, 35, 40, 50, 60), (20, 30, 40, 50, 60, 75, 90, 120)),
+        )
+        for spatial in spatials
+        for temporal in temporals
     ),
 )
 FILTERS = (NLMEANS, HQDN3D)
