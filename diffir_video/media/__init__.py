@@ -10,8 +10,9 @@ from diffir_video.media.hardware import Hwaccel, hardware_of
 from diffir_video.media.input_options import is_input_option, similar_input_option
 from diffir_video.media.inputs import NetworkAddress, StandardInput
 from diffir_video.media.isolated import IsolatedReader
-from diffir_video.media.live_input import LiveInput, LivePicture, NoPicture, Readable
+from diffir_video.media.live_input import LiveInput, NoPicture, Readable
 from diffir_video.media.live_output import LiveEncoder, MediaPacket, PacketMuxer, TrackFormat
+from diffir_video.media.live_picture import LivePicture
 from diffir_video.media.losses import ReadLosses
 from diffir_video.media.muxer import Muxer
 from diffir_video.media.opening import open_video

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, Literal, Protocol, Self
@@ -18,12 +18,10 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
-from torch import Tensor
 
 from diffir_video.errors import LiveInputError, UsageError
 from diffir_video.frame import ColorTags, StreamInfo
 from diffir_video.media.adts import adts_config, is_adts, without_adts
-from diffir_video.media.captions import captions_of
 from diffir_video.media.color import PictureDecoder
 from diffir_video.media.deinterlace import (
     Deinterlace,
@@ -34,6 +32,7 @@ from diffir_video.media.deinterlace import (
 )
 from diffir_video.media.hardware import Hwaccel, hardware_of, notes_on_decoder
 from diffir_video.media.live_output import MediaPacket, TrackFormat
+from diffir_video.media.live_picture import LivePicture
 from diffir_video.media.probe import largest_pixel_count
 from diffir_video.media.self_framed import SELF_FRAMED, framed_codec
 
@@ -44,34 +43,6 @@ class Readable(Protocol):
     """What a live stream may be read from instead of an address."""
 
     def read(self, size: int, /) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True)
-class LivePicture:
-    """A decoded picture that becomes RGB when someone wants it: dropping one costs no conversion.
-
-    pts, duration: in `time_base` units, None where the stream has none. stream: what is known of the
-    stream at this picture, its size included. is_corrupt: the decoder patched it up. is_second_field: it was
-    made of the second field of the picture that came before, together with which it comes.
-    """
-
-    stream: StreamInfo
-    pts: int | None
-    duration: int | None
-    time_base: Fraction
-    is_corrupt: bool
-    _picture: av.VideoFrame
-    _decoder: PictureDecoder
-    is_second_field: bool = False
-
-    def to_rgb(self) -> Tensor:
-        """(3, H, W) float32 RGB in [0, 1], gamma-coded as in the source."""
-        return self._decoder.decode(self._picture)
-
-    @property
-    def captions(self) -> bytes | None:
-        """As of `Frame`."""
-        return None if self.is_second_field else captions_of(self._picture)
 
 
 # A sender's sound comes with its pictures, or it has none.

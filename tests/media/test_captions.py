@@ -16,8 +16,9 @@ from diffir_video import JobOptions, Restorer, restore_file
 from diffir_video.frame import Frame, StreamInfo
 from diffir_video.media import VideoReader
 from diffir_video.media.captions import with_captions
-from diffir_video.media.live_input import LiveInput, LivePicture
+from diffir_video.media.live_input import LiveInput
 from diffir_video.media.live_output import LiveEncoder, PacketMuxer
+from diffir_video.media.live_picture import LivePicture
 
 FRAMES = 75
 
