@@ -136,11 +136,10 @@ class Deinterlacer:
         if begin is None:
             return None
         length = first.duration or self._field_ticks
-        is_near = halfway is not None and begin < halfway and (not length or halfway <= begin + length)
-        if is_near and halfway is not None:
-            self._field_ticks = halfway - begin
-            return halfway
-        return begin + length if length else None
+        if halfway is None or not (begin < halfway and (not length or halfway <= begin + length)):
+            return begin + length if length else None
+        self._field_ticks = halfway - begin
+        return halfway
 
     def _in_ticks(self, picture: VideoFrame, time_base: Fraction) -> VideoFrame:
         if self._ticks > 1:
@@ -163,9 +162,15 @@ class Deinterlacer:
         yield from self.flush()
 
     def _graph_for(self, picture: VideoFrame, time_base: Fraction) -> Graph:
+        graph = Graph()
+        source = graph.add_buffer(
+            width=picture.width, height=picture.height, format=picture.format, time_base=time_base
+        )
         which = "all" if self._all else "interlaced"
         mode = "send_field" if self._ticks > 1 else "send_frame"
-        return _graph(picture, time_base, f"mode={mode}:parity={self._parity}:deint={which}")
+        bwdif = graph.add("bwdif", f"mode={mode}:parity={self._parity}:deint={which}")
+        graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+        return graph
 
 
 def deinterlaced(frames: NDArray[np.uint8], *, each_field: bool) -> NDArray[np.uint8]:
@@ -174,29 +179,16 @@ def deinterlaced(frames: NDArray[np.uint8], *, each_field: bool) -> NDArray[np.u
     frames: (T, H, W, 3) uint8 RGB. each_field: a frame of every field, (2 T, H, W, 3), else of every frame,
     at its first field's moment.
     """
-    graph = None
-    made: list[NDArray[np.uint8]] = []
-    for pts, frame in enumerate(frames):
-        picture = VideoFrame.from_ndarray(frame, "gbrp")
-        picture.pts, picture.time_base = pts, _ANY_TIME_BASE
-        if graph is None:
-            mode = "send_field" if each_field else "send_frame"
-            graph = _graph(picture, _ANY_TIME_BASE, f"mode={mode}:parity=tff:deint=all")
-        graph.vpush(picture)
-        made += [each.to_ndarray().astype(np.uint8) for each in _pulled(graph, _ANY_TIME_BASE)]
-    if graph is not None:
-        graph.vpush(None)
-        made += [each.to_ndarray().astype(np.uint8) for each in _pulled(graph, _ANY_TIME_BASE)]
+    deinterlacer = Deinterlacer("bwdif-fields" if each_field else "bwdif", _ANY_TIME_BASE, field_order="top")
+    made = [picture.to_ndarray().astype(np.uint8) for picture in deinterlacer.all_of(_pictures(frames))]
     return np.stack(made) if made else frames
 
 
-def _graph(picture: VideoFrame, time_base: Fraction, options: str) -> Graph:
-    graph = Graph()
-    source = graph.add_buffer(
-        width=picture.width, height=picture.height, format=picture.format, time_base=time_base
-    )
-    graph.link_nodes(source, graph.add("bwdif", options), graph.add("buffersink")).configure()
-    return graph
+def _pictures(frames: NDArray[np.uint8]) -> Iterator[VideoFrame]:
+    for pts, frame in enumerate(frames):
+        picture = VideoFrame.from_ndarray(frame, "gbrp")
+        picture.pts, picture.time_base = pts, _ANY_TIME_BASE
+        yield picture
 
 
 def _pulled(graph: Graph, time_base: Fraction) -> Generator[VideoFrame]:

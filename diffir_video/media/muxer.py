@@ -183,9 +183,10 @@ class Muxer:
             copy_tags(source, self._stream, but={"rotate"})
 
         self._copier.attach(container, add_video)
-        for tags in (container.metadata, *(stream.metadata for stream in container.streams)):
-            if timecode := tags.get("timecode"):
-                tags["timecode"] = timecode_at(timecode, self._info.frames_of_each)
+        if self._info.frames_of_each > 1:
+            for tags in (container.metadata, *(stream.metadata for stream in container.streams)):
+                if timecode := tags.get("timecode"):
+                    tags["timecode"] = timecode_at(timecode, self._info.frames_of_each)
 
     def _add_video(self, container: OutputContainer) -> None:
         name = self._settings.name
